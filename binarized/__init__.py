@@ -1,0 +1,1 @@
+"""Binarized layers for Keras 3 (Hubara et al. 2016, arXiv:1602.02830)."""

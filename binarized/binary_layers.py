@@ -1,0 +1,538 @@
+"""What is done to a tensor with weights: Keras layers whose kernels are binary in the forward pass.
+
+A binary kernel is `binarize(W, H)`, -H or +H; the optimizer moves the real-valued W behind it. Two things are particular:
+
+- W stays in [-H, H], for outside the gradient is 0 and W would be lost (`Clip`).
+- One optimizer step moves W by `kernel_lr_multiplier` times what the bare optimizer would:
+  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot reach into the optimizer, so it changes the unit in which
+  the optimizer counts: the variable it stores is V = W / multiplier, and the gradient of W is handed to V unchanged. A step
+  of V by s is then a step of W by multiplier * s, whatever the optimizer (Adam, SGD with momentum, ...). `layer.kernel` is W;
+  `layer.get_weights()` holds V.
+
+Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
+"""
+
+import math
+from numbers import Integral, Real
+
+import keras
+from keras import constraints, initializers, ops, regularizers
+from keras.saving import register_keras_serializable
+
+from binarized.binary_ops import binary_tanh, straight_through
+
+
+def _is_integer(value):
+    return isinstance(value, Integral) and not isinstance(value, bool)
+
+
+def _is_number(value):
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+
+
+@register_keras_serializable("binarized")
+class Clip(constraints.Constraint):
+    """Constraint that keeps weights in [min_value, max_value].
+
+    Args:
+        min_value: number, lower end.
+        max_value: number above `min_value`, upper end.
+    Raises:
+        ValueError: the two are not numbers in this order.
+    """
+
+    def __init__(self, min_value, max_value):
+        if not (_is_number(min_value) and _is_number(max_value) and min_value < max_value):
+            raise ValueError(
+                f"Clip: min_value and max_value must be numbers, the first one smaller, got {min_value!r} and {max_value!r}"
+            )
+        self.min_value = min_value
+        self.max_value = max_value
+
+    def __call__(self, w):
+        return ops.clip(w, self.min_value, self.max_value)
+
+    def get_config(self):
+        return {"min_value": self.min_value, "max_value": self.max_value}
+
+
+@register_keras_serializable("binarized")
+class DropoutNoScale(keras.layers.Layer):
+    """Dropout that zeroes units in training and leaves the others as they are.
+
+    Keras's own Dropout divides what is left by 1 - rate; ±1 activations would leave {-1, 0, +1}.
+
+    Args:
+        rate: probability in [0, 1) with which a unit is zeroed.
+        seed: int or None, seed of the random masks.
+    Input and output shape: any, the same.
+    Raises:
+        ValueError: rate outside [0, 1).
+    """
+
+    def __init__(self, rate, seed=None, **kwargs):
+        super().__init__(**kwargs)
+        if not (_is_number(rate) and 0 <= rate < 1):
+            raise ValueError(f"DropoutNoScale: rate must be a number in [0, 1), got {rate!r}")
+        self.rate = rate
+        self.seed = seed
+        self.seed_generator = keras.random.SeedGenerator(seed)
+
+    def call(self, inputs, training=False):
+        if not training or self.rate == 0:
+            return inputs
+        kept = keras.random.uniform(ops.shape(inputs), seed=self.seed_generator) >= self.rate
+        return inputs * ops.cast(kept, inputs.dtype)
+
+    def compute_output_shape(self, input_shape):
+        return input_shape
+
+    def get_config(self):
+        return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+
+def glorot(fan_in, fan_out):
+    """Glorot's bound with the constant of the BinaryNet code, sqrt(1.5 / (fan_in + fan_out)).
+
+    Args:
+        fan_in, fan_out: numbers of connections of a unit, counted over the receptive field.
+    """
+    return math.sqrt(1.5 / (fan_in + fan_out))
+
+
+class _BinaryKernel:
+    """The stored variable V of one kernel, and the two things made of it: the latent W and the binary kernel."""
+
+    def __init__(self, shape, H, multiplier):
+        self.size = math.prod(shape)
+        self.H, self.multiplier = H, multiplier
+
+    def latent(self):
+        """W = multiplier * V, in [-H, H]; its gradient is handed to V as it is."""
+        return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
+
+    def binary(self):
+        """binarize(W, H), from V / (H / multiplier), which is exactly 1 where the constraint clipped."""
+        bound = self.H / self.multiplier
+        return self.H * binary_tanh(straight_through(lambda V: V / bound, lambda V: 1 / self.H)(self.variable))
+
+
+class _BinaryLayer(keras.layers.Layer):
+    """What the binary layers share: kernels with H and multiplier, a bias, an activation."""
+
+    def __init__(self, activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs):
+        super().__init__(**kwargs)
+        for name, value in (("H", H), ("kernel_lr_multiplier", kernel_lr_multiplier)):
+            if value != "Glorot" and not (_is_number(value) and value > 0):
+                self._refuse(name, value, "a positive number or 'Glorot'")
+        self.activation = keras.activations.get(activation)
+        self.use_bias = use_bias
+        self.bias_initializer = initializers.get(bias_initializer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.H = H
+        self.kernel_lr_multiplier = kernel_lr_multiplier
+        self.binary_kernels = []  # filled by build
+
+    def _refuse(self, name, value, accepted):
+        raise ValueError(f"{type(self).__name__}: {name} must be {accepted}, got {value!r}")
+
+    def _check_count(self, name, value):
+        if not (_is_integer(value) and value > 0):
+            self._refuse(name, value, "a positive integer")
+        return value
+
+    def _add_kernel(self, name, shape, fan_in, fan_out, initializer, regularizer):
+        """Adds a binary kernel; `initializer` (None: uniform in [-H, H]) and `regularizer` are those of W."""
+        H = glorot(fan_in, fan_out) if self.H == "Glorot" else self.H
+        multiplier = self.kernel_lr_multiplier
+        if multiplier == "Glorot":
+            multiplier = 1 / glorot(fan_in, fan_out)
+        initializer = initializer or initializers.RandomUniform(-H, H)
+        kernel = _BinaryKernel(shape, H, multiplier)
+        kernel.variable = self.add_weight(
+            name=name,
+            shape=shape,
+            initializer=lambda shape, dtype=None: initializer(shape, dtype=dtype) / multiplier,
+            regularizer=regularizer and (lambda V: regularizer(kernel.latent())),
+            constraint=Clip(-H / multiplier, H / multiplier),
+        )
+        self.binary_kernels.append(kernel)
+        return kernel
+
+    def _add_bias(self, units):
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(units,), initializer=self.bias_initializer, regularizer=self.bias_regularizer
+            )
+
+    def _finish(self, outputs, bias_shape=(-1,)):
+        """Bias and activation, the last two steps of every layer."""
+        if self.use_bias:
+            outputs = outputs + ops.reshape(self.bias, bias_shape)
+        return outputs if self.activation is None else self.activation(outputs)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "activation": keras.activations.serialize(self.activation),
+            "use_bias": self.use_bias,
+            "bias_initializer": initializers.serialize(self.bias_initializer),
+            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
+            "H": self.H,
+            "kernel_lr_multiplier": self.kernel_lr_multiplier,
+        }
+
+
+@register_keras_serializable("binarized")
+class BinaryDense(_BinaryLayer):
+    """Dense layer with binary weights: `activation(inputs @ binarize(kernel, H) + bias)`.
+
+    Args:
+        units: positive int, number of outputs.
+        activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`.
+        kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H].
+        H: magnitude of the binary weights, positive float, or 'Glorot' for sqrt(1.5 / (fan_in + fan_out)).
+        kernel_lr_multiplier: factor on the kernel's optimizer steps, positive float, or 'Glorot' for
+            1 / sqrt(1.5 / (fan_in + fan_out)).
+    Attributes:
+        kernel: tensor (inputs, units), the latent kernel W in [-H, H].
+    Input shape: (..., inputs). Output shape: (..., units).
+    Raises:
+        ValueError: an argument is not one of the accepted; the message names it.
+    Source: Hubara et al. 2016, arXiv:1602.02830.
+    """
+
+    def __init__(
+        self,
+        units,
+        activation=None,
+        use_bias=True,
+        kernel_initializer=None,
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        H=1.0,
+        kernel_lr_multiplier="Glorot",
+        **kwargs,
+    ):
+        super().__init__(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs)
+        self.units = self._check_count("units", units)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape):
+        inputs = input_shape[-1]
+        self._kernel = self._add_kernel(
+            "kernel", (inputs, self.units), inputs, self.units, self.kernel_initializer, self.kernel_regularizer
+        )
+        self._add_bias(self.units)
+
+    @property
+    def kernel(self):
+        return self._kernel.latent()
+
+    def call(self, inputs):
+        return self._finish(ops.matmul(inputs, self._kernel.binary()))
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.units)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "units": self.units,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+class _BinaryConv(_BinaryLayer):
+    """What the three convolutions share: the geometry."""
+
+    def __init__(self, kernel_size, strides, padding, data_format, dilation_rate, *args, **kwargs):
+        super().__init__(*args, **kwargs)
+        self.kernel_size = self._check_pair("kernel_size", kernel_size)
+        self.strides = self._check_pair("strides", strides)
+        self.dilation_rate = self._check_pair("dilation_rate", dilation_rate)
+        if padding not in ("valid", "same"):
+            self._refuse("padding", padding, "'valid' or 'same'")
+        if data_format not in (None, "channels_first", "channels_last"):
+            self._refuse("data_format", data_format, "'channels_last', 'channels_first' or None")
+        if max(self.strides) > 1 and max(self.dilation_rate) > 1:
+            self._refuse("dilation_rate", dilation_rate, f"1 where strides are not (here {strides!r})")
+        self.padding = padding
+        self.data_format = data_format or keras.config.image_data_format()
+        self._geometry = {"padding": padding, "data_format": self.data_format, "dilation_rate": self.dilation_rate}
+
+    def _check_pair(self, name, value):
+        pair = (value, value) if _is_integer(value) else value
+        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_integer(v) and v > 0 for v in pair)):
+            self._refuse(name, value, "a positive integer or a pair of them")
+        return tuple(pair)
+
+    def _channels(self, input_shape):
+        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+        if len(input_shape) != 4 or channels is None:
+            self._refuse("the input's shape", tuple(input_shape), "of rank 4 with a known number of channels")
+        return channels
+
+    def _finish(self, outputs):
+        return super()._finish(outputs, (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1))
+
+    def compute_output_shape(self, input_shape):
+        channels_last = self.data_format == "channels_last"
+        sizes = input_shape[1:3] if channels_last else input_shape[2:4]
+        sizes = [
+            size if size is None else -(-(size if self.padding == "same" else size - d * (k - 1)) // s)
+            for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate)
+        ]
+        channels = self._output_channels(self._channels(input_shape))
+        return (input_shape[0], *sizes, channels) if channels_last else (input_shape[0], channels, *sizes)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "kernel_size": self.kernel_size,
+            "strides": self.strides,
+            "padding": self.padding,
+            "data_format": self.data_format,
+            "dilation_rate": self.dilation_rate,
+        }
+
+
+@register_keras_serializable("binarized")
+class BinaryConv2D(_BinaryConv):
+    """Convolution with binary weights.
+
+    Args:
+        filters: positive int, number of output channels.
+        kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
+            kernel_regularizer, bias_regularizer: as in `keras.layers.Conv2D`. 'same' pads with zeros, which are neither
+            +1 nor -1.
+        kernel_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are those of the receptive field,
+            kh * kw * channels in and kh * kw * filters out.
+    Attributes:
+        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H].
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
+        come second with data_format 'channels_first'.
+    Raises:
+        ValueError: an argument is not one of the accepted; the message names it.
+    Source: Hubara et al. 2016, arXiv:1602.02830.
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        data_format=None,
+        dilation_rate=1,
+        activation=None,
+        use_bias=True,
+        kernel_initializer=None,
+        bias_initializer="zeros",
+        kernel_regularizer=None,
+        bias_regularizer=None,
+        H=1.0,
+        kernel_lr_multiplier="Glorot",
+        **kwargs,
+    ):
+        super().__init__(
+            *(kernel_size, strides, padding, data_format, dilation_rate),
+            *(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier),
+            **kwargs,
+        )
+        self.filters = self._check_count("filters", filters)
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+
+    def build(self, input_shape):
+        channels, area = self._channels(input_shape), math.prod(self.kernel_size)
+        self._kernel = self._add_kernel(
+            *("kernel", (*self.kernel_size, channels, self.filters), area * channels, area * self.filters),
+            *(self.kernel_initializer, self.kernel_regularizer),
+        )
+        self._add_bias(self.filters)
+
+    @property
+    def kernel(self):
+        return self._kernel.latent()
+
+    def call(self, inputs):
+        return self._finish(ops.conv(inputs, self._kernel.binary(), self.strides, **self._geometry))
+
+    def _output_channels(self, channels):
+        return self.filters
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "kernel_initializer": initializers.serialize(self.kernel_initializer),
+            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
+        }
+
+
+@register_keras_serializable("binarized")
+class BinaryDepthwiseConv2D(_BinaryConv):
+    """Depthwise convolution with binary weights: every channel is convolved by itself.
+
+    Args:
+        kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
+            bias_initializer, depthwise_regularizer, bias_regularizer: as in `keras.layers.DepthwiseConv2D`.
+        depthwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are kh * kw in and
+            kh * kw * depth_multiplier out.
+    Attributes:
+        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H].
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels *
+        depth_multiplier); the channels come second with data_format 'channels_first'.
+    Raises:
+        ValueError: an argument is not one of the accepted; the message names it.
+    Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
+    """
+
+    def __init__(
+        self,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        depth_multiplier=1,
+        data_format=None,
+        dilation_rate=1,
+        activation=None,
+        use_bias=True,
+        depthwise_initializer=None,
+        bias_initializer="zeros",
+        depthwise_regularizer=None,
+        bias_regularizer=None,
+        H=1.0,
+        kernel_lr_multiplier="Glorot",
+        **kwargs,
+    ):
+        super().__init__(
+            *(kernel_size, strides, padding, data_format, dilation_rate),
+            *(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier),
+            **kwargs,
+        )
+        self.depth_multiplier = self._check_count("depth_multiplier", depth_multiplier)
+        self.depthwise_initializer = initializers.get(depthwise_initializer)
+        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+
+    def _add_depthwise_kernel(self, channels):
+        area = math.prod(self.kernel_size)
+        self._kernel = self._add_kernel(
+            *("kernel", (*self.kernel_size, channels, self.depth_multiplier), area, area * self.depth_multiplier),
+            *(self.depthwise_initializer, self.depthwise_regularizer),
+        )
+
+    def build(self, input_shape):
+        self._add_depthwise_kernel(self._channels(input_shape))
+        self._add_bias(self._output_channels(self._channels(input_shape)))
+
+    @property
+    def kernel(self):
+        return self._kernel.latent()
+
+    def _depthwise(self, inputs):
+        return ops.depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
+
+    def call(self, inputs):
+        return self._finish(self._depthwise(inputs))
+
+    def _output_channels(self, channels):
+        return channels * self.depth_multiplier
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "depth_multiplier": self.depth_multiplier,
+            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
+            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
+        }
+
+
+@register_keras_serializable("binarized")
+class BinarySeparableConv2D(BinaryDepthwiseConv2D):
+    """Depthwise convolution followed by a pointwise (1x1) one, both with binary weights and nothing in between.
+
+    Args:
+        filters: positive int, number of output channels.
+        kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
+            bias_initializer, depthwise_regularizer, pointwise_regularizer, bias_regularizer: as in
+            `keras.layers.SeparableConv2D`.
+        depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel by
+            itself; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
+    Attributes:
+        kernel: tensor (kh, kw, channels, depth_multiplier), the latent depthwise kernel in [-H, H].
+        pointwise_kernel: tensor (1, 1, channels * depth_multiplier, filters), the latent pointwise kernel in [-H, H].
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
+        come second with data_format 'channels_first'.
+    Raises:
+        ValueError: an argument is not one of the accepted; the message names it.
+    Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
+    """
+
+    def __init__(
+        self,
+        filters,
+        kernel_size,
+        strides=1,
+        padding="valid",
+        depth_multiplier=1,
+        data_format=None,
+        dilation_rate=1,
+        activation=None,
+        use_bias=True,
+        depthwise_initializer=None,
+        pointwise_initializer=None,
+        bias_initializer="zeros",
+        depthwise_regularizer=None,
+        pointwise_regularizer=None,
+        bias_regularizer=None,
+        H=1.0,
+        kernel_lr_multiplier="Glorot",
+        **kwargs,
+    ):
+        super().__init__(
+            *(kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias),
+            *(depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer),
+            *(H, kernel_lr_multiplier),
+            **kwargs,
+        )
+        self.filters = self._check_count("filters", filters)
+        self.pointwise_initializer = initializers.get(pointwise_initializer)
+        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
+
+    def build(self, input_shape):
+        self._add_depthwise_kernel(self._channels(input_shape))
+        inputs = self._channels(input_shape) * self.depth_multiplier
+        self._pointwise_kernel = self._add_kernel(
+            *("pointwise_kernel", (1, 1, inputs, self.filters), inputs, self.filters),
+            *(self.pointwise_initializer, self.pointwise_regularizer),
+        )
+        self._add_bias(self.filters)
+
+    @property
+    def pointwise_kernel(self):
+        return self._pointwise_kernel.latent()
+
+    def call(self, inputs):
+        pointwise = self._pointwise_kernel.binary()
+        if self._channels(inputs.shape) == 1 and self.depth_multiplier == 1:
+            # Of one channel the two are one ordinary convolution, which spares the large result in between.
+            outputs = ops.conv(inputs, self._kernel.binary() * pointwise, self.strides, **self._geometry)
+        else:
+            outputs = ops.conv(self._depthwise(inputs), pointwise, data_format=self.data_format)
+        return self._finish(outputs)
+
+    def _output_channels(self, channels):
+        return self.filters
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "pointwise_initializer": initializers.serialize(self.pointwise_initializer),
+            "pointwise_regularizer": regularizers.serialize(self.pointwise_regularizer),
+        }

@@ -1,0 +1,131 @@
+"""What is done to a number: rounding and binarization, each with its straight-through gradient.
+
+Every function states its forward rule and the pseudo-gradient that replaces the true one (which is 0 almost
+everywhere). All are written in `keras.ops` and give the same numbers on every backend.
+"""
+
+from keras import Variable, ops
+from keras.saving import register_keras_serializable
+
+
+def straight_through(forward, slope):
+    """Makes a function with a declared derivative.
+
+    Forward:   forward(x)
+    Backward:  dy/dx = slope(x)
+
+    Args:
+        forward: function from a tensor to a tensor of the same shape.
+        slope: function from a tensor to a tensor of the same shape, or to a number.
+    Returns:
+        Function of one tensor (or Keras variable).
+    """
+
+    @ops.custom_gradient
+    def function(x):
+        def gradient(*args, upstream=None):
+            if upstream is None:  # TensorFlow and JAX pass it by position, torch by name
+                (upstream,) = args
+            return upstream * slope(x)
+
+        return forward(x), gradient
+
+    # TensorFlow's custom gradient takes no variables, only tensors made of them.
+    return lambda x: function(x + 0 if isinstance(x, Variable) else ops.convert_to_tensor(x))
+
+
+def _where(condition, yes, no, like):
+    """Tensor of the two numbers `yes` and `no`, in the dtype of `like` (a bare number would be taken as float32)."""
+    return ops.where(condition, ops.cast(yes, like.dtype), ops.cast(no, like.dtype))
+
+
+def _inside(x, height=1):
+    """`height` where |x| <= 1, else 0: the derivative of a ramp that is flat outside [-1, 1]."""
+    return _where(ops.abs(x) <= 1, height, 0, x)
+
+
+@register_keras_serializable("binarized")
+def round_through(x):
+    """Rounding to the nearest integer, halves up (so that 1/2, the middle of a sigmoid, becomes 1).
+
+    Forward:   floor(x) + 1 where x - floor(x) >= 1/2, else floor(x)
+    Backward:  dy/dx = 1   (straight through)
+
+    Args:
+        x: float tensor of any shape.
+    Returns:
+        Tensor like x, every entry an integer.
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.3; halves by this project.
+    """
+
+    def half_up(x):
+        # floor(x + 1/2) would round up the largest float below 1/2.
+        return ops.floor(x) + ops.cast(x - ops.floor(x) >= 0.5, x.dtype)
+
+    return straight_through(half_up, ops.ones_like)(x)
+
+
+@register_keras_serializable("binarized")
+def hard_sigmoid(x):
+    """Piecewise linear sigmoid.
+
+    Forward:   clip((x + 1) / 2, 0, 1)
+    Backward:  dy/dx = 1/2 where |x| <= 1, else 0   (both ends included, on every backend)
+
+    Args:
+        x: float tensor of any shape.
+    Returns:
+        Tensor like x, every entry in [0, 1].
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1, equation 3.
+    """
+    return straight_through(lambda x: ops.clip((x + 1) / 2, 0, 1), lambda x: _inside(x, 0.5))(x)
+
+
+@register_keras_serializable("binarized")
+def binary_sigmoid(x):
+    """Deterministic binarization to {0, 1}: the rounded hard sigmoid.
+
+    Forward:   1 where x >= 0, else 0
+    Backward:  dy/dx = 1/2 where |x| <= 1, else 0   (straight through hard sigmoid)
+
+    The comparison is exact: `round(hard_sigmoid(x))` in float32 would send small negative x to 1.
+
+    Args:
+        x: float tensor of any shape.
+    Returns:
+        Tensor like x, every entry 0 or 1.
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1.
+    """
+    return straight_through(lambda x: _where(x >= 0, 1, 0, x), lambda x: _inside(x, 0.5))(x)
+
+
+@register_keras_serializable("binarized")
+def binary_tanh(x):
+    """Deterministic binarization to {-1, +1}, `2 * binary_sigmoid(x) - 1`. The result is never 0.
+
+    Forward:   +1 where x >= 0, else -1
+    Backward:  dy/dx = 1 where |x| <= 1, else 0   (straight through hard tanh)
+
+    Args:
+        x: float tensor of any shape.
+    Returns:
+        Tensor like x, every entry -1 or +1.
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1, equations 1 and 4.
+    """
+    return straight_through(lambda x: _where(x >= 0, 1, -1, x), _inside)(x)
+
+
+def binarize(W, H=1.0):
+    """Binarization of weights.
+
+    Forward:   H * binary_tanh(W / H), so +H where W >= 0, else -H
+    Backward:  dy/dW = 1 where |W| <= H, else 0
+
+    Args:
+        W: float tensor of any shape, the real-valued weights.
+        H: positive number, the magnitude of the binary weights.
+    Returns:
+        Tensor like W, every entry -H or +H.
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1 (where H = 1).
+    """
+    return H * binary_tanh(W / H)

@@ -1,0 +1,208 @@
+"""Training, evaluating and distributing children."""
+
+import os
+import tempfile
+import time
+import typing
+import zlib
+
+import joblib
+import keras
+import numpy as np
+
+from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.fast import Normalization
+
+CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
+VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape
+
+
+class Child(typing.NamedTuple):
+    """What is known of a trained child.
+
+    `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where there
+    was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy and learning_rate; `network` is the
+    content of a .keras file; `error` says why training failed (the reward is 0 then), or is empty.
+    """
+
+    number: int
+    cell: list
+    predicted: float
+    seed: int
+    reward: float = 0.0
+    seconds: float = 0.0
+    parameters: int = 0
+    binary_weights: int = 0
+    macs: int = 0
+    history: dict = {}
+    network: bytes = b""
+    error: str = ""
+
+
+class Manager:
+    """Builds children, trains them and returns their rewards.
+
+    Args:
+        data: has x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot (n, classes).
+        num_cells, filters, dense_layers, dropout: the network, as in `pnas.model.build_child`.
+        batch_size: images a training step.
+        learning_rate: (first, last) step size of Adam, decaying exponentially from step to step.
+        seed: int; every child's own seed is made of it and of the cell, so that it does not matter when, where and after
+            what a child is trained.
+        n_workers: processes that train children side by side.
+    """
+
+    def __init__(
+        self,
+        data,
+        num_cells,
+        filters,
+        dense_layers,
+        dropout,
+        batch_size=128,
+        learning_rate=(1e-2, 1e-5),
+        seed=0,
+        n_workers=1,
+    ):
+        self.arrays = data.x_train, data.y_train, data.x_val, data.y_val
+        self.network = {
+            "num_cells": num_cells,
+            "filters": filters,
+            "dense_layers": dense_layers,
+            "dropout": dropout,
+            "input_shape": data.x_train.shape[1:],
+        }
+        self.training = {"batch_size": batch_size, "learning_rate": learning_rate}
+        self.seed = seed
+        self.n_workers = n_workers
+
+    def child_seed(self, cell):
+        """Seed of the cell's initial weights and batches, a function of the search's seed and of the cell alone."""
+        return zlib.crc32(repr((self.seed, cell)).encode())
+
+    def train_children(self, children, epochs):
+        """Trains children and yields each as soon as it is done, with its reward.
+
+        Args:
+            children: list of (number, cell, predicted reward).
+            epochs: training epochs of each.
+        Yields:
+            Child. The reward is the accuracy on the validation images, in [0, 1], after the best epoch.
+        """
+        train = joblib.delayed(train_child)
+        return joblib.Parallel(n_jobs=self.n_workers, return_as="generator_unordered")(
+            train(
+                Child(number, cell, predicted, self.child_seed(cell)), self.network, self.training, epochs, self.arrays
+            )
+            for number, cell, predicted in children
+        )
+
+
+def train_child(child, network, training, epochs, arrays):
+    """Builds and trains one child; returns it with what came out.
+
+    Args:
+        child: Child, of which number, cell, predicted and seed are known.
+        network: arguments of `build_child`.
+        training: dict of batch_size and learning_rate.
+        epochs: int.
+        arrays: x_train, y_train, x_val, y_val.
+    """
+    start = time.perf_counter()
+    x_train, y_train, x_val, y_val = arrays
+    keras.utils.clear_session()
+    keras.utils.set_random_seed(child.seed)
+    model = build_child(child.cell, **network)
+    compile_child(model, len(x_train), epochs, **training)
+    best = keras.callbacks.EarlyStopping(
+        "val_accuracy", mode="max", patience=epochs, restore_best_weights=True  # never stops: it keeps the best epoch
+    )
+    history = model.fit(
+        x_train,
+        y_train,
+        batch_size=training["batch_size"],
+        epochs=epochs,
+        validation_data=(x_val, y_val),
+        validation_batch_size=VALIDATION_BATCH,
+        callbacks=[Recalibration(x_train, training["batch_size"]), LearningRateLog(), best],
+        verbose=0,
+    ).history
+    return child._replace(
+        reward=max(history["val_accuracy"]),
+        seconds=time.perf_counter() - start,
+        parameters=model.count_params(),
+        binary_weights=count_binary_weights(model),
+        macs=count_macs(model),
+        history=history,
+        network=_file_content(model),
+    )
+
+
+def compile_child(model, images, epochs, batch_size, learning_rate):
+    """Squared hinge and Adam, its learning rate decaying from step to step over all epochs."""
+    first, last = learning_rate
+    steps = epochs * -(-images // batch_size)
+    model.compile(
+        keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(first, steps, last / first)),
+        loss="squared_hinge",
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+    )
+
+
+class LearningRateLog(keras.callbacks.Callback):
+    """Adds the learning rate after each epoch to its logs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class Recalibration(keras.callbacks.Callback):
+    """Estimates the moments of all normalizations anew before every evaluation.
+
+    While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
+    weights that are gone. So the last weights see some training batches once more, without a step and without dropout.
+
+    Args:
+        images: training images; the first whole batches of them are used, at most CALIBRATION_BATCHES.
+        batch_size: int.
+    """
+
+    def __init__(self, images, batch_size):
+        super().__init__()
+        batches = min(CALIBRATION_BATCHES, max(1, len(images) // batch_size))
+        self.images = images[: batches * batch_size]
+        self.batch_size = batch_size
+
+    def on_train_begin(self, logs=None):
+        self.gatherer = Gatherer(self.model)
+
+    def on_test_begin(self, logs=None):
+        for layer in self.gatherer.normalizations:
+            layer.reset()
+        self.gatherer.predict(self.images, batch_size=self.batch_size, verbose=0)
+
+
+class Gatherer(keras.Model):
+    """A child that takes over the moments of every batch it predicts."""
+
+    def __init__(self, child):
+        super().__init__()
+        self.child = child
+        self.normalizations = [layer for layer in child.layers if isinstance(layer, Normalization)]
+
+    def call(self, images):
+        for layer in self.normalizations:
+            layer.gathering = True
+        outputs = self.child(images, training=False)
+        for layer in self.normalizations:
+            layer.gathering = False
+        return outputs
+
+
+def _file_content(model):
+    """The network as the bytes of a .keras file, without the optimizer."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "network.keras")
+        keras.Model(model.inputs, model.outputs, name=model.name).save(path)
+        with open(path, "rb") as file:
+            return file.read()

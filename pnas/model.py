@@ -1,0 +1,237 @@
+"""Operators, and the networks built of them.
+
+An operator is a function `(x, filters, strides, name) -> tensor`, registered with `@operation(name)`; the constant
+`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up), starts the names
+of its layers with `name`, and returns ±1 only, so most end with `normalize`.
+
+An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
+side by side (see `pnas.fast`); one that does not is called for each.
+"""
+
+import collections
+import inspect
+import math
+import re
+
+import keras
+from keras import layers
+
+from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale, glorot
+from pnas.fast import Normalization
+
+OPERATIONS = {}
+
+
+def operation(name):
+    """Decorator that makes a function the operator `name`.
+
+    Raises:
+        ValueError: there is an operator of that name.
+    """
+
+    def register(function):
+        if name in OPERATIONS:
+            raise ValueError(f"operation: there is an operator {name!r} already")
+        OPERATIONS[name] = function
+        return function
+
+    return register
+
+
+def normalize(x, name):
+    """Batch normalization and binary_tanh, the two steps behind every binary layer and every pooling."""
+    return Normalization(name=f"{name}_norm")(x)
+
+
+def _concatenate(tensors, name):
+    return tensors[0] if len(tensors) == 1 else layers.Concatenate(name=f"{name}_concat")(tensors)
+
+
+def _bconv(x, filters, kernel_size, strides, name, copies):
+    area = math.prod(kernel_size)
+    return normalize(
+        BinaryConv2D(
+            filters * copies,
+            kernel_size,
+            strides,
+            padding="same",
+            use_bias=False,
+            kernel_lr_multiplier=1 / glorot(area * x.shape[-1], area * filters),  # of one copy
+            name=name,
+        )(x),
+        name,
+    )
+
+
+def _sep_bconv(x, filters, size, strides, name, copies):
+    outputs = [
+        BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=f"{name}{suffix}")(x)
+        for suffix in _suffixes(copies)
+    ]
+    return normalize(_concatenate(outputs, name), name)
+
+
+def _suffixes(copies):
+    return [""] if copies == 1 else [f"_copy{number}" for number in range(1, copies + 1)]
+
+
+@operation("3x3 bconv")
+def bconv_3x3(x, filters, strides, name, copies=1):
+    return _bconv(x, filters, (3, 3), strides, name, copies)
+
+
+@operation("5x5 bconv")
+def bconv_5x5(x, filters, strides, name, copies=1):
+    return _bconv(x, filters, (5, 5), strides, name, copies)
+
+
+@operation("7x7 bconv")
+def bconv_7x7(x, filters, strides, name, copies=1):
+    return _bconv(x, filters, (7, 7), strides, name, copies)
+
+
+@operation("1x7-7x1 bconv")
+def bconv_1x7_7x1(x, filters, strides, name, copies=1):
+    rows = _bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies)
+    outputs = [
+        BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(
+            rows[..., number * filters : (number + 1) * filters] if copies > 1 else rows
+        )
+        for number, suffix in enumerate(_suffixes(copies))
+    ]
+    return normalize(_concatenate(outputs, name), f"{name}_7x1")
+
+
+@operation("3x3 sep-bconv")
+def sep_bconv_3x3(x, filters, strides, name, copies=1):
+    return _sep_bconv(x, filters, 3, strides, name, copies)
+
+
+@operation("5x5 sep-bconv")
+def sep_bconv_5x5(x, filters, strides, name, copies=1):
+    return _sep_bconv(x, filters, 5, strides, name, copies)
+
+
+@operation("7x7 sep-bconv")
+def sep_bconv_7x7(x, filters, strides, name, copies=1):
+    return _sep_bconv(x, filters, 7, strides, name, copies)
+
+
+@operation("3x3 maxpool")
+def maxpool_3x3(x, filters, strides, name, copies=1):
+    x = layers.MaxPooling2D(3, strides, padding="same", name=name)(x)
+    return normalize(_concatenate([x] * copies, name), name)
+
+
+@operation("3x3 avgpool")
+def avgpool_3x3(x, filters, strides, name, copies=1):
+    x = layers.AveragePooling2D(3, strides, padding="same", name=name)(x)
+    return normalize(_concatenate([x] * copies, name), name)
+
+
+@operation("linear")
+def linear(x, filters, strides, name, copies=1):
+    """The identity where nothing has to shrink (the input is ±1 then), else a 1x1 binary convolution."""
+    if strides == 1:
+        return _concatenate([x] * copies, name)
+    return _bconv(x, filters, (1, 1), strides, name, copies)
+
+
+def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1)):
+    """Builds the network of a cell: the cell stacked, then binary dense layers.
+
+    Every cell halves height and width. An op that reads input 0 has stride 2, one that reads -k has stride 2^(k+1)
+    (less where that would reach behind the image), one that reads a block of its own cell stride 1. A cell's output is
+    the concatenation of the blocks that no other block reads.
+
+    Args:
+        cell: flat list `[input1, op1, input2, op2, ...]`, its operators registered.
+        num_cells: how often the cell is stacked.
+        filters: list of ints, filters of an op in each cell.
+        dense_layers: list of ints, units of the dense layers; the last one is the number of classes.
+        dropout: (whether, rate on the input image, rate before every dense layer).
+        input_shape: (height, width, channels) of the images in [-1, +1].
+    Returns:
+        keras.Model, images (n, height, width, channels) -> (n, classes), one number around ±1 per class.
+    Source: Liu et al. 2018, arXiv:1712.00559, section 3; Hubara et al. 2016, arXiv:1602.02830, section 2.1.
+    """
+    use_dropout, drop_input, drop_hidden = dropout
+    image = layers.Input(input_shape, name="image")
+    outputs = [DropoutNoScale(drop_input, name="image_dropout")(image) if use_dropout else image]
+    for number in range(1, num_cells + 1):
+        outputs.append(_build_cell(cell, outputs, filters[number - 1], f"cell{number}"))
+    x = layers.Flatten(name="flatten")(outputs[-1])
+    for number, units in enumerate(dense_layers, start=1):
+        name = f"dense{number}"
+        if use_dropout:
+            x = DropoutNoScale(drop_hidden, name=f"{name}_dropout")(x)
+        x = BinaryDense(units, use_bias=False, name=name)(x)
+        x = Normalization(binary=number < len(dense_layers), name=f"{name}_norm")(x)
+    return keras.Model(image, x, name="child_" + _as_name("_".join(map(str, cell))))
+
+
+def _build_cell(cell, outputs, filters, name):
+    """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
+    halves = list(zip(cell[0::2], cell[1::2]))
+    copies = collections.Counter(halves)
+    read = {source for source, _ in halves if source > 0}
+    blocks = {}  # the outputs of blocks that are read
+    results = {}  # (source, operator) -> what all its copies give, side by side
+    taken = collections.Counter()  # how many of these a read block has taken
+
+    for position, (source, operator) in enumerate(halves):
+        half = source, operator
+        if half not in results:
+            label = f"{name}_block{position // 2 + 1}_{('left', 'right')[position % 2]}_{_as_name(operator)}"
+            if source > 0:
+                x, strides = blocks[source], 1
+            else:
+                origin = max(len(outputs) - 1 + source, 0)  # behind the first cell there is only the image
+                x, strides = outputs[origin], 2 ** (len(outputs) - origin)
+            results[half] = _apply(operator, x, filters, strides, label, copies[half])
+        block = position // 2 + 1
+        if position % 2 and block in read:
+            parts = [_take(results, taken, copies, h) for h in halves[position - 1 : position + 1]]
+            blocks[block] = layers.Concatenate(name=f"{name}_block{block}")(parts)
+
+    unread = [half for position, half in enumerate(halves) if position // 2 + 1 not in read]
+    rest = [_take(results, taken, copies, half, copies[half] - taken[half]) for half in dict.fromkeys(unread)]
+    return _concatenate(rest, name)
+
+
+def _apply(operator, x, filters, strides, name, copies):
+    """What `copies` equal operators make of x, side by side."""
+    function = OPERATIONS[operator]
+    if copies == 1:
+        return function(x, filters, strides, name)
+    name = f"{name}_x{copies}"
+    if "copies" in inspect.signature(function).parameters:
+        return function(x, filters, strides, name, copies)
+    return _concatenate([function(x, filters, strides, f"{name}{suffix}") for suffix in _suffixes(copies)], name)
+
+
+def _take(results, taken, copies, half, count=1):
+    """The next `count` of the copies that `results[half]` holds side by side."""
+    width = results[half].shape[-1] // copies[half]
+    start, stop = taken[half], taken[half] + count
+    taken[half] = stop
+    return results[half] if count == copies[half] else results[half][..., start * width : stop * width]
+
+
+def _as_name(text):
+    """Text as part of a layer's name."""
+    return re.sub(r"\W+", "_", text).strip("_")
+
+
+def count_binary_weights(model):
+    """Number of weights that take one bit at run time."""
+    return sum(kernel.size for layer in model.layers for kernel in getattr(layer, "binary_kernels", ()))
+
+
+def count_macs(model):
+    """Multiply-accumulates for one image: every binary weight is used once at every position of its layer's output."""
+    return sum(
+        math.prod(layer.output.shape[1:-1]) * kernel.size
+        for layer in model.layers
+        for kernel in getattr(layer, "binary_kernels", ())
+    )
