@@ -10,8 +10,8 @@ import joblib
 import keras
 import numpy as np
 
+from binarized.normalization import Normalization
 from pnas.model import build_child, count_binary_weights, count_macs
-from pnas.fast import Normalization
 
 CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
 VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape

@@ -5,7 +5,8 @@ An operator is a function `(x, filters, strides, name) -> tensor`, registered wi
 of its layers with `name`, and returns ±1 only, so most end with `normalize`.
 
 An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
-side by side (see `pnas.fast`); one that does not is called for each.
+side by side; one that does not is called for each. It is the same arithmetic in fewer and larger steps: a wide convolution
+reads its input once, and normalization is per channel anyway.
 """
 
 import collections
@@ -15,9 +16,10 @@ import re
 
 import keras
 from keras import layers
+from keras.saving import register_keras_serializable
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale, glorot
-from pnas.fast import Normalization
+from binarized.normalization import Normalization
 
 OPERATIONS = {}
 
@@ -41,6 +43,28 @@ def operation(name):
 def normalize(x, name):
     """Batch normalization and binary_tanh, the two steps behind every binary layer and every pooling."""
     return Normalization(name=f"{name}_norm")(x)
+
+
+@register_keras_serializable("pnas")
+class Channels(layers.Layer):
+    """Channels start..stop-1 of a tensor (..., channels)."""
+
+    def __init__(self, start, stop, **kwargs):
+        super().__init__(**kwargs)
+        self.start, self.stop = start, stop
+
+    def call(self, inputs):
+        return inputs[..., self.start : self.stop]
+
+    def compute_output_shape(self, input_shape):
+        return (*input_shape[:-1], self.stop - self.start)
+
+    def get_config(self):
+        return {**super().get_config(), "start": self.start, "stop": self.stop}
+
+
+def _channels(x, start, stop, name):
+    return x if stop - start == x.shape[-1] else Channels(start, stop, name=name)(x)
 
 
 def _concatenate(tensors, name):
@@ -95,7 +119,7 @@ def bconv_1x7_7x1(x, filters, strides, name, copies=1):
     rows = _bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies)
     outputs = [
         BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(
-            rows[..., number * filters : (number + 1) * filters] if copies > 1 else rows
+            _channels(rows, number * filters, (number + 1) * filters, f"{name}_1x7{suffix}_channels")
         )
         for number, suffix in enumerate(_suffixes(copies))
     ]
@@ -179,23 +203,33 @@ def _build_cell(cell, outputs, filters, name):
     results = {}  # (source, operator) -> what all its copies give, side by side
     taken = collections.Counter()  # how many of these a read block has taken
 
+    def take(half, count, where):
+        """The next `count` copies of a half."""
+        width = results[half].shape[-1] // copies[half]
+        start = taken[half]
+        taken[half] += count
+        return _channels(results[half], start * width, (start + count) * width, f"{where}_{_as_name(half[1])}_channels")
+
     for position, (source, operator) in enumerate(halves):
-        half = source, operator
+        half, block, side = (source, operator), position // 2 + 1, ("left", "right")[position % 2]
+        where = f"{name}_block{block}"
         if half not in results:
-            label = f"{name}_block{position // 2 + 1}_{('left', 'right')[position % 2]}_{_as_name(operator)}"
             if source > 0:
                 x, strides = blocks[source], 1
             else:
-                origin = max(len(outputs) - 1 + source, 0)  # behind the first cell there is only the image
+                origin = max(len(outputs) - 1 + source, 0)  # before the first cell there is only the image
                 x, strides = outputs[origin], 2 ** (len(outputs) - origin)
-            results[half] = _apply(operator, x, filters, strides, label, copies[half])
-        block = position // 2 + 1
-        if position % 2 and block in read:
-            parts = [_take(results, taken, copies, h) for h in halves[position - 1 : position + 1]]
-            blocks[block] = layers.Concatenate(name=f"{name}_block{block}")(parts)
+            results[half] = _apply(operator, x, filters, strides, f"{where}_{side}_{_as_name(operator)}", copies[half])
+        if block in read and side == "right":
+            left, right = halves[position - 1 : position + 1]
+            parts = [take(left, 1, f"{where}_left"), take(right, 1, f"{where}_right")]
+            blocks[block] = layers.Concatenate(name=where)(parts)
 
     unread = [half for position, half in enumerate(halves) if position // 2 + 1 not in read]
-    rest = [_take(results, taken, copies, half, copies[half] - taken[half]) for half in dict.fromkeys(unread)]
+    rest = [
+        take(half, copies[half] - taken[half], f"{name}_output{number}")
+        for number, half in enumerate(dict.fromkeys(unread), start=1)
+    ]
     return _concatenate(rest, name)
 
 
@@ -208,14 +242,6 @@ def _apply(operator, x, filters, strides, name, copies):
     if "copies" in inspect.signature(function).parameters:
         return function(x, filters, strides, name, copies)
     return _concatenate([function(x, filters, strides, f"{name}{suffix}") for suffix in _suffixes(copies)], name)
-
-
-def _take(results, taken, copies, half, count=1):
-    """The next `count` of the copies that `results[half]` holds side by side."""
-    width = results[half].shape[-1] // copies[half]
-    start, stop = taken[half], taken[half] + count
-    taken[half] = stop
-    return results[half] if count == copies[half] else results[half][..., start * width : stop * width]
 
 
 def _as_name(text):

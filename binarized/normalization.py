@@ -1,10 +1,7 @@
-"""What makes a child's step fast, in one place.
+"""Batch normalization followed by binarization, the step behind every binary layer, made fast.
 
-- `copies` (see `pnas.model`): operators of one kind on one input become one wider operator. Same arithmetic, fewer and
-  larger steps: convolutions read their input once, normalization is per channel anyway.
-- `Normalization`: batch normalization and binary_tanh as one function with a gradient written by hand. Under TensorFlow on
-  a CPU, XLA compiles the two directions to a few passes over memory, where the plain layers take about ten. Only this is
-  compiled: XLA's convolutions are the slower ones on a CPU.
+The two are one function with a gradient written by hand. Under TensorFlow XLA compiles its two directions to a few passes over
+memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones on a CPU.
 """
 
 import keras
@@ -51,21 +48,22 @@ _forward_compiled = _compiled(_forward)
 _backward_compiled = _compiled(_backward)
 
 
-@register_keras_serializable("pnas")
+@register_keras_serializable("binarized")
 class Normalization(keras.layers.Layer):
     """Batch normalization over all axes but the last, followed by binary_tanh.
 
-    In training the moments are those of the batch. Otherwise they are stored ones: the mean over the last batches seen
-    in training or while `gathering` is set, the first of which resets nothing by itself; `reset()` starts afresh. Weights that
-    flip their signs make old moments worthless, so `pnas.manager` gathers new ones before every evaluation.
+    In training the moments are those of the batch; otherwise they are stored ones, the mean over the batches seen in
+    training or while `gathering` is set. Training flips the signs of weights and so makes old moments worthless: call
+    `reset()` after it, set `gathering`, and let the network see some training batches before it is evaluated.
 
     Args:
         binary: whether binary_tanh follows.
         epsilon: added to the variance.
     Attributes:
-        gathering: set it while a model is called with training=False to use and store the moments of its batches.
+        gathering: bool; while it is set, the layer uses and stores the moments of its batches also with training=False.
+        mean, variance: variables (channels,), the stored moments.
     Input and output shape: (batch, ..., channels), the same.
-    Source: Ioffe and Szegedy 2015, arXiv:1502.03167; re-estimated moments as in `recalibrate`.
+    Source: Ioffe and Szegedy 2015, arXiv:1502.03167; Hubara et al. 2016, arXiv:1602.02830.
     """
 
     LONGEST_MEMORY = 100  # batches: an exact mean up to here, an exponential one from here on
