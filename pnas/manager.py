@@ -1,5 +1,6 @@
 """Training, evaluating and distributing children."""
 
+import pnas.backend  # isort: skip  (first, also in the processes that this module is loaded in for train_child)
 import os
 import tempfile
 import time
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 
 from binarized.normalization import Normalization
+from pnas.files import set_aside, write_atomically
 from pnas.model import build_child, count_binary_weights, count_macs
 
 CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
@@ -49,7 +51,9 @@ class Manager:
         learning_rate: (first, last) step size of Adam, decaying exponentially from step to step.
         seed: int; every child's own seed is made of it and of the cell, so that it does not matter when, where and after
             what a child is trained.
-        n_workers: processes that train children side by side.
+        n_workers: processes that train children side by side, 'auto' for one per `threads_per_child` cores, or a single
+            one on a GPU.
+        threads_per_child: threads that the backend was given.
     """
 
     def __init__(
@@ -62,7 +66,8 @@ class Manager:
         batch_size=128,
         learning_rate=(1e-2, 1e-5),
         seed=0,
-        n_workers=1,
+        n_workers="auto",
+        threads_per_child=1,
     ):
         self.arrays = data.x_train, data.y_train, data.x_val, data.y_val
         self.network = {
@@ -74,6 +79,8 @@ class Manager:
         }
         self.training = {"batch_size": batch_size, "learning_rate": learning_rate}
         self.seed = seed
+        if n_workers == "auto":
+            n_workers = 1 if keras.distribution.list_devices("gpu") else max(1, joblib.cpu_count() // threads_per_child)
         self.n_workers = n_workers
 
     def child_seed(self, cell):
@@ -98,8 +105,93 @@ class Manager:
         )
 
 
+    def train_architecture(self, cell, epochs, folder, load_saved=False, callbacks=()):
+        """Trains one cell to convergence, keeping the best and the last state of the network at the end of every epoch.
+
+        Args:
+            cell: the cell.
+            epochs: epochs in all, those of earlier runs included.
+            folder: where `architecture_best.keras` and `architecture_last.keras` (with the optimizer's state) are kept.
+            load_saved: whether to go on from these files; otherwise they are moved aside.
+            callbacks: further Keras callbacks.
+        Returns:
+            The best network, a keras.Model.
+        Raises:
+            ValueError: nothing was saved, or it is another architecture's.
+        """
+        x_train, y_train, x_val, y_val = self.arrays
+        batch_size = self.training["batch_size"]
+        best_path = os.path.join(folder, "architecture_best.keras")
+        last_path = os.path.join(folder, "architecture_last.keras")
+        keras.utils.set_random_seed(self.child_seed(cell))
+        model = build_child(cell, **self.network)
+        trained_epochs, best_accuracy = 0, -1.0
+        if load_saved:
+            saved, best = load_network(last_path), load_network(best_path)
+            if saved.get_config() != model.get_config():
+                raise ValueError(
+                    f"LOAD_SAVED: {last_path} holds {saved.name}, or one with other filters, dense layers or dropout, not "
+                    f"{model.name}. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
+                )
+            trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)
+            compile_child(best, len(x_train), epochs, **self.training)
+            best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
+            compile_child(model, len(x_train), epochs, **self.training)
+            model.optimizer.build(model.trainable_variables)
+            model.set_weights(saved.get_weights())
+            for variable, kept in zip(model.optimizer.variables, saved.optimizer.variables):
+                variable.assign(kept)
+        else:
+            set_aside(best_path, last_path)
+            compile_child(model, len(x_train), epochs, **self.training)
+        os.makedirs(folder, exist_ok=True)
+        model.fit(
+            x_train,
+            y_train,
+            batch_size=batch_size,
+            epochs=epochs,
+            initial_epoch=trained_epochs,
+            validation_data=(x_val, y_val),
+            validation_batch_size=VALIDATION_BATCH,
+            callbacks=[
+                Recalibration(x_train, batch_size),
+                LearningRateLog(),
+                Keeper(best_path, last_path, best_accuracy),
+                *callbacks,
+            ],
+        )
+        return load_network(best_path)
+
+
+def load_network(path):
+    """The network of a .keras file.
+
+    Raises:
+        ValueError: there is no such file, or it is damaged.
+    """
+    try:
+        return keras.models.load_model(path)  # in Keras's safe mode: no code of the file is run
+    except Exception as error:  # keras, zipfile and h5py each have their own
+        raise ValueError(f"{path} cannot be loaded as a network: {str(error).splitlines()[0]}") from None
+
+
+class Keeper(keras.callbacks.Callback):
+    """Saves the network after every epoch, and the best one, each file either old or new and never half written."""
+
+    def __init__(self, best_path, last_path, best_accuracy):
+        super().__init__()
+        self.best_path, self.last_path, self.best_accuracy = best_path, last_path, best_accuracy
+
+    def on_epoch_end(self, epoch, logs=None):
+        content = file_content(self.model)
+        if logs["val_accuracy"] > self.best_accuracy:
+            self.best_accuracy = logs["val_accuracy"]
+            write_atomically(self.best_path, content)
+        write_atomically(self.last_path, content)
+
+
 def train_child(child, network, training, epochs, arrays):
-    """Builds and trains one child; returns it with what came out.
+    """Builds and trains one child, twice if it fails; returns it with what came out.
 
     Args:
         child: Child, of which number, cell, predicted and seed are known.
@@ -107,7 +199,18 @@ def train_child(child, network, training, epochs, arrays):
         training: dict of batch_size and learning_rate.
         epochs: int.
         arrays: x_train, y_train, x_val, y_val.
+    Returns:
+        Child; if it failed both times, with reward 0 and the reason in `error`.
     """
+    for _ in range(2):
+        try:
+            return _train_child(child, network, training, epochs, arrays)
+        except Exception as error:  # whatever it is, the search goes on
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return child._replace(error=reason)
+
+
+def _train_child(child, network, training, epochs, arrays):
     start = time.perf_counter()
     x_train, y_train, x_val, y_val = arrays
     keras.utils.clear_session()
@@ -127,6 +230,9 @@ def train_child(child, network, training, epochs, arrays):
         callbacks=[Recalibration(x_train, training["batch_size"]), LearningRateLog(), best],
         verbose=0,
     ).history
+    if not np.all(np.isfinite(history["loss"])):
+        raise FloatingPointError(f"the loss diverged: {history['loss']}")
+    network_alone = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's state
     return child._replace(
         reward=max(history["val_accuracy"]),
         seconds=time.perf_counter() - start,
@@ -134,7 +240,7 @@ def train_child(child, network, training, epochs, arrays):
         binary_weights=count_binary_weights(model),
         macs=count_macs(model),
         history=history,
-        network=_file_content(model),
+        network=file_content(network_alone),
     )
 
 
@@ -199,10 +305,10 @@ class Gatherer(keras.Model):
         return outputs
 
 
-def _file_content(model):
-    """The network as the bytes of a .keras file, without the optimizer."""
+def file_content(model):
+    """The model, its optimizer's state included, as the bytes of a .keras file."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.keras")
-        keras.Model(model.inputs, model.outputs, name=model.name).save(path)
+        model.save(path)
         with open(path, "rb") as file:
             return file.read()

@@ -1,0 +1,184 @@
+"""What a search keeps: the readable log, the table of children, TensorBoard's events and the best network."""
+
+import csv
+import datetime
+import io
+import json
+import os
+
+from tensorboard.summary import Writer
+
+from pnas.files import append, set_aside, write_atomically
+from pnas.manager import Child
+
+COLUMNS = (
+    "number",
+    "dataset",
+    "blocks",
+    "architecture",
+    "representation",
+    "reward",
+    "predicted",
+    "seconds",
+    "parameters",
+    "binary_weights",
+    "macs",
+    "seed",
+    "error",
+)
+
+
+class Journal:
+    """The files of one experiment, written child by child so that nothing is lost when a run ends early.
+
+    - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child.
+    - `logs/NAME/children.csv`: the same and more as a table. `logs/NAME/settings.json`: the constants it was made with.
+    - `logs/NAME/`: event files for TensorBoard, one folder a child and one for the surrogate.
+    - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
+
+    Args:
+        name: the experiment's name.
+        settings: dict of the constants that decide about rewards and choice, JSON's types.
+        restore: whether to go on with what earlier runs kept. Otherwise that is moved aside under a dated name.
+        state_space: StateSpace, which writes and reads the representation strings.
+    Attributes:
+        finished: dict, cell as a tuple -> Child, of those that earlier runs trained.
+        best: Child with the highest reward so far, or None.
+    Raises:
+        ValueError: restore is set, but what was kept was made with other constants, or is damaged.
+        OSError: a folder cannot be written.
+    """
+
+    def __init__(self, name, settings, restore, state_space):
+        self.name, self.settings, self.state_space = name, settings, state_space
+        self.text_path = os.path.join("architectures", f"{name}.txt")
+        self.logs = os.path.join("logs", name)
+        self.table_path = os.path.join(self.logs, "children.csv")
+        self.settings_path = os.path.join(self.logs, "settings.json")
+        self.network_path = os.path.join("weights", name, "best.keras")
+        self.finished = {}
+        self.best = None
+        if os.path.exists(self.settings_path) and restore:
+            self._check_settings()
+            self._read_table()
+        else:
+            set_aside(self.text_path, self.logs, self.network_path)
+        for path in (self.text_path, self.table_path, self.network_path):
+            os.makedirs(os.path.dirname(path), exist_ok=True)
+        if not os.path.exists(self.settings_path):
+            write_atomically(self.table_path, (",".join(COLUMNS) + "\n").encode())
+            write_atomically(self.settings_path, json.dumps(settings, indent=1).encode())
+        self._write_header()
+
+    def _check_settings(self):
+        with open(self.settings_path) as file:
+            kept = json.load(file)
+        other = [key for key in {**kept, **self.settings} if kept.get(key) != self.settings.get(key)]
+        if other:
+            differences = ", ".join(f"{key} was {kept.get(key)!r} and is {self.settings.get(key)!r}" for key in other)
+            raise ValueError(
+                f"{self.logs} was made with other settings: {differences}. Set them back to go on with it, choose another "
+                "EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
+            )
+
+    def _read_table(self):
+        with open(self.table_path, newline="") as file:
+            lines = file.read().splitlines(keepends=True)
+        if lines and not lines[-1].endswith("\n"):  # the run was killed while it wrote this row
+            write_atomically(self.table_path, "".join(lines[:-1]).encode())
+            lines.pop()
+        for row in csv.DictReader(lines):
+            try:
+                child = self._child(row)
+            except (TypeError, ValueError) as error:
+                raise ValueError(f"{self.table_path}: row {row.get('number')} is damaged ({error})") from None
+            self.finished[tuple(child.cell)] = child
+            self._compare(child)
+
+    def _child(self, row):
+        cell = self.state_space.decode(row["representation"])
+        return Child(
+            number=int(row["number"]),
+            cell=cell,
+            predicted=float(row["predicted"]),
+            seed=int(row["seed"]),
+            reward=float(row["reward"]),
+            seconds=float(row["seconds"]),
+            parameters=int(row["parameters"]),
+            binary_weights=int(row["binary_weights"]),
+            macs=int(row["macs"]),
+            error=row["error"],
+        )
+
+    def _write_header(self):
+        with open(self.text_path, "a+") as file:
+            file.seek(0)
+            text = file.read()
+        whole = text[: text.rfind("\n\n") + 2] if "\n\n" in text else ""
+        if whole != text:  # the last entry was being written when the run was killed
+            write_atomically(self.text_path, whole.encode())
+        constants = "\n".join(f"# {key} = {value!r}" for key, value in self.settings.items())
+        now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
+        append(self.text_path, f"# {'Continued' if self.finished else 'Started'} {now}\n{constants}\n\n")
+        for child in self.finished.values():
+            if f"Sr. No: {child.number}\n" not in whole:
+                append(self.text_path, self._entry(child))
+
+    def write_heading(self, blocks, children):
+        """Announces the children of a block size."""
+        append(self.text_path, f"# ---- {blocks} block{'s' * (blocks > 1)} a cell: {children} children ----\n\n")
+
+    def write_child(self, child):
+        """Keeps a trained child. What a later run goes on from is the table; the network must not be older than it."""
+        if self._compare(child):
+            write_atomically(self.network_path, child.network)
+        row = {
+            **child._asdict(),
+            "dataset": self.settings["DATASET"],
+            "blocks": len(child.cell) // 4,
+            "architecture": child.cell,
+            "representation": self.state_space.encode(child.cell),
+            "seconds": f"{child.seconds:.3f}",
+        }
+        line = io.StringIO()
+        csv.DictWriter(line, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(row)
+        append(self.table_path, line.getvalue())
+        append(self.text_path, self._entry(child))
+        self._write_events(child)
+
+    def _entry(self, child):
+        failure = f"Failed: {child.error}\n" if child.error else ""
+        return (
+            f"Sr. No: {child.number}\n"
+            f"Reward: {child.reward:.4f}\n"
+            f"Architecture: {child.cell}\n"
+            f'Representation String: "{self.state_space.encode(child.cell)}"\n{failure}\n'
+        )
+
+    def _compare(self, child):
+        """Makes a child the best one if it is, and says whether it is; of equal ones the lower number wins."""
+        is_best = not child.error and (
+            self.best is None or (child.reward, -child.number) > (self.best.reward, -self.best.number)
+        )
+        if is_best:
+            self.best = child
+        return is_best
+
+    def _write_events(self, child):
+        writer = Writer(os.path.join(self.logs, "children", f"{child.number:04d}"))
+        for name, values in child.history.items():
+            for epoch, value in enumerate(values, start=1):
+                writer.add_scalar(name, float(value), step=epoch)
+        writer.close()
+
+    def write_surrogate(self, blocks, losses):
+        """Keeps the surrogate's loss over the epochs of its training after a block size."""
+        writer = Writer(os.path.join(self.logs, "surrogate", f"after_{blocks}_blocks"))
+        for epoch, loss in enumerate(losses, start=1):
+            writer.add_scalar("loss", loss, step=epoch)
+        writer.close()
+
+    def write_end(self, command):
+        """Names the best architecture and the command that retrains it."""
+        best = f"# Best: Sr. No {self.best.number}, reward {self.best.reward:.4f}, {self.best.cell}"
+        append(self.text_path, f"{best}\n# Retrain it:\n# {command}\n\n")

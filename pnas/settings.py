@@ -1,0 +1,95 @@
+"""What the constants of train.py may be, checked all together before any work."""
+
+import re
+
+from pnas.encoder import StateSpace
+from pnas.model import OPERATIONS
+
+
+def _integer(value, least):
+    return type(value) is int and value >= least
+
+
+def _number(value, least, most):
+    return type(value) in (int, float) and least <= value <= most
+
+
+def _integers(value):
+    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_integer(v, 1) for v in value)
+
+
+RULES = {  # name -> (whether a value is accepted, what is accepted)
+    "B": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "K_": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "REGULARIZATION": (lambda v: _number(v, 0, 1e9), "a number of at least 0"),
+    "CONTROLLER_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "RNN_TRAINING_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "NUM_PREDICTORS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "RESTORE_CONTROLLER": (lambda v: type(v) is bool, "True or False"),
+    "INPUT_LOOKBACK_DEPTH": (lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
+    "INPUT_LOOKFORWARD_DEPTH": (lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"),
+    "DROP_INPUT": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
+    "DROP_HIDDEN": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
+    "DROPOUT": (
+        lambda v: isinstance(v, (list, tuple))
+        and len(v) == 3
+        and type(v[0]) is bool
+        and all(_number(rate, 0, 0.99) for rate in v[1:]),
+        "(True or False, rate of the input, rate of the hidden dense layers)",
+    ),
+    "MAX_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "BATCHSIZE": (lambda v: _integer(v, 2), "an integer of at least 2"),
+    "LEARNING_RATE": (
+        lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(rate, 1e-12, 10) for rate in v),
+        "(first, last), two positive numbers of at most 10",
+    ),
+    "NUM_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "NUM_CELL_FILTERS": (_integers, "a list of positive integers"),
+    "DENSE_LAYERS": (lambda v: _integers(v) and v[-1] == 10, "a list of positive integers, the last one 10 (the classes)"),
+    "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
+    "operators": (
+        lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and len(set(map(str, v))) == len(v) and {*map(str, v)} <= {*OPERATIONS},
+        "a list of different operators, each one of " + ", ".join(map(repr, OPERATIONS)),
+    ),
+    "EXPERIMENT_NAME": (
+        lambda v: isinstance(v, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", v) is not None,
+        "1 to 64 letters, digits, '_' and '-', a letter or digit first",
+    ),
+    "SEED": (lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
+    "DATASET": (lambda v: v in ("mnist", "digits"), "'mnist' or 'digits'"),
+    "DATA_DIR": (lambda v: isinstance(v, str) and v != "" and "\0" not in v, "the path of a folder"),
+    "TRAIN_SIZE": (lambda v: v is None or (_integer(v, 10) and v <= 55000), "None or an integer from 10 to 55000"),
+    "N_WORKERS": (lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
+    "THREADS_PER_CHILD": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "NUM_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "LOAD_SAVED": (lambda v: type(v) is bool, "True or False"),
+    "REPRESENTATION_STRING": (lambda v: isinstance(v, str), "a representation string"),
+}
+
+
+def check(constants, train_arc):
+    """Lines that say which constants are wrong, what they got and what is accepted; an empty list if none is.
+
+    Args:
+        constants: dict of all constants of train.py.
+        train_arc: whether REPRESENTATION_STRING will be trained, and so has to fit.
+    """
+    faults = [
+        f"{name} must be {accepted}, got {constants[name]!r:.200}"
+        for name, (is_accepted, accepted) in RULES.items()
+        if not is_accepted(constants[name])
+    ]
+    if faults:
+        return faults
+    c = constants
+    if len(c["NUM_CELL_FILTERS"]) != c["NUM_CELLS"]:
+        faults.append(f"NUM_CELL_FILTERS must have NUM_CELLS = {c['NUM_CELLS']} entries, got {c['NUM_CELL_FILTERS']!r}")
+    if c["DATASET"] == "digits" and (c["TRAIN_SIZE"] or 0) > 1197:
+        faults.append(f"TRAIN_SIZE must be None or an integer from 10 to 1197 with the digits, got {c['TRAIN_SIZE']!r}")
+    if train_arc:
+        space = StateSpace(c["B"], c["operators"], c["INPUT_LOOKBACK_DEPTH"], c["INPUT_LOOKFORWARD_DEPTH"])
+        try:
+            space.decode(c["REPRESENTATION_STRING"])
+        except ValueError as error:
+            faults.append(f"REPRESENTATION_STRING: {error}")
+    return faults

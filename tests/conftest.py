@@ -1,0 +1,45 @@
+"""What several test files share: where the project is, and derivatives under the running backend."""
+
+import os
+import sys
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+sys.path.insert(0, str(Path(__file__).parents[1]))
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import pytest  # noqa: E402
+
+
+@pytest.fixture
+def gradients():
+    """Function (function, arrays, variables) -> numpy gradients of a scalar function of the arrays, one per array.
+
+    With `variables`, the arrays stand in for these Keras variables while the function, then of no arguments, runs.
+    """
+
+    def gradients_of(function, arrays, variables=None):
+        def value(*tensors):
+            if variables is None:
+                return function(*tensors)
+            with keras.StatelessScope(state_mapping=list(zip(variables, tensors))):
+                return function()
+
+        tensors = [keras.ops.convert_to_tensor(array) for array in arrays]
+        if keras.backend.backend() == "jax":
+            import jax
+
+            found = jax.grad(value, argnums=tuple(range(len(tensors))))(*tensors)
+        elif keras.backend.backend() == "tensorflow":
+            import tensorflow as tf
+
+            with tf.GradientTape() as tape:
+                tape.watch(tensors)
+                result = value(*tensors)
+            found = tape.gradient(result, tensors)
+        else:
+            pytest.skip(f"no automatic differentiation written here for backend {keras.backend.backend()}")
+        return [np.asarray(gradient) for gradient in found]
+
+    return gradients_of

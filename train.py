@@ -1,0 +1,168 @@
+"""Progressive neural architecture search over binarized neural networks.
+
+    python train.py               searches for the best cell
+    python train.py --train_arc   trains the cell of REPRESENTATION_STRING to convergence
+
+Edit the constants below, or give any of them on the command line: --MAX_EPOCHS 2 --operators "['3x3 bconv', 'linear']"
+"""
+
+# -------Controller Training Settings-------
+B = 3  # Maximum number of blocks in the cell
+K_ = 128  # Number of children to be trained for each block size after the first
+REGULARIZATION = 0  # L2 regularization strength on the surrogate's LSTMs
+CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensions
+RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size
+NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
+RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
+INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
+INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell its other blocks may read: 0 (flat cells), a number, or None for all
+# ------------------------------------------
+
+# ------- Common Settings --------
+EXPERIMENT_NAME = "pnas"  # Names the files of this experiment
+SEED = 0  # Decides about all that is random: same seed, same rewards and same choice
+DATASET = "mnist"  # 'mnist', or 'digits': scikit-learn's 1,797 small digits, for trying things out
+DATA_DIR = "data"  # Folder of MNIST's four files, which are downloaded into it if need be
+TRAIN_SIZE = None  # Number of training images, drawn by class; None for all
+DROP_INPUT = 0.2  # Dropout rate of the input image
+DROP_HIDDEN = 0.5  # Dropout rate before the dense layers
+DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)  # Whether there is dropout, and its two rates
+MAX_EPOCHS = 20  # Training epochs of each child
+BATCHSIZE = 128  # Images in a training step
+LEARNING_RATE = (1e-2, 1e-5)  # Adam's first and last step size, decaying exponentially from step to step
+NUM_CELLS = 3  # Number of cells stacked in each architecture
+NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an op in each cell
+DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one is the number of classes
+USE_EXPANSION = False  # Whether to train also on four copies of each image, rotated and shifted a little
+operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
+N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto' is cores / THREADS_PER_CHILD
+THREADS_PER_CHILD = 1  # Threads of each child; another number gives other last digits, and so other rewards
+# --------------------------------
+
+# -------Architecture Training Settings-----
+NUM_EPOCHS = 200  # Number of epochs
+REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"  # The architecture, from the log
+LOAD_SAVED = False  # Go on with the saved training of this architecture, after the epochs it has had
+# ------------------------------------------
+
+import json
+import math
+import os
+import shlex
+import sys
+
+import joblib
+
+from pnas.command_line import read_command_line
+
+train_arc = False
+if __name__ == "__main__":
+    given = read_command_line(__file__, __doc__)
+    globals().update(given)
+    if "DROPOUT" not in given:
+        DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)
+constants = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
+
+# Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so that
+# the number of cores does not show in the last digits of its predictions; a single architecture gets all.
+threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
+os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
+
+from pnas.backend import keras  # noqa: E402  (silences it, so it comes first)
+from mnist.mnist_data import load_data  # noqa: E402
+from pnas.console import Progress  # noqa: E402
+from pnas.encoder import Encoder, StateSpace  # noqa: E402
+from pnas.journal import Journal  # noqa: E402
+from pnas.manager import Manager  # noqa: E402
+from pnas.settings import check  # noqa: E402
+
+
+def search():
+    """Trains all cells of one block, then, for every larger size, the K_ expansions that the surrogate ranks highest."""
+    state_space = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH)
+    data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
+    journal = Journal(EXPERIMENT_NAME, search_settings(data.name), RESTORE_CONTROLLER, state_space)
+    manager = manager_of(data)
+    encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
+    progress = Progress(K_, B)
+
+    trained = []
+    cells = state_space.initial_children()
+    predicted = [math.nan] * len(cells)
+    for blocks in range(1, B + 1):
+        numbered = enumerate(zip(cells, predicted), start=len(trained) + 1)
+        children = [(number, cell, float(prediction)) for number, (cell, prediction) in numbered]
+        done = [journal.finished[tuple(cell)] for _, cell, _ in children if tuple(cell) in journal.finished]
+        new = [child for child in children if tuple(child[1]) not in journal.finished]
+        journal.write_heading(blocks, len(cells))
+        progress.start(blocks, len(cells), len(done))
+        for child in manager.train_children(new, MAX_EPOCHS):
+            journal.write_child(child)
+            progress.show(child, journal.best)
+            done.append(child)
+        trained += sorted(done, key=lambda child: child.number)  # the order in which they ended is chance
+        if blocks < B:
+            losses = encoder.fit([child.cell for child in trained], [child.reward for child in trained])
+            journal.write_surrogate(blocks, losses)
+            cells, predicted = encoder.rank(state_space.expand(cells), K_)
+
+    if journal.best is None:
+        raise ValueError(f"all children failed; {journal.text_path} says why")
+    representation = state_space.encode(journal.best.cell)
+    command = shlex.join(["python", "train.py", *sys.argv[1:], "--train_arc", "--REPRESENTATION_STRING", representation])
+    journal.write_end(command)
+    print(f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\nRetrain it:  {command}")
+
+
+def train_architecture():
+    """Trains REPRESENTATION_STRING to convergence, chosen on the validation images, and looks at the test images once."""
+    cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
+    data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
+    folder = os.path.join("weights", EXPERIMENT_NAME)
+    print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
+    network = manager_of(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
+    for part, images, labels in (("validation", data.x_val, data.y_val), ("test", data.x_test, data.y_test)):
+        accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
+        print(f"{part.capitalize()} accuracy: {accuracy:.4f}")
+
+
+def manager_of(data):
+    return Manager(
+        *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT, BATCHSIZE, LEARNING_RATE, SEED),
+        n_workers=N_WORKERS,
+    )
+
+
+def manager_of(data):
+    return Manager(
+        *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT),
+        *(BATCHSIZE, LEARNING_RATE, SEED, N_WORKERS, THREADS_PER_CHILD),
+    )
+
+
+def search_settings(dataset):
+    """The constants that decide about rewards and choice: a run goes on only with rewards that were got under the same."""
+    without = "EXPERIMENT_NAME DATA_DIR RESTORE_CONTROLLER N_WORKERS DROP_INPUT DROP_HIDDEN".split()
+    without += ["NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"]
+    settings = {name: value for name, value in constants.items() if name not in without}
+    settings.update(DATASET=dataset, BACKEND=keras.backend.backend())
+    return json.loads(json.dumps(settings))  # as a file gives them back
+
+
+def main():
+    faults = check(constants, train_arc)
+    if faults:
+        print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
+        sys.exit(2)
+    try:
+        train_architecture() if train_arc else search()
+    except (ValueError, OSError) as error:
+        sys.exit(f"train.py: {error}")
+    except KeyboardInterrupt:
+        if train_arc:
+            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True goes on from there.")
+        sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child that was shown; the same command goes on from there.")
+
+
+if __name__ == "__main__":
+    main()
