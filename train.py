@@ -48,6 +48,7 @@ LOAD_SAVED = False  # Go on with the saved training of this architecture, after 
 import json
 import math
 import os
+import re
 import shlex
 import sys
 
@@ -109,7 +110,8 @@ def search():
     if journal.best is None:
         raise ValueError(f"all children failed; {journal.text_path} says why")
     representation = state_space.encode(journal.best.cell)
-    command = shlex.join(["python", "train.py", *sys.argv[1:], "--train_arc", "--REPRESENTATION_STRING", representation])
+    arguments = [*sys.argv[1:], "--REPRESENTATION_STRING", representation]
+    command = " ".join(["python train.py --train_arc", *(quoted(argument) for argument in arguments)])
     journal.write_end(command)
     print(f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\nRetrain it:  {command}")
 
@@ -126,11 +128,21 @@ def train_architecture():
         print(f"{part.capitalize()} accuracy: {accuracy:.4f}")
 
 
+def quoted(argument):
+    """A word of a command line, in double quotes where it needs some: operators hold single ones."""
+    return shlex.quote(argument) if re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument) else f'"{argument}"'
+
+
 def manager_of(data):
     return Manager(
         *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT, BATCHSIZE, LEARNING_RATE, SEED),
         n_workers=N_WORKERS,
     )
+
+
+def quoted(argument):
+    """A word of a command line, in double quotes where it needs some: operators hold single ones."""
+    return shlex.quote(argument) if re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument) else f'"{argument}"'
 
 
 def manager_of(data):

@@ -4,6 +4,7 @@ The number of threads is read then, too: TF_NUM_INTRAOP_THREADS and TF_NUM_INTER
 """
 
 import contextlib
+import logging
 import os
 
 
@@ -22,7 +23,9 @@ def _quiet_stderr():
 
 
 # TensorFlow greets with a page of notes about processors and GPUs that it does not find, in every process that imports it.
+# Later it warns of retracing, which every child is bound to do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
 with _quiet_stderr():
     import keras
 

@@ -128,9 +128,9 @@ class Manager:
         trained_epochs, best_accuracy = 0, -1.0
         if load_saved:
             saved, best = load_network(last_path), load_network(best_path)
-            if saved.get_config() != model.get_config():
+            if [(w.path, w.shape) for w in saved.weights] != [(w.path, w.shape) for w in model.weights]:
                 raise ValueError(
-                    f"LOAD_SAVED: {last_path} holds {saved.name}, or one with other filters, dense layers or dropout, not "
+                    f"LOAD_SAVED: {last_path} holds {saved.name}, or one of other filters or dense layers, not "
                     f"{model.name}. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
                 )
             trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)

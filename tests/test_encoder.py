@@ -1,0 +1,382 @@
+"""The space of cells, checked by brute force and by the counts of the papers, and the surrogate that ranks them."""
+
+import itertools
+from types import SimpleNamespace
+
+import keras
+import numpy as np
+import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+
+from pnas.encoder import Encoder, StateSpace
+
+OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # the document's four
+
+
+def blind(size, operators, lookback=0, lookforward=True):
+    """Every cell of `size` blocks, written in every way."""
+    blocks = []
+    for number in range(1, size + 1):
+        inputs = range(lookback, number if lookforward else 1)
+        halves = list(itertools.product(inputs, operators))
+        blocks.append([[*left, *right] for left, right in itertools.product(halves, halves)])
+    return [[entry for block in cell for entry in block] for cell in itertools.product(*blocks)]
+
+
+def read_by_others(cell):
+    return {source for source in cell[0::2] if source > 0}
+
+
+def architecture(cell):
+    """What all ways of writing a cell have in common: the smallest of them, over every order of blocks and halves."""
+    blocks = [(cell[i : i + 2], cell[i + 2 : i + 4]) for i in range(0, len(cell), 4)]
+    ways = []
+    for order in itertools.permutations(range(len(blocks))):
+        number = {old + 1: new + 1 for new, old in enumerate(order)}
+        ways.append(
+            tuple(
+                tuple(sorted((number.get(source, source), operator) for source, operator in blocks[old]))
+                for old in order
+            )
+        )
+    return min(ways)
+
+
+# ------------------------------------------------------------------------------------------------------ the state space
+
+
+def test_eight_operators_and_two_inputs_give_136_cells_of_one_block():
+    """Liu et al. 2018, section 3.1: halves are 2 * 8, unordered pairs of them 16 * 17 / 2."""
+    assert len(StateSpace(1, list("abcdefgh"), input_lookback_depth=-1).initial_children()) == 136
+
+
+def test_four_operators_in_flat_cells_give_10_55_and_220_cells_of_256_times_16():
+    """Multisets of 1, 2 and 3 blocks out of 4 * 5 / 2 = 10: 10, 10 * 11 / 2, 10 * 11 * 12 / 6."""
+    space = StateSpace(3, OPERATORS)
+    cells = space.initial_children()
+    for size, unique, all_of_them in ((1, 10, 16), (2, 55, 256), (3, 220, 4096)):
+        written = blind(size, OPERATORS, lookforward=False)
+        assert len(written) == all_of_them
+        assert len({tuple(space.canonical(cell)) for cell in written}) == unique
+        assert len(cells) == unique
+        cells = space.expand(cells) if size < 3 else cells
+
+
+SPACES = {  # B, operators, lookback, lookforward
+    "two blocks, all inputs": (2, ["b", "a"], -1, None),
+    "three blocks, all inputs": (3, ["b", "a"], -1, None),
+    "three blocks, one may be read": (3, ["b", "a"], -1, 1),
+    "four blocks of one operator": (4, ["a"], 0, None),
+}
+
+
+@pytest.fixture(scope="module", params=SPACES)
+def everything(request):
+    """A space, and its cells of B - 1 and of B blocks, written in every way."""
+    B, operators, lookback, lookforward = SPACES[request.param]
+    most = B - 1 if lookforward is None else lookforward
+    smaller, larger = (
+        [cell for cell in blind(size, operators, lookback) if len(read_by_others(cell)) <= most] for size in (B - 1, B)
+    )
+    return StateSpace(*SPACES[request.param]), smaller, larger
+
+
+def test_the_canonical_cell_is_one_of_the_ways_to_write_it_and_always_the_same(everything):
+    space, _, cells = everything
+    canonical = {tuple(cell): tuple(space.canonical(cell)) for cell in cells}
+    assert set(canonical.values()) <= set(canonical), "a canonical cell is a cell of the space"
+    of_architecture = {}
+    for cell, representative in canonical.items():
+        of_architecture.setdefault(architecture(cell), set()).add(representative)
+    assert all(len(representatives) == 1 for representatives in of_architecture.values())
+    for same, (representative,) in of_architecture.items():
+        assert architecture(representative) == same  # so no two architectures share one either
+        assert canonical[representative] == representative
+
+
+def test_expansion_reaches_every_architecture_once(everything):
+    space, smaller, larger = everything
+    expanded = space.expand(list(map(list, {tuple(space.canonical(cell)) for cell in smaller})))
+    assert all(space.canonical(cell) == cell for cell in expanded)
+    found = [architecture(cell) for cell in expanded]
+    assert len(found) == len(set(found))
+    assert set(found) == {architecture(cell) for cell in larger}
+
+
+def test_read_blocks_come_first_and_what_is_left_is_sorted():
+    space = StateSpace(4, ["a", "b", "c"], input_lookback_depth=-1, input_lookforward_depth=None)
+    written = [0, "c", 0, "a", -1, "b", -1, "a", 2, "c", 0, "b", 0, "a", 0, "b"]  # block 3 reads block 2
+    assert space.canonical(written) == [-1, "a", -1, "b", 0, "a", 0, "b", 0, "a", 0, "c", 0, "b", 1, "c"]
+
+
+def test_operators_are_sorted_in_the_order_in_which_they_were_given():
+    assert StateSpace(1, ["z", "a"]).canonical([0, "a", 0, "z"]) == [0, "z", 0, "a"]
+
+
+@pytest.mark.parametrize("limit, accepted", [(0, 0), (1, 1), (2, 2), (None, 2)])
+def test_lookforward_limits_how_many_blocks_may_be_read(limit, accepted):
+    space = StateSpace(3, ["a"], input_lookforward_depth=limit)
+    reading = {  # how many blocks are read: a cell
+        0: [0, "a", 0, "a", 0, "a", 0, "a", 0, "a", 0, "a"],
+        1: [0, "a", 0, "a", 0, "a", 1, "a", 1, "a", 1, "a"],
+        2: [0, "a", 0, "a", 0, "a", 1, "a", 2, "a", 2, "a"],
+    }
+    for number, cell in reading.items():
+        if number <= accepted:
+            assert space.canonical(cell) == cell
+        else:
+            with pytest.raises(ValueError):
+                space.canonical(cell)
+
+
+@pytest.mark.parametrize(
+    "cell",
+    [
+        [],
+        [0, "3x3 bconv", 0],
+        [0, "3x3 bconv", 0, "3x3 bconv"] * 4,
+        "0, '3x3 bconv', 0, '3x3 bconv'",
+        None,
+        [0, "9x9 bconv", 0, "3x3 bconv"],
+        ["3x3 bconv", 0, "3x3 bconv", 0],
+        [0, ["3x3 bconv"], 0, "3x3 bconv"],
+        [0.0, "3x3 bconv", 0, "3x3 bconv"],
+        [True, "3x3 bconv", 0, "3x3 bconv"],
+        [-2, "3x3 bconv", 0, "3x3 bconv"],
+        [1, "3x3 bconv", 0, "3x3 bconv"],
+        [0, "3x3 bconv", 0, "3x3 bconv", 2, "3x3 bconv", 0, "3x3 bconv"],
+        [0, "3x3 bconv", 0, "3x3 bconv", 0, "3x3 bconv", 3, "3x3 bconv"],
+    ],
+    ids=repr,
+)
+def test_what_is_no_cell_of_the_space_is_refused(cell):
+    space = StateSpace(3, OPERATORS, input_lookback_depth=-1, input_lookforward_depth=None)
+    for function in (space.canonical, space.encode):
+        with pytest.raises(ValueError, match="is not in this space"):
+            function(cell)
+
+
+# ----------------------------------------------------------------------------------------------- representation strings
+
+DOCUMENT = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"
+
+
+def one_hots(cell, inputs, operators):
+    """The string as numpy prints it."""
+    rows = []
+    for position, value in enumerate(cell):
+        values = operators if position % 2 else inputs
+        rows.append(str(np.eye(len(values))[[values.index(value)]]))
+    return " ".join(rows)
+
+
+def test_the_documents_architecture_has_the_documents_string():
+    space, cell = StateSpace(3, OPERATORS), [0, "3x3 sep-bconv", 0, "3x3 sep-bconv"]
+    assert space.encode(cell) == DOCUMENT
+    assert space.decode(DOCUMENT) == cell
+
+
+def test_every_cell_is_encoded_as_numpy_prints_one_hots_and_decoded_again():
+    space = StateSpace(2, OPERATORS[:3], input_lookback_depth=-1, input_lookforward_depth=None)
+    cells = [*blind(1, OPERATORS[:3], -1), *blind(2, OPERATORS[:3], -1)]
+    for cell in cells:
+        string = space.encode(cell)
+        assert string == one_hots(cell, [-1, 0, 1], OPERATORS[:3])
+        assert space.decode(string) == cell
+
+
+SMALL = StateSpace(2, ["a", "b"], input_lookback_depth=-1, input_lookforward_depth=None)
+VALID = {one_hots(cell, [-1, 0, 1], ["a", "b"]) for size in (1, 2) for cell in blind(size, "ab", -1)}
+ROWS = ["[[1. 0. 0.]]", "[[0. 1. 0.]]", "[[0. 0. 1.]]", "[[1. 0.]]", "[[0. 1.]]"]
+NEARLY = [
+    "[[1. 1. 0.]]",
+    "[[0. 0. 0.]]",
+    "[[1 0 0]]",
+    "[1. 0. 0.]",
+    "[[1.0 0. 0.]]",
+    "[[1. 0. 0. 0.]]",
+    "[[1.]]",
+    "[[]]",
+]
+
+
+@st.composite
+def damaged(draw):
+    """A valid string in which a few characters are replaced, left out or put in."""
+    string = draw(st.sampled_from(sorted(VALID)))
+    for _ in range(draw(st.integers(1, 3))):
+        start = draw(st.integers(0, len(string)))
+        stop = start + draw(st.integers(0, 3))
+        string = string[:start] + draw(st.text("[]01. \n\x00-ae", max_size=2)) + string[stop:]
+    return string
+
+
+@settings(max_examples=400, deadline=None, derandomize=True)
+@given(
+    st.one_of(
+        damaged(),
+        st.lists(st.sampled_from(ROWS + NEARLY), max_size=9).map(" ".join),
+        st.text("[]01. "),
+        st.text(),
+        st.one_of(st.none(), st.booleans(), st.integers(), st.binary(), st.lists(st.sampled_from(ROWS))),
+    )
+)
+def test_a_malformed_string_is_a_value_error_and_nothing_else(string):
+    assume(not (isinstance(string, str) and string in VALID))
+    with pytest.raises(ValueError, match="does not fit this space"):
+        SMALL.decode(string)
+
+
+@pytest.mark.parametrize(
+    "string",
+    [
+        DOCUMENT + "\n",
+        " " + DOCUMENT,
+        DOCUMENT.replace("] [", "]  ["),
+        DOCUMENT.replace("1.", "1"),
+        DOCUMENT.replace(".", "\uff0e"),
+        DOCUMENT.replace("1", "\u0661"),
+        DOCUMENT + "\x00",
+        DOCUMENT.replace("0. 0.", "0.\x000."),
+        "\x00" * 57,
+        '"' + DOCUMENT + '"',
+        " ".join([DOCUMENT] * 4),
+        DOCUMENT[:27],
+        "",
+    ],
+    ids=repr,
+)
+def test_a_string_that_is_nearly_right_is_refused_and_told_what_would_fit(string):
+    with pytest.raises(ValueError) as refusal:
+        StateSpace(3, OPERATORS).decode(string)
+    assert f'"{DOCUMENT}"' in str(refusal.value)
+
+
+@pytest.mark.parametrize("piece", ["[", "[[1. 0. 0.]] ", "[[1. " + "0. " * 50, "0. ", "\x00", DOCUMENT + " "], ids=repr)
+def test_a_string_of_a_megabyte_is_refused_in_a_few_words(piece):
+    with pytest.raises(ValueError) as refusal:
+        StateSpace(3, OPERATORS).decode(piece * (1_000_000 // len(piece)))
+    assert len(str(refusal.value)) < 1000
+
+
+@pytest.mark.parametrize(
+    "attempt",
+    [
+        "{code}",
+        "[[{code}]]",
+        "[[1. 0. 0.]] [[{code} 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]",
+        "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]] + {code}",
+        "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]\n{code}",
+    ],
+)
+def test_code_in_a_string_is_never_run(tmp_path, attempt):
+    trace = tmp_path / "trace"
+    code = f"__import__('pathlib').Path({str(trace)!r}).touch()"
+    with pytest.raises(ValueError):
+        StateSpace(3, OPERATORS).decode(attempt.format(code=code))
+    assert not trace.exists()
+
+
+# -------------------------------------------------------------------------------------------------------- the surrogate
+
+SPACE = StateSpace(2, ["a", "b", "c"])
+CELLS = [*SPACE.initial_children(), *SPACE.expand(SPACE.initial_children())]  # 6 and 21
+REWARDS = [0.2 + 0.6 * cell.count("a") / (len(cell) // 2) for cell in CELLS]  # the more a, the better
+
+
+def surrogate(**arguments):
+    return Encoder(SPACE, **{"lstm_cells": 8, "epochs": 30, "num_predictors": 2, "seed": 3, **arguments})
+
+
+@pytest.fixture(scope="module")
+def fitted():
+    encoder = surrogate()
+    return encoder, encoder.fit(CELLS, REWARDS)
+
+
+def test_a_surrogate_that_was_told_a_rule_ranks_by_it(fitted):
+    encoder, losses = fitted
+    best, predicted = encoder.rank(CELLS, 2)
+    assert sorted(best) == [[0, "a"] * 2, [0, "a"] * 4]
+    assert predicted.shape == (2,) and predicted[0] >= predicted[1]
+    assert np.corrcoef(encoder.predict(CELLS), REWARDS)[0, 1] > 0.8
+    assert len(losses) == 30 and losses[-1] < losses[0] / 2
+
+
+def test_rank_gives_the_cells_of_the_highest_predictions_and_no_more_than_there_are(fitted):
+    encoder, _ = fitted
+    predictions = dict(zip(map(tuple, CELLS), encoder.predict(CELLS)))
+    best, predicted = encoder.rank(CELLS, 100)
+    assert sorted(best) == sorted(CELLS)
+    np.testing.assert_allclose(predicted, [predictions[tuple(cell)] for cell in best], atol=1e-6)
+    assert all(np.diff(predicted) <= 0)
+
+
+def test_a_prediction_depends_on_the_cell_alone_not_on_the_company_it_is_padded_for(fitted):
+    encoder, _ = fitted
+    one_block, two_blocks = CELLS[:6], CELLS[6:]
+    alone = encoder.predict(one_block)
+    assert np.ptp(alone) > 0.1, "predictions that are all alike would agree anyway"
+    np.testing.assert_allclose(encoder.predict([*two_blocks, *one_block])[-6:], alone, atol=1e-6)
+
+
+def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted):
+    encoder, losses = fitted
+    predictions = encoder.predict(CELLS)
+    np.random.seed(99)  # whatever happened before
+    again = surrogate()
+    np.testing.assert_allclose(again.fit(CELLS, REWARDS), losses, rtol=1e-5)
+    np.testing.assert_allclose(again.predict(CELLS), predictions, atol=1e-5)
+    assert abs(surrogate(seed=4).predict(CELLS) - surrogate(seed=3).predict(CELLS)).max() > 1e-3
+
+
+def test_the_surrogate_is_the_papers():
+    """Appendix A: one table of embeddings for inputs and one for operators, as wide as the LSTM, bias 1.8."""
+    encoder = Encoder(SPACE, lstm_cells=7, num_predictors=3)
+    layers = encoder.model.layers
+    embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
+    assert [layer.output_dim for layer in embeddings] == [7] * 6
+    assert [layer.units for layer in layers if isinstance(layer, keras.layers.LSTM)] == [7] * 3
+    rewards = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
+    assert [float(layer.bias[0]) for layer in rewards] == pytest.approx([1.8] * 3)
+    # An LSTM's output is in (-1, 1) and small at first, so the rewards start around sigmoid(1.8) = 0.858.
+    assert encoder.predict(CELLS) == pytest.approx([0.858] * len(CELLS), abs=0.1)
+
+
+@pytest.fixture
+def untrained(monkeypatch):
+    """A surrogate of five predictors that is never trained, and the arguments and learning rate of every training."""
+    encoder, trainings = surrogate(num_predictors=5), []
+
+    def fit(x, y, **arguments):
+        trainings.append({**arguments, "rate": float(encoder.model.optimizer.learning_rate)})
+        return SimpleNamespace(history={"loss": [0.0]})
+
+    monkeypatch.setattr(encoder.model, "fit", fit)
+    return encoder, trainings
+
+
+def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(untrained):
+    encoder, trainings = untrained
+    for _ in range(3):
+        encoder.fit(CELLS, REWARDS)
+    assert [training["rate"] for training in trainings] == pytest.approx([0.01, 0.002, 0.002])
+
+
+def test_each_cell_is_left_out_by_one_of_the_predictors(untrained):
+    encoder, trainings = untrained
+    encoder.fit(CELLS[:20], REWARDS[:20])
+    seen = np.stack(trainings[0]["sample_weight"]) != 0
+    np.testing.assert_array_equal(seen.sum(axis=0), 4)  # of the 5 predictors
+    np.testing.assert_array_equal(seen.sum(axis=1), 16)  # of the 20 cells
+
+
+def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
+    """In the first and only batch nothing has moved yet, so that the loss is that of the predictions before.
+
+    Rewards of 0, far from all predictions, make it nearly the same whatever cells each predictor sees.
+    """
+    encoder = surrogate(epochs=1)
+    before = encoder.predict(CELLS[:6]).mean()
+    assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)

@@ -1,0 +1,188 @@
+"""The whole experiment as a user runs it: `python train.py` in an empty folder, on the small digits."""
+
+import ast
+import csv
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pnas.settings import RULES, check
+
+ROOT = Path(__file__).parents[1]
+SMALL = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "300", "--NUM_CELLS", "2"]
+SMALL += ["--NUM_CELL_FILTERS", "[4,4]", "--operators", "['3x3 bconv','linear']", "--RNN_TRAINING_EPOCHS", "2"]
+SMALL += ["--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "8"]
+
+
+def run(folder, *arguments):
+    command = [sys.executable, str(ROOT / "train.py"), *arguments]
+    return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=600)
+
+
+def rewards(folder, name="pnas"):
+    with open(folder / "logs" / name / "children.csv", newline="") as file:
+        return {row["architecture"]: float(row["reward"]) for row in csv.DictReader(file)}
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder in which the small search has run, and what it printed."""
+    folder = tmp_path_factory.mktemp("search")
+    result = run(folder, *SMALL)
+    assert result.returncode == 0, result.stderr
+    return folder, result
+
+
+def test_the_log_is_the_documents_to_the_character(searched):
+    folder, _ = searched
+    text = (folder / "architectures" / "pnas.txt").read_text()
+    entry = (
+        r"Sr\. No: 1\nReward: [01]\.\d{4}\nArchitecture: \[0, '3x3 bconv', 0, '3x3 bconv'\]\n"
+        r'Representation String: "\[\[1\. 0\.\]\] \[\[1\. 0\.\]\] \[\[1\. 0\.\]\] \[\[1\. 0\.\]\]"\n\n'
+    )
+    # Two operators make three cells of one block; K_ = 2 more have two.
+    assert len(re.findall(r"^Sr\. No: \d+\nReward: .*\nArchitecture: .*\nRepresentation String: \".*\"\n\n", text, re.M)) == 5
+    assert re.search(entry, text)
+    assert "# DATASET = 'digits'" in text
+    assert "# ---- 1 block a cell: 3 children ----" in text and "# ---- 2 blocks a cell: 2 children ----" in text
+
+
+def test_the_table_holds_the_same_facts(searched):
+    folder, _ = searched
+    text = (folder / "architectures" / "pnas.txt").read_text()
+    with open(folder / "logs" / "pnas" / "children.csv", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert sorted(int(row["number"]) for row in rows) == [1, 2, 3, 4, 5]
+    for row in rows:
+        assert f"Sr. No: {row['number']}\nReward: {float(row['reward']):.4f}\nArchitecture: {row['architecture']}\n" in text
+        assert row["dataset"] == "digits"
+        assert (row["predicted"] == "nan") == (row["blocks"] == "1")
+
+
+def test_the_console_shows_a_line_a_child_and_no_noise(searched):
+    _, result = searched
+    assert result.stderr == ""
+    lines = result.stdout.splitlines()
+    assert lines[0] == "1 block a cell: 3 children"
+    assert sum(" left  [0, " in line for line in lines) == 5
+
+
+def test_event_files_and_the_best_network_are_kept(searched):
+    folder, _ = searched
+    assert len(list(folder.glob("logs/pnas/children/000*/events*"))) == 5
+    assert len(list(folder.glob("logs/pnas/surrogate/*/events*"))) == 1
+    assert (folder / "weights" / "pnas" / "best.keras").stat().st_size > 1000
+
+
+def test_the_best_string_of_the_log_can_be_trained_and_continued(searched):
+    folder, _ = searched
+    text = (folder / "architectures" / "pnas.txt").read_text()
+    string = re.findall(r'--train_arc .*--REPRESENTATION_STRING "(.*)"', text)[-1]
+    result = run(folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "1", "--REPRESENTATION_STRING", string)
+    assert result.returncode == 0, result.stderr
+    assert re.search(r"^Test accuracy: [01]\.\d{4}$", result.stdout, re.M)
+    result = run(folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "2", "--REPRESENTATION_STRING", string, "--LOAD_SAVED", "True")
+    assert result.returncode == 0, result.stderr
+    assert "Epoch 2/2" in result.stdout and "Epoch 1/2" not in result.stdout
+
+
+def test_a_second_run_trains_no_child_again(searched):
+    folder, _ = searched
+    before = (folder / "logs" / "pnas" / "children.csv").read_bytes()
+    result = run(folder, *SMALL)
+    assert result.returncode == 0, result.stderr
+    assert "3 of them known" in result.stdout and "2 of them known" in result.stdout
+    assert (folder / "logs" / "pnas" / "children.csv").read_bytes() == before
+
+
+def test_rewards_of_other_settings_are_not_mixed(searched):
+    folder, _ = searched
+    result = run(folder, *SMALL, "--MAX_EPOCHS", "2")
+    assert result.returncode == 1
+    assert "MAX_EPOCHS was 1 and is 2" in result.stderr
+
+
+def test_the_number_of_workers_changes_nothing(searched, tmp_path):
+    folder, _ = searched
+    result = run(tmp_path, *SMALL, "--N_WORKERS", "1")
+    assert result.returncode == 0, result.stderr
+    assert rewards(tmp_path) == rewards(folder)
+
+
+def test_restore_controller_false_moves_earlier_outputs_aside(tmp_path):
+    kept = tmp_path / "logs" / "pnas" / "children.csv"
+    kept.parent.mkdir(parents=True)
+    kept.write_text("what was there")
+    result = run(tmp_path, *SMALL, "--B", "1", "--RESTORE_CONTROLLER", "False")
+    assert result.returncode == 0, result.stderr
+    assert [path.read_text() for path in tmp_path.glob("logs/pnas.*/children.csv")] == ["what was there"]
+    assert len(rewards(tmp_path)) == 3
+
+
+def constants_of_train():
+    """The constants as they stand in train.py, without running it."""
+    values = {}
+    for statement in ast.parse((ROOT / "train.py").read_text()).body:
+        if isinstance(statement, ast.Assign) and statement.targets[0].id in RULES:
+            values[statement.targets[0].id] = eval(ast.unparse(statement.value), {}, values)
+    return values
+
+
+def test_the_constants_are_accepted_as_they_stand():
+    constants = constants_of_train()
+    assert set(constants) == set(RULES)
+    assert check(constants, train_arc=True) == []
+
+
+@pytest.mark.parametrize(
+    "name, value",
+    [
+        ("B", 0),
+        ("B", True),
+        ("K_", "two"),
+        ("NUM_CELL_FILTERS", [16, -1, 32]),
+        ("NUM_CELL_FILTERS", [16, 24]),
+        ("operators", ["4x4 bconv"]),
+        ("operators", ["3x3 bconv", "3x3 bconv"]),
+        ("operators", []),
+        ("operators", [["3x3 bconv"]]),
+        ("DENSE_LAYERS", [32, 11]),
+        ("EXPERIMENT_NAME", "../elsewhere"),
+        ("EXPERIMENT_NAME", "a/b"),
+        ("EXPERIMENT_NAME", "a\n"),
+        ("DATASET", "cifar"),
+        ("DATASET", None),
+        ("DROPOUT", (True, 1.5, 0.5)),
+        ("LEARNING_RATE", 0.01),
+        ("LEARNING_RATE", (float("nan"), 0.1)),
+        ("INPUT_LOOKBACK_DEPTH", 1),
+        ("TRAIN_SIZE", 55001),
+        ("REPRESENTATION_STRING", "[[1. 0.]]"),
+        ("REPRESENTATION_STRING", "__import__('os')"),
+    ],
+)
+def test_a_wrong_constant_is_named_with_its_value(name, value):
+    faults = check({**constants_of_train(), name: value}, train_arc=True)
+    assert len(faults) == 1 and faults[0].startswith(name) and repr(value)[:50] in faults[0]
+
+
+def test_wrong_constants_are_named_together_before_any_work(tmp_path):
+    result = run(tmp_path, "--B", "0", "--operators", "['4x4 bconv']", "--EXPERIMENT_NAME", "../elsewhere")
+    assert result.returncode == 2
+    lines = result.stderr.splitlines()
+    assert lines[0] == "train.py: B must be an integer of at least 1, got 0"
+    assert len(lines) == 3 and "4x4 bconv" in lines[1] + lines[2] and "'../elsewhere'" in lines[1] + lines[2]
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR does not name a folder with MNIST's files")
+def test_a_search_on_mnist(tmp_path):
+    arguments = ["--DATA_DIR", os.environ["MNIST_DIR"], "--B", "1", "--operators", "['3x3 bconv']"]
+    result = run(tmp_path, *arguments, "--MAX_EPOCHS", "2", "--TRAIN_SIZE", "5000")
+    assert result.returncode == 0, result.stderr
+    # Ten classes: an untrained network gets 0.1. The ignored multiplier got 0.71 after two epochs of all of MNIST.
+    assert rewards(tmp_path)["[0, '3x3 bconv', 0, '3x3 bconv']"] > 0.75
