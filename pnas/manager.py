@@ -45,7 +45,7 @@ class Manager:
     """Builds children, trains them and returns their rewards.
 
     Args:
-        data: has x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot (n, classes).
+        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot (n, classes).
         num_cells, filters, dense_layers, dropout: the network, as in `pnas.model.build_child`.
         batch_size: images a training step.
         learning_rate: (first, last) step size of Adam, decaying exponentially from step to step.
@@ -76,6 +76,7 @@ class Manager:
             "dense_layers": dense_layers,
             "dropout": dropout,
             "input_shape": data.x_train.shape[1:],
+            "prefix": data.name,  # marks every file that a network is kept in
         }
         self.training = {"batch_size": batch_size, "learning_rate": learning_rate}
         self.seed = seed
@@ -104,8 +105,7 @@ class Manager:
             for number, cell, predicted in children
         )
 
-
-    def train_architecture(self, cell, epochs, folder, load_saved=False, callbacks=()):
+    def train_architecture(self, cell, epochs, folder, load_saved=False):
         """Trains one cell to convergence, keeping the best and the last state of the network at the end of every epoch.
 
         Args:
@@ -113,7 +113,6 @@ class Manager:
             epochs: epochs in all, those of earlier runs included.
             folder: where `architecture_best.keras` and `architecture_last.keras` (with the optimizer's state) are kept.
             load_saved: whether to go on from these files; otherwise they are moved aside.
-            callbacks: further Keras callbacks.
         Returns:
             The best network, a keras.Model.
         Raises:
@@ -128,7 +127,7 @@ class Manager:
         trained_epochs, best_accuracy = 0, -1.0
         if load_saved:
             saved, best = load_network(last_path), load_network(best_path)
-            if [(w.path, w.shape) for w in saved.weights] != [(w.path, w.shape) for w in model.weights]:
+            if _shapes(saved) != _shapes(model):
                 raise ValueError(
                     f"LOAD_SAVED: {last_path} holds {saved.name}, or one of other filters or dense layers, not "
                     f"{model.name}. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
@@ -157,10 +156,13 @@ class Manager:
                 Recalibration(x_train, batch_size),
                 LearningRateLog(),
                 Keeper(best_path, last_path, best_accuracy),
-                *callbacks,
             ],
         )
         return load_network(best_path)
+
+
+def _shapes(model):
+    return [model.name, *((weight.path, weight.shape) for weight in model.weights)]
 
 
 def load_network(path):

@@ -161,7 +161,7 @@ def linear(x, filters, strides, name, copies=1):
     return _bconv(x, filters, (1, 1), strides, name, copies)
 
 
-def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1)):
+def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1), prefix="child"):
     """Builds the network of a cell: the cell stacked, then binary dense layers.
 
     Every cell halves height and width. An op that reads input 0 has stride 2, one that reads -k has stride 2^(k+1)
@@ -175,6 +175,7 @@ def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0
         dense_layers: list of ints, units of the dense layers; the last one is the number of classes.
         dropout: (whether, rate on the input image, rate before every dense layer).
         input_shape: (height, width, channels) of the images in [-1, +1].
+        prefix: start of the model's name; the cell is the rest.
     Returns:
         keras.Model, images (n, height, width, channels) -> (n, classes), one number around ±1 per class.
     Source: Liu et al. 2018, arXiv:1712.00559, section 3; Hubara et al. 2016, arXiv:1602.02830, section 2.1.
@@ -191,7 +192,7 @@ def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0
             x = DropoutNoScale(drop_hidden, name=f"{name}_dropout")(x)
         x = BinaryDense(units, use_bias=False, name=name)(x)
         x = Normalization(binary=number < len(dense_layers), name=f"{name}_norm")(x)
-    return keras.Model(image, x, name="child_" + _as_name("_".join(map(str, cell))))
+    return keras.Model(image, x, name=f"{prefix}_" + _as_name("_".join(map(str, cell))))
 
 
 def _build_cell(cell, outputs, filters, name):

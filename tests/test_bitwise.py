@@ -141,7 +141,7 @@ def test_thresholds_on_a_tie_and_with_scales_of_all_signs():
     x = Normalization()(x)
     x = BinaryDense(9, use_bias=False)(x)
     norm = Normalization(epsilon=0.0)
-    x = norm(keras.layers.Flatten()(x))
+    x = keras.layers.Flatten()(norm(x))
     model = keras.Model(image, Normalization(binary=False)(BinaryDense(2, use_bias=False)(x)))
     #   y >= 0 begins or ends at:   x=1, x=1,  0,  0,  2, nowhere, everywhere, nowhere, 1 + 1e-6
     norm.gamma.assign([1, -1, 2, -2, 1, 0, 0, 1, 1])
@@ -284,12 +284,12 @@ def test_a_damaged_file_is_refused(path):
         load(path.with_name("absent.npz"))
 
 
-def changed(network, path, architecture=None, **arrays):
+def changed(network, path, change=None, **arrays):
     """Saves the network with other arrays, or a function applied to its architecture."""
     arrays = {**network.arrays, **arrays}
-    if architecture:
+    if change:
         description = json.loads(arrays["architecture"].tobytes())
-        architecture(description)
+        change(description)
         arrays["architecture"] = np.frombuffer(json.dumps(description).encode(), np.uint8)
     np.savez(path, **arrays)
 
@@ -302,7 +302,8 @@ def changed(network, path, architecture=None, **arrays):
         (lambda d: d.update(image=[28, 28, 10**9]), "from 1 to 256"),
         (lambda d: d.update(image=[30, 28, 1]), "bits"),
         (lambda d: d.update(steps=[]), "no steps"),
-        (lambda d: d["steps"].pop(), "dense"),
+        (lambda d: d["steps"].pop(), "bits"),
+        (lambda d: d.update(steps=d["steps"][:-2]), "dense"),
         (lambda d: d["steps"][0].update(op="eval"), "must be one of"),
         (lambda d: d["steps"][0].update({"from": [1]}), "before it"),
         (lambda d: d["steps"][0].update({"from": [0, 0]}), "several"),
@@ -320,7 +321,7 @@ def test_an_architecture_that_cannot_be_is_refused(network, path, change, reason
 
 def test_arrays_that_do_not_fit_are_refused(network, path):
     arrays = network.arrays
-    for change, reason in [
+    for others, reason in [
         ({"bits": arrays["bits"][:-1]}, "more weights"),
         ({"bits": np.append(arrays["bits"], np.uint8(0))}, "bytes of bits"),
         ({"thresholds": arrays["thresholds"][:-1]}, "more channels"),
@@ -332,7 +333,7 @@ def test_arrays_that_do_not_fit_are_refused(network, path):
         ({"architecture": np.frombuffer(b"[" * 100000, np.uint8)}, "JSON"),
         ({"more": np.zeros(1)}, "it holds"),
     ]:
-        changed(network, path, **change)
+        changed(network, path, **others)
         assert reason in refused(path)
 
 

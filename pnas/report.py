@@ -1,0 +1,430 @@
+"""What a search has found, in pictures, and whether to trust it.
+
+    python -m pnas.report EXPERIMENT_NAME
+
+draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv alone, at any
+time, also while the search runs:
+
+    rewards     reward of every child, with the best so far of each block size
+    surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none)
+    cost        reward against binary weights and against MACs, with the Pareto fronts
+    operators   how often each operation stands in the best and in the worst tenth of the children
+    best_cell   the best cell as a graph
+
+Children that failed have no reward: the first sheet marks them, the others leave them out.
+"""
+
+import argparse
+import ast
+import csv
+import io
+import itertools
+import math
+import os
+import sys
+import textwrap
+import typing
+
+import matplotlib
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
+from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
+
+from pnas.files import write_atomically
+
+MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
+LINES = ("-", "--", "-.", ":")
+COLOURS = ("#1f3b73", "#c8641b", "#3f8f6b", "#8a4fa0")
+DPI = 100  # 8 inches are 800 pixels
+STYLE = {
+    "font.size": 10,
+    "figure.titlesize": 11,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": "0.88",
+    "hatch.linewidth": 0.8,
+    "text.parse_math": False,  # a name is not a formula
+    "svg.hashsalt": "pnas",  # the same table gives the same file
+}
+
+
+class Row(typing.NamedTuple):
+    """A child as it stands in children.csv; `predicted` is NaN where there was no prediction."""
+
+    number: int
+    dataset: str
+    blocks: int
+    cell: list
+    reward: float
+    predicted: float
+    binary_weights: int
+    macs: int
+    error: str
+
+
+def read_rows(path):
+    """Rows of children.csv by their number. A last row without a line end is still being written, and left out.
+
+    Raises:
+        ValueError: a row is damaged.
+        OSError: the file cannot be read.
+    """
+    with open(path, newline="") as file:
+        text = file.read()
+    rows = []
+    for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")):
+        try:
+            row = Row(
+                number=int(line["number"]),
+                dataset=line["dataset"],
+                blocks=int(line["blocks"]),
+                cell=ast.literal_eval(line["architecture"]),
+                reward=float(line["reward"]),
+                predicted=float(line["predicted"]),
+                binary_weights=int(line["binary_weights"]),
+                macs=int(line["macs"]),
+                error=line["error"],
+            )
+        except (KeyError, TypeError, ValueError, SyntaxError) as error:
+            raise ValueError(f"{path}: row {line.get('number')} is damaged ({error})") from None
+        rows.append(row)
+    return sorted(rows, key=lambda row: row.number)
+
+
+def by_size(children):
+    """dict, number of blocks -> its children, in their order."""
+    sizes = sorted({child.blocks for child in children})
+    return {size: [child for child in children if child.blocks == size] for size in sizes}
+
+
+def best_child(children):
+    """The child of the highest reward; of equal ones the first."""
+    return max(children, key=lambda child: (child.reward, -child.number))
+
+
+def best_so_far(children):
+    """dict, number of blocks -> array of the best reward that this block size had after each of its children."""
+    return {size: np.maximum.accumulate([child.reward for child in group]) for size, group in by_size(children).items()}
+
+
+def rank_correlations(children):
+    """dict, number of blocks -> (Spearman's rho of predicted and actual rewards, number of children with a prediction).
+
+    rho is NaN where it is not defined: with less than two children, or where all predictions or all rewards are equal.
+    """
+    from scipy.stats import spearmanr  # takes a second, and is not needed before there are predictions
+
+    correlations = {}
+    for size, group in by_size(child for child in children if not math.isnan(child.predicted)).items():
+        predicted, rewards = [child.predicted for child in group], [child.reward for child in group]
+        defined = min(len(set(predicted)), len(set(rewards))) > 1
+        correlations[size] = (float(spearmanr(predicted, rewards).statistic) if defined else math.nan, len(group))
+    return correlations
+
+
+def pareto_front(children, cost):
+    """The children that no other one beats: none costs at most as much and has a higher reward, or less at the same reward.
+
+    Args:
+        children: list of Row.
+        cost: name of the field to keep low.
+    Returns:
+        List of Row, cheapest first; of equal ones the first only.
+    """
+    front = []
+    for child in sorted(children, key=lambda child: (getattr(child, cost), -child.reward, child.number)):
+        if not front or child.reward > front[-1].reward:
+            front.append(child)
+    return front
+
+
+def operator_shares(children):
+    """Share of each operation among all operations of the best tenth, the worst tenth and all of the children.
+
+    Returns:
+        Number of children in a tenth (at least 1), and dict, operation -> (best tenth, worst tenth, all), in [0, 1], in the
+        order in which the children first used them: that of train.py's `operators`.
+    """
+    ranked = sorted(children, key=lambda child: (-child.reward, child.number))
+    tenth = max(1, len(children) // 10)
+    used = [[op for child in part for op in child.cell[1::2]] for part in (ranked[:tenth], ranked[-tenth:], children)]
+    return tenth, {op: tuple(ops.count(op) / len(ops) for ops in used) for op in dict.fromkeys(used[2])}
+
+
+def write_report(experiment, logs="logs"):
+    """Draws the sheets of an experiment anew; each file is the old one or the whole new one at any time.
+
+    Args:
+        experiment: EXPERIMENT_NAME of the search.
+        logs: folder of the experiments.
+    Returns:
+        List of the paths that were written, LOGS/EXPERIMENT/report/*.png and *.svg.
+    Raises:
+        ValueError: there is no such experiment, no child of it has a reward yet, or its table is damaged.
+        OSError: a file cannot be read or written.
+    """
+    table = os.path.join(logs, experiment, "children.csv")
+    if not os.path.isfile(table):
+        raise ValueError(f"there is no experiment {experiment!r}: {table} does not exist")
+    rows = read_rows(table)
+    children = [row for row in rows if not row.error]
+    if not children:
+        raise ValueError(f"{table} has no child with a reward yet ({len(rows)} failed)")
+    failed = f", {len(rows) - len(children)} failed" if len(rows) > len(children) else ""
+    about = f"{experiment} on {rows[0].dataset}: {_count(len(rows), 'child', 'children')}{failed}"
+    folder = os.path.join(logs, experiment, "report")
+    os.makedirs(folder, exist_ok=True)
+    paths = []
+    with matplotlib.rc_context(STYLE):
+        for name, draw in SHEETS.items():
+            figure = draw(rows if name == "rewards" else children, about)
+            for ending in ("png", "svg"):
+                content = io.BytesIO()
+                figure.savefig(content, format=ending, dpi=DPI, metadata={"Date": None})
+                paths.append(os.path.join(folder, f"{name}.{ending}"))
+                write_atomically(paths[-1], content.getvalue())
+    return paths
+
+
+def _count(number, one, more):
+    return f"{number} {one if number == 1 else more}"
+
+
+def _sheet(title, about, height=5.0):
+    """An empty figure with its title, 8 inches wide."""
+    figure = Figure(figsize=(8, height), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
+    figure.suptitle(f"{title}\n{textwrap.fill(about, 90)}")
+    return figure
+
+
+def _look(size):
+    """Colour, marker and line of a block size."""
+    return {"color": COLOURS[(size - 1) % len(COLOURS)], "marker": MARKERS[(size - 1) % len(MARKERS)]}
+
+
+def _scatter(axes, x, y, size, label):
+    return axes.plot(x, y, linestyle="", markersize=5, markerfacecolor="none", label=label, **_look(size))[0]
+
+
+def _draw_rewards(rows, about):
+    children = [row for row in rows if not row.error]
+    figure = _sheet("Reward of every child, and the best so far of each block size (lines)", about)
+    axes = figure.add_subplot(
+        xlabel="Child, by number (from 2 blocks on: highest predicted reward first)",
+        ylabel="Reward (accuracy on validation images, 0 to 1)",
+    )
+    handles = {}
+    best = best_so_far(children)
+    for size, group in by_size(children).items():
+        numbers = [child.number for child in group]
+        label = f"{_count(size, 'block', 'blocks')}: {_count(len(group), 'child', 'children')}"
+        line = {"color": COLOURS[(size - 1) % len(COLOURS)], "linestyle": LINES[(size - 1) % len(LINES)]}
+        points = _scatter(axes, numbers, [child.reward for child in group], size, label)
+        handles[label] = (points, axes.plot(numbers, best[size], drawstyle="steps-post", linewidth=1.8, **line)[0])
+    failed = [row.number for row in rows if row.error]
+    if failed:
+        foot = axes.get_xaxis_transform()
+        handles[f"failed: {len(failed)}"] = axes.plot(failed, [0.02] * len(failed), "x", color="k", transform=foot)[0]
+    winner = best_child(children)
+    axes.plot(winner.number, winner.reward, "o", color="k", markersize=12, markerfacecolor="none")
+    axes.margins(y=0.14)
+    axes.annotate(
+        f"child {winner.number}: {winner.reward:.4f}",
+        *((winner.number, winner.reward), (0, 9), "data", "offset points"),
+        ha="right" if winner.number > np.mean(axes.get_xlim()) else "left",
+    )
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4)
+    return figure
+
+
+def _draw_surrogate(children, about):
+    title = "Rewards that the surrogate predicted, and those the children then got"
+    correlations = rank_correlations(children)
+    if not correlations:
+        figure = _sheet(title, about, height=2.4)
+        figure.text(0.5, 0.4, "Nothing to compare yet: the surrogate predicts from 2 blocks on.", ha="center")
+        return figure
+    columns = min(2, len(correlations))
+    lines = math.ceil(len(correlations) / columns)
+    figure = _sheet(title, about, height=1.2 + 3.6 * lines)
+    panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
+    sizes = by_size(child for child in children if not math.isnan(child.predicted))
+    for axes, (size, group) in itertools.zip_longest(panels, sizes.items(), fillvalue=(None, None)):
+        if size is None:
+            axes.remove()
+            continue
+        rho, number = correlations[size]
+        _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size, None)
+        value = "is not defined" if math.isnan(rho) else f"= {rho:.2f}"
+        axes.set_title(f"{size} blocks: Spearman's ρ {value} ({_count(number, 'child', 'children')})", fontsize=10)
+        axes.axline((0, 0), slope=1, color="0.4", linestyle="--", linewidth=1, label="predicted = actual")
+        axes.legend(loc="upper left", fontsize=8)
+    figure.supxlabel("Predicted reward (0 to 1)", fontsize=10)
+    figure.supylabel("Reward (accuracy on validation images, 0 to 1)", fontsize=10)
+    return figure
+
+
+def _draw_cost(children, about):
+    figure = _sheet("Reward against cost; circles and steps: the Pareto front (no other child is better at that cost)", about)
+    panels = figure.subplots(1, 2, sharey=True)
+    labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
+    for axes, (cost, label) in zip(panels, labels.items()):
+        axes.set(xlabel=label, xscale="log")
+        for size, group in by_size(children).items():
+            name = _count(size, "block", "blocks")
+            _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
+        front = pareto_front(children, cost)
+        axes.plot(
+            *([getattr(child, cost) for child in front], [child.reward for child in front]),
+            *("k-o",),
+            **{"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"},
+            label=f"Pareto front: {_count(len(front), 'child', 'children')}",
+        )
+        axes.xaxis.set_major_formatter(EngFormatter())
+        axes.xaxis.set_minor_locator(NullLocator())
+        low, high = axes.get_xlim()
+        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else MaxNLocator(4))
+        axes.legend(loc="lower right", fontsize=8)
+    panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
+    return figure
+
+
+def _draw_operators(children, about):
+    tenth, shares = operator_shares(children)
+    figure = _sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.65 * len(shares))
+    axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
+    places = np.arange(len(shares))
+    best, worst, everywhere = (100 * np.array(column) for column in zip(*shares.values()))
+    counted = _count(tenth, "child", "children")
+    for offset, values, label, colour, hatch in (
+        (-0.2, best, f"best tenth ({counted})", COLOURS[0], ""),
+        (0.2, worst, f"worst tenth ({counted})", "w", "////"),
+    ):
+        bars = axes.barh(places + offset, values, 0.36, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
+        axes.bar_label(bars, fmt="%.0f", padding=3)
+    axes.plot(everywhere, places, "k|", markersize=30, markeredgewidth=2, label="all children")
+    axes.set_yticks(places, shares)
+    axes.set_xlim(0, max(*best, *worst, *everywhere) * 1.08)
+    axes.invert_yaxis()
+    axes.grid(axis="y", visible=False)
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def _spread(number, columns):
+    """Places of so many inputs over the columns of blocks, multiples of 1/2: operations stand at 1/4 and 3/4 of a column."""
+    left = [columns * (2 * i + 1) // number / 2 for i in range(number // 2)]
+    return left + [columns / 2] * (number % 2) + [columns - place for place in reversed(left)]
+
+
+def _draw_best_cell(children, about):
+    """From top to bottom: inputs, then level by level the operations and under them their block, then the concatenation.
+
+    Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track of its
+    own above the operations that read it, and down into them, so that it never crosses a box.
+    """
+    child = best_child(children)
+    blocks = [child.cell[i : i + 4] for i in range(0, len(child.cell), 4)]
+    levels = []
+    for block in blocks:
+        levels.append(max((levels[source - 1] + 1 for source in block[0::2] if source > 0), default=0))
+    sources = sorted(set(child.cell[0::2]))
+    inputs = [source for source in sources if source <= 0]
+    read = [source for source in sources if source > 0]
+    tracks = [inputs] + [
+        sorted({source for block, at in zip(blocks, levels) if at == level for source in block[0::2] if source > 0})
+        for level in range(1, max(levels) + 1)
+    ]
+    box, step = 0.46, 0.15  # height of a box, distance of tracks, in inches like all that follows
+    above = [0.32 + step * len(track) for track in tracks]  # a level's operations
+    height = 1.0 + box + sum(above) + len(tracks) * (2 * box + 0.24) + 0.32 + box + 0.1
+    figure = _sheet(
+        f"Best cell: child {child.number}, reward {child.reward:.4f}, {child.binary_weights:,} binary weights, "
+        f"{child.macs:,} MACs",
+        *(about, height),
+    )
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 8), ylim=(0, height))
+    axes.set_axis_off()
+    column = min(2.4, 7.2 / len(blocks))
+    left = 4 - column * len(blocks) / 2
+    font = min(9, 40 / len(blocks))
+
+    def draw_box(x, y, width, text, fill, style="square"):
+        """A box with its upper side at y."""
+        style = f"{style},pad=0" + ",rounding_size=0.12" * (style == "round")
+        axes.add_patch(FancyBboxPatch((x - width / 2, y - box), width, box, style, facecolor=fill, edgecolor="k"))
+        axes.text(x, y - box / 2, text, ha="center", va="center", fontsize=font)
+
+    def draw_line(x, y, source=None, arrow=False):
+        look = {"color": "k", "linewidth": 1.1, "linestyle": LINES[sources.index(source) % 4] if source is not None else "-"}
+        axes.plot(x, y, **look)
+        if arrow:
+            axes.plot(x[-1], y[-1] + 0.05, "kv", markersize=6)
+
+    tops = []  # of the operations of each level
+    y = height - 0.85
+    origins = {}  # source -> where its line begins
+    for source, place in zip(inputs, _spread(len(inputs), len(blocks))):
+        x = left + column * place
+        words = "the cell before" if source == 0 else f"{1 - source} cells before"
+        draw_box(min(max(x, 0.8), 7.2), y, 1.3, f"input {source}\n{words}", "w", "round")
+        origins[source] = (x, y - box)
+    for space in above:
+        tops.append(y - box - space)
+        y = tops[-1] - box - 0.24
+    floor = y - box - 0.32  # upper side of the concatenation
+
+    readers = {}  # (source, level) -> places of the operations
+    for number, (block, level) in enumerate(zip(blocks, levels), start=1):
+        middle = left + column * (number - 0.5)
+        for x, source, operator in zip((middle - column / 4, middle + column / 4), block[0::2], block[1::2]):
+            draw_box(x, tops[level], column * 0.45, operator.replace(" ", "\n"), "0.92")
+            draw_line((x, x), (tops[level] - box, tops[level] - box - 0.24), arrow=True)
+            readers.setdefault((source, level), []).append(x)
+        top = tops[level] - box - 0.24
+        draw_box(middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78")
+        origins[number] = (middle, top - box)
+        if number not in read:
+            draw_line((middle, middle), (top - box, floor), arrow=True)
+    rest = [str(number) for number in range(1, len(blocks) + 1) if number not in read]
+    text = f"output of the cell: block{'s' * (len(rest) > 1)} {', '.join(rest)}" + ", concatenated" * (len(rest) > 1)
+    draw_box(4, floor, column * (len(blocks) - 0.05), text, "0.92", "round")
+
+    for (source, level), places in readers.items():
+        x, y = origins[source]
+        gap = level if source > 0 else 0
+        along = tops[gap] + 0.2 + step * tracks[gap][::-1].index(source)
+        draw_line((x, x), (y, along), source)
+        draw_line((min(x, *places), max(x, *places)), (along, along), source)
+        for place in places:
+            draw_line((place, place), (along, tops[level]), source, arrow=True)
+        joins = [place for place in {x, *places} if min(x, *places) < place < max(x, *places)]
+        axes.plot(joins, [along] * len(joins), "ko", markersize=4)
+    return figure
+
+
+SHEETS = {
+    "rewards": _draw_rewards,
+    "surrogate": _draw_surrogate,
+    "cost": _draw_cost,
+    "operators": _draw_operators,
+    "best_cell": _draw_best_cell,
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(
+        prog="python -m pnas.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("EXPERIMENT_NAME")
+    try:
+        print(*write_report(parser.parse_args().EXPERIMENT_NAME), sep="\n")
+    except (ValueError, OSError) as error:
+        sys.exit(f"pnas.report: {error}")
+
+
+if __name__ == "__main__":
+    main()
