@@ -53,6 +53,7 @@ import shlex
 import sys
 
 import joblib
+import numpy as np
 
 from pnas.command_line import read_command_line
 
@@ -70,9 +71,11 @@ threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
 os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
 
 from pnas.backend import keras  # noqa: E402  (silences it, so it comes first)
+from binarized.bitwise import pack  # noqa: E402
 from mnist.mnist_data import load_data  # noqa: E402
 from pnas.console import Progress  # noqa: E402
-from pnas.encoder import Encoder, StateSpace  # noqa: E402
+from pnas.files import set_aside  # noqa: E402
+from pnas.encoder import Encoder, StateSpace, ranking_quality  # noqa: E402
 from pnas.journal import Journal  # noqa: E402
 from pnas.manager import Manager  # noqa: E402
 from pnas.settings import check  # noqa: E402
@@ -102,6 +105,10 @@ def search():
             progress.show(child, journal.best)
             done.append(child)
         trained += sorted(done, key=lambda child: child.number)  # the order in which they ended is chance
+        if blocks > 1 and len(done) > 1:
+            quality = ranking_quality([child.predicted for child in done], [child.reward for child in done])
+            journal.write_quality(blocks, quality)
+            progress.show_quality(quality)
         if blocks < B:
             losses = encoder.fit([child.cell for child in trained], [child.reward for child in trained])
             journal.write_surrogate(blocks, losses)
@@ -123,9 +130,15 @@ def train_architecture():
     folder = os.path.join("weights", EXPERIMENT_NAME)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     network = manager_of(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
-    for part, images, labels in (("validation", data.x_val, data.y_val), ("test", data.x_test, data.y_test)):
+    bits = pack(network)
+    bits_path = os.path.join(folder, "network.npz")
+    set_aside(bits_path)
+    bits.save(bits_path)
+    for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
         accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
-        print(f"{part.capitalize()} accuracy: {accuracy:.4f}")
+        classes = bits.predict(np.rint((images + 1) * 127.5).astype(np.uint8))
+        print(f"{part} accuracy: {accuracy:.4f}, as bits {np.mean(classes == labels.argmax(axis=1)):.4f}")
+    print(f"{bits_path}: {bits.summary()}")
 
 
 def quoted(argument):

@@ -107,7 +107,8 @@ def read_digits():
     digits = load_digits()  # 8x8 pixels of 0 to 16
     zoom = SIDE / digits.images.shape[1]
     images = ndimage.zoom(digits.images, (1, zoom, zoom), order=1, mode='nearest', grid_mode=True)
-    images = (images[..., np.newaxis] / 8 - 1).astype(np.float32)
+    pixels = np.rint(images[..., np.newaxis] * (255 / 16))  # 8 bits, as MNIST has
+    images = (pixels / 127.5 - 1).astype(np.float32)
     x_train, x_rest, y_train, y_rest = train_test_split(
         images, digits.target, train_size=DIGITS_TRAIN, stratify=digits.target, random_state=0)
     x_val, x_test, y_val, y_test = train_test_split(

@@ -39,6 +39,13 @@ class Progress:
             flush=True,
         )
 
+    def show_quality(self, quality):
+        """Prints how well the surrogate had predicted the children of this block size."""
+        print(
+            f"Predicted before training: Spearman {quality['spearman']:.2f}, mean absolute error "
+            f"{quality['mean_absolute_error']:.4f}, top-5 recall {quality['top_5_recall']:.1f}"
+        )
+
 
 def duration(seconds):
     """Seconds as h:mm:ss."""

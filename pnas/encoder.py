@@ -8,11 +8,13 @@ Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
 
 import itertools
+import math
 import re
 
 import keras
 import numpy as np
 from keras import layers, ops
+from scipy.stats import spearmanr
 
 _ROW = r"\[\[[01]\.(?: [01]\.)*\]\]"
 _ONE_HOTS = re.compile(f"{_ROW}(?: {_ROW})*")
@@ -255,15 +257,19 @@ class Encoder:
             List of the mean L1 loss of every epoch.
         """
         keras.utils.set_random_seed(self.seed + self._fits)
-        left_out = np.random.permutation(len(cells)) % self.num_predictors if self.num_predictors > 1 else -1
+        # Each LSTM leaves out its part of the cells; the others weigh more for it, so that the loss stays a mean.
+        parts = self.num_predictors
+        left_out = np.random.permutation(len(cells)) % parts if parts > 1 else np.full(len(cells), -1)
+        weights = [(left_out != part) * (parts / max(parts - 1, 1)) for part in range(parts)]
         targets = np.asarray(rewards, "float32")[:, None]
-        self.model.compile(
-            keras.optimizers.Adam(0.002 if self._fits else 0.01), loss=["mean_absolute_error"] * self.num_predictors
-        )
+        if not self._fits:  # compiled once: tracing five LSTMs takes longer than fitting them
+            self.model.compile(keras.optimizers.Adam(0.01), loss=["mean_absolute_error"] * self.num_predictors)
+        else:
+            self.model.optimizer.learning_rate = 0.002
         history = self.model.fit(
             self._ids(cells, self.state_space.B),
             [targets] * self.num_predictors,
-            sample_weight=[np.float32(left_out != n) * np.ones(len(cells)) for n in range(self.num_predictors)],
+            sample_weight=weights,
             batch_size=self.BATCH_SIZE,
             epochs=self.epochs,
             verbose=0,
@@ -293,3 +299,23 @@ class Encoder:
             inputs[row, : len(cell) // 2] = [self._input_ids[value] for value in cell[0::2]]
             operators[row, : len(cell) // 2] = [self._operator_ids[value] for value in cell[1::2]]
         return [inputs, operators]
+
+
+def ranking_quality(predicted, rewards):
+    """How well rewards were predicted before the children were trained.
+
+    Args:
+        predicted, rewards: numbers, one a child, at least two.
+    Returns:
+        dict of `spearman` (rank correlation, NaN where either is constant), `mean_absolute_error` and `top_5_recall`, the
+        share of the five best children (or of all, if fewer) among the five of the highest predictions.
+    """
+    predicted, rewards = np.asarray(predicted), np.asarray(rewards)
+    varied = np.ptp(predicted) > 0 and np.ptp(rewards) > 0
+    best = min(5, len(rewards))
+    found = np.intersect1d(np.argsort(-predicted, kind="stable")[:best], np.argsort(-rewards, kind="stable")[:best])
+    return {
+        "spearman": float(spearmanr(predicted, rewards).statistic) if varied else math.nan,
+        "mean_absolute_error": float(np.mean(np.abs(predicted - rewards))),
+        "top_5_recall": len(found) / best,
+    }

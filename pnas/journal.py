@@ -33,6 +33,7 @@ class Journal:
 
     - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child.
     - `logs/NAME/children.csv`: the same and more as a table. `logs/NAME/settings.json`: the constants it was made with.
+    - `logs/NAME/surrogate.csv`: how well the surrogate had predicted the children of each block size.
     - `logs/NAME/`: event files for TensorBoard, one folder a child and one for the surrogate.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
 
@@ -177,6 +178,24 @@ class Journal:
         for epoch, loss in enumerate(losses, start=1):
             writer.add_scalar("loss", loss, step=epoch)
         writer.close()
+
+    def write_quality(self, blocks, quality):
+        """Keeps how well the surrogate had predicted the children of a block size (see `encoder.ranking_quality`)."""
+        path = os.path.join(self.logs, "surrogate.csv")
+        rows = {}
+        if os.path.exists(path):
+            with open(path, newline="") as file:
+                rows = {int(row["blocks"]): row for row in csv.DictReader(file)}
+        rows[blocks] = {"blocks": blocks, **quality}
+        table = io.StringIO()
+        writer = csv.DictWriter(table, rows[blocks], lineterminator="\n")
+        writer.writeheader()
+        writer.writerows(rows.values())
+        write_atomically(path, table.getvalue().encode())
+        events = Writer(os.path.join(self.logs, "surrogate", "quality"))
+        for name, value in quality.items():
+            events.add_scalar(name, value, step=blocks)
+        events.close()
 
     def write_end(self, command):
         """Names the best architecture and the command that retrains it."""

@@ -320,6 +320,18 @@ def test_a_regularizer_sees_the_latent_kernel():
     np.testing.assert_allclose(layer.losses, [0.1 * (W**2).sum()], rtol=1e-5)
 
 
+def test_a_step_down_a_regularizer_is_multiplied_too():
+    W = random(3, 2) / 4
+    layer = BinaryDense(
+        *(2, None, False),
+        kernel_initializer=constant(W),
+        kernel_regularizer=keras.regularizers.L2(0.1),
+        kernel_lr_multiplier=3.0,
+    )
+    trained(layer, np.eye(3, dtype="float32"), np.zeros((3, 2), "float32"), keras.optimizers.SGD(0.5), linear_loss)
+    np.testing.assert_allclose(layer.kernel, W - 3 * 0.5 * (2 * 0.1 * W), rtol=1e-5)
+
+
 def test_the_regularizers_of_a_separable_convolution_see_a_kernel_each():
     D, P = random(3, 3, 2, 1) / 4, random(1, 1, 2, 5) / 4
     layer = BinarySeparableConv2D(

@@ -212,10 +212,19 @@ def damaged(draw):
     return string
 
 
+@st.composite
+def with_another_row(draw):
+    """A valid string in which one row is exchanged for another."""
+    rows = draw(st.sampled_from(sorted(VALID))).replace("]] ", "]]\n").split("\n")
+    rows[draw(st.integers(0, len(rows) - 1))] = draw(st.sampled_from(ROWS + NEARLY))
+    return " ".join(rows)
+
+
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(
     st.one_of(
         damaged(),
+        with_another_row(),
         st.lists(st.sampled_from(ROWS + NEARLY), max_size=9).map(" ".join),
         st.text("[]01. "),
         st.text(),
@@ -235,6 +244,8 @@ def test_a_malformed_string_is_a_value_error_and_nothing_else(string):
         " " + DOCUMENT,
         DOCUMENT.replace("] [", "]  ["),
         DOCUMENT.replace("1.", "1"),
+        DOCUMENT.replace("[[1. 0. 0.]]", "[[1. 1. 0.]]"),
+        DOCUMENT.replace("1.", "0."),
         DOCUMENT.replace(".", "\uff0e"),
         DOCUMENT.replace("1", "\u0661"),
         DOCUMENT + "\x00",
@@ -324,8 +335,9 @@ def test_a_prediction_depends_on_the_cell_alone_not_on_the_company_it_is_padded_
 def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted):
     encoder, losses = fitted
     predictions = encoder.predict(CELLS)
-    np.random.seed(99)  # whatever happened before
+    keras.utils.set_random_seed(98)  # whatever happened before, and in between
     again = surrogate()
+    keras.utils.set_random_seed(99)
     np.testing.assert_allclose(again.fit(CELLS, REWARDS), losses, rtol=1e-5)
     np.testing.assert_allclose(again.predict(CELLS), predictions, atol=1e-5)
     assert abs(surrogate(seed=4).predict(CELLS) - surrogate(seed=3).predict(CELLS)).max() > 1e-3

@@ -78,13 +78,25 @@ def test_event_files_and_the_best_network_are_kept(searched):
     assert (folder / "weights" / "pnas" / "best.keras").stat().st_size > 1000
 
 
+def test_the_surrogate_is_judged_against_the_rewards(searched):
+    folder, result = searched
+    with open(folder / "logs" / "pnas" / "children.csv", newline="") as file:
+        errors = [abs(float(r["predicted"]) - float(r["reward"])) for r in csv.DictReader(file) if r["blocks"] == "2"]
+    with open(folder / "logs" / "pnas" / "surrogate.csv", newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert row["blocks"] == "2" and float(row["mean_absolute_error"]) == pytest.approx(sum(errors) / 2)
+    assert "Predicted before training: Spearman" in result.stdout
+
+
 def test_the_best_string_of_the_log_can_be_trained_and_continued(searched):
     folder, _ = searched
     text = (folder / "architectures" / "pnas.txt").read_text()
     string = re.findall(r'--train_arc .*--REPRESENTATION_STRING "(.*)"', text)[-1]
     result = run(folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "1", "--REPRESENTATION_STRING", string)
     assert result.returncode == 0, result.stderr
-    assert re.search(r"^Test accuracy: [01]\.\d{4}$", result.stdout, re.M)
+    accuracy, as_bits = re.search(r"^Test accuracy: ([01]\.\d{4}), as bits ([01]\.\d{4})$", result.stdout, re.M).groups()
+    assert accuracy == as_bits
+    assert (folder / "weights" / "pnas" / "network.npz").exists()
     result = run(folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "2", "--REPRESENTATION_STRING", string, "--LOAD_SAVED", "True")
     assert result.returncode == 0, result.stderr
     assert "Epoch 2/2" in result.stdout and "Epoch 1/2" not in result.stdout

@@ -1,4 +1,4 @@
-"""The 12 cells that benchmarks compare on: every operator, 1, 2 and 3 blocks, flat, with lookback and with block inputs."""
+"""The 12 cells that benchmarks compare on: every operator; 1, 2 and 3 blocks; flat, lookback and block inputs."""
 
 NUM_CELLS, FILTERS, DENSE_LAYERS = 3, [16, 24, 32], [32, 10]  # the constants of train.py
 CELLS = [

@@ -1,0 +1,26 @@
+"""How the surrogate's predictions are judged, on tables that can be checked by eye."""
+
+import math
+
+import pytest
+
+from pnas.encoder import ranking_quality
+
+
+def test_perfect_order_with_a_constant_error():
+    quality = ranking_quality([0.2, 0.4, 0.6, 0.8], [0.1, 0.3, 0.5, 0.7])
+    assert quality == {"spearman": pytest.approx(1), "mean_absolute_error": pytest.approx(0.1), "top_5_recall": 1}
+
+
+def test_reversed_order_of_ten_finds_none_of_the_best_five():
+    quality = ranking_quality(range(10), range(10, 0, -1))
+    assert quality["spearman"] == pytest.approx(-1) and quality["top_5_recall"] == 0
+
+
+def test_one_swap_among_three_by_spearmans_formula():
+    # rho = 1 - 6 * sum(d^2) / (n (n^2 - 1)) = 1 - 6 * 2 / 24
+    assert ranking_quality([1, 2, 3], [1, 3, 2])["spearman"] == pytest.approx(0.5)
+
+
+def test_constant_predictions_rank_nothing():
+    assert math.isnan(ranking_quality([0.5, 0.5, 0.5], [0.1, 0.2, 0.3])["spearman"])
