@@ -1,7 +1,7 @@
 """A packed network is the Keras model: the same integers, the same classes, from a file that numpy alone reads.
 
-Pre-activations of Keras are the expected values; what an accumulator counts in (1/255 where a layer reads the image, 1/36 for
-a 3x3 average) is from the definitions. Tests on the real test set need the environment variable MNIST_DIR.
+Pre-activations of Keras are the expected values; what an accumulator counts in (1/255 where a layer reads the image,
+1/36 for a 3x3 average) is from the definitions. Tests on the real test set need the environment variable MNIST_DIR.
 """
 
 import gzip
@@ -20,8 +20,9 @@ import keras
 import numpy as np
 import pytest
 
-from binarized import bitwise
+from binarized import bit_network, bitwise
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D
+from binarized.bits import digit, digits, pack_bits, unpack_bits
 from binarized.bitwise import load, pack
 from binarized.normalization import Normalization
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs
@@ -104,7 +105,7 @@ def test_random_cells_with_lookback_and_block_inputs_are_exact(seed):
 
 
 def test_dropout_and_several_batches_change_nothing(monkeypatch):
-    monkeypatch.setattr(bitwise, "IMAGES", 32)
+    monkeypatch.setattr(bit_network, "IMAGES", 32)
     assert_exact(child([0, "3x3 bconv", 0, "3x3 maxpool"], dropout=(True, 0.2, 0.5)), noise(70))
 
 
@@ -198,19 +199,19 @@ def test_classes_on_the_whole_test_set_are_those_of_keras():
 @pytest.mark.parametrize("channels", [1, 7, 8, 9, 63, 64, 65, 200])
 def test_words_hold_channels_in_order(channels):
     bits = np.random.default_rng(0).integers(0, 2, (channels, 3, 2), np.uint8)
-    words = bitwise.pack_bits(bits)
+    words = pack_bits(bits)
     assert words.shape == (-(-channels // 64), 3, 2)
     for c in range(channels):
         np.testing.assert_array_equal(words[c // 64] >> np.uint64(c % 64) & np.uint64(1), bits[c])
     assert sum(np.bitwise_count(words).ravel().tolist()) == bits.sum()
-    np.testing.assert_array_equal(bitwise.unpack_bits(words, channels), bits)
+    np.testing.assert_array_equal(unpack_bits(words, channels), bits)
 
 
 def test_a_digit_counts_plane_b_twice_as_often_as_the_one_before():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 256)
-    for first, planes in bitwise.digits(taps=9, channels=1):
+    for first, planes in digits(taps=9, channels=1):
         np.testing.assert_array_equal(
-            np.bitwise_count(bitwise.digit(pixels, first, planes))[0], pixels[0] >> first & 2**planes - 1
+            np.bitwise_count(digit(pixels, first, planes))[0], pixels[0] >> first & 2**planes - 1
         )
 
 
@@ -257,7 +258,8 @@ def test_a_saved_network_is_the_same_one(network, path):
 
 def test_size_of_the_file(tmp_path):
     """At most 10 % above packed_bytes, and 2 KiB for the archive and the architecture."""
-    for cell in ([0, "3x3 sep-bconv", 0, "3x3 sep-bconv"], [0, "5x5 bconv", 0, "1x7-7x1 bconv", 0, "linear", 0, "3x3 bconv"]):
+    larger = [0, "5x5 bconv", 0, "1x7-7x1 bconv", 0, "linear", 0, "3x3 bconv"]
+    for cell in ([0, "3x3 sep-bconv", 0, "3x3 sep-bconv"], larger):
         network = pack(child(cell, num_cells=3, filters=(16, 24, 32), dense_layers=(32, 10)))
         network.save(tmp_path / "network.npz")
         assert (tmp_path / "network.npz").stat().st_size <= 1.1 * network.packed_bytes + 2048
@@ -269,9 +271,11 @@ def test_a_damaged_file_is_refused(path):
         path.write_bytes(content[:length])
         refused(path)
     rng = np.random.default_rng(0)
-    arrays = sorted(bitwise.ARRAYS)
+    arrays = sorted(bit_network.ARRAYS)
     for position in rng.integers(0, len(content), 300):
-        path.write_bytes(content[:position] + bytes([content[position] ^ 1 << rng.integers(8)]) + content[position + 1 :])
+        flipped = bytearray(content)
+        flipped[position] ^= 1 << rng.integers(8)
+        path.write_bytes(flipped)
         try:
             loaded = load(path)  # a bit of the archive's dates, say
         except ValueError:
@@ -312,6 +316,7 @@ def changed(network, path, change=None, **arrays):
         (lambda d: d["steps"][0].update(filters=True), "filters"),
         (lambda d: d["steps"][0].update(kernel=[3, 10**6]), "kernel"),
         (lambda d: d["steps"][0].update(strides=0), "kernel and strides"),
+        (lambda d: d["steps"][0].update(name=[]), "name"),
     ],
 )
 def test_an_architecture_that_cannot_be_is_refused(network, path, change, reason):

@@ -1,0 +1,206 @@
+"""A packed network, run with numpy alone, and its file."""
+
+import json
+import math
+import os
+import zipfile
+import zlib
+
+import numpy as np
+
+from binarized.bit_layers import STEPS, Channels, Concatenate
+
+VERSION = 1  # of the file
+IMAGES = 256  # images computed at a time
+ARRAYS = {"architecture": (np.uint8, 1), "bits": (np.uint8, 1), "thresholds": (np.int32, 1), "scores": (np.float64, 2)}
+LARGEST = 256  # height, width or number of channels of an image in a file
+
+
+class Contents:
+    """The bits and thresholds of a network, taken step by step."""
+
+    def __init__(self, bits, thresholds):
+        self._bits, self._thresholds = bits, thresholds
+        self._bit = self._threshold = 0
+
+    def bits(self, *shape):
+        """The next bits, bool array of this shape."""
+        count, first = math.prod(shape), self._bit
+        self._bit += count
+        if self._bit > 8 * len(self._bits):
+            raise ValueError(f"its architecture has more weights than the {8 * len(self._bits):,} bits in it")
+        octets = self._bits[first // 8 : -(-self._bit // 8)]
+        return np.unpackbits(octets, bitorder="little")[first % 8 :][:count].astype(bool).reshape(shape)
+
+    def thresholds(self, count):
+        """The next thresholds, int64 array."""
+        self._threshold += count
+        if self._threshold > len(self._thresholds):
+            raise ValueError(f"its architecture has more channels than the {len(self._thresholds):,} thresholds in it")
+        return self._thresholds[self._threshold - count : self._threshold].astype(np.int64)
+
+    def check_used_up(self):
+        left = len(self._bits) - -(-self._bit // 8)
+        if left or self._bit % 8 and self._bits[-1] >> self._bit % 8:
+            raise ValueError(f"{len(self._bits):,} bytes of bits are not the {self._bit:,} bits of the architecture")
+        if self._threshold != len(self._thresholds):
+            raise ValueError(f"it has {len(self._thresholds):,} thresholds, its architecture {self._threshold:,}")
+
+
+class Network:
+    """A packed network: what `pack` makes of a Keras model and `load` of a file.
+
+    Args:
+        architecture: uint8 array (n,), JSON: the image's shape and the steps, each with the numbers of the steps it
+            reads (0 is the image).
+        bits: uint8 array (n,), the steps' weights (1 is +1) and after them the signs of their thresholds, 8 to a byte.
+        thresholds: int32 array (n,), one a channel, in units of the accumulators.
+        scores: float64 array (2, classes), scale and offset of the last accumulators.
+    Attributes:
+        weights: number of binary weights.
+        macs: multiply-accumulates an image, each weight at every position of its layer.
+        bit_operations: XNORs and countings of a bit an image: 2 a multiply-accumulate on ±1, 2 for each bit plane on
+            pixels (8) and on the accumulators between a depthwise and a pointwise convolution (bit length of the taps).
+        float_bytes: size as float32: 4 bytes a weight, 16 a channel for mean, variance, gamma and beta.
+        packed_bytes: 1/8 byte a weight, 4 a threshold and 1/8 for its sign, 16 a class.
+    Raises:
+        ValueError: the four do not fit together.
+    """
+
+    def __init__(self, architecture, bits, thresholds, scores):
+        arrays = {"architecture": architecture, "bits": bits, "thresholds": thresholds, "scores": scores}
+        for name, (dtype, axes) in ARRAYS.items():
+            if arrays[name].dtype != dtype or arrays[name].ndim != axes:
+                found = f"{arrays[name].dtype} with {arrays[name].ndim} axes"
+                raise ValueError(f"{name} must be {dtype.__name__} with {axes} axes, got {found}")
+        self.arrays = arrays
+        try:
+            description = json.loads(architecture.tobytes())
+        except (ValueError, RecursionError):
+            raise ValueError("its architecture is not JSON") from None
+        if not isinstance(description, dict) or description.get("version") != VERSION:
+            raise ValueError(f"it is not of version {VERSION}")
+        shape, specs = description.get("image"), description.get("steps")
+        if not (
+            isinstance(shape, list) and len(shape) == 3 and all(type(v) is int and 0 < v <= LARGEST for v in shape)
+        ):
+            raise ValueError(f"its image must have a height, width and channels from 1 to {LARGEST}, got {shape!r:.60}")
+        if not (isinstance(specs, list) and specs):
+            raise ValueError("it has no steps")
+        contents = Contents(bits, thresholds)
+        self.image_shape = tuple(shape)
+        self.steps = []
+        self._last_use = [0] * len(specs)  # of the image and of every step but the last
+        for number, spec in enumerate(specs):
+            self.steps.append(self._step(number, spec, contents, number == len(specs) - 1))
+        contents.check_used_up()
+        if self.steps[-1].shape != (1, 1, scores.shape[1]) or len(scores) != 2 or not np.isfinite(scores).all():
+            raise ValueError(f"its scores are no scale and offset for each of {self.steps[-1].shape[2]} classes")
+        self.weights = sum(step.weights for step in self.steps)
+        self.macs = sum(step.macs for step in self.steps)
+        self.bit_operations = sum(step.bit_operations for step in self.steps)
+        self.float_bytes = 4 * self.weights + 16 * (len(thresholds) + scores.shape[1])
+        self.packed_bytes = -(-(self.weights + len(thresholds)) // 8) + 4 * len(thresholds) + 16 * scores.shape[1]
+
+    def _step(self, number, spec, contents, last):
+        if not isinstance(spec, dict) or spec.get("op") not in STEPS:
+            raise ValueError(f"step {number + 1} must be one of {', '.join(STEPS)}")
+        sources = spec.get("from")
+        if not (isinstance(sources, list) and sources and all(type(v) is int and 0 <= v <= number for v in sources)):
+            raise ValueError(f"step {number + 1} must read the image, 0, or steps before it, got {sources!r:.60}")
+        kind = STEPS[spec["op"]]
+        if len(sources) > 1 and kind is not Concatenate or last and spec["op"] != "dense":
+            raise ValueError(f"step {number + 1} ({spec['op']}) reads several steps, or is the last one and not dense")
+        if 0 in sources and kind in (Concatenate, Channels):
+            raise ValueError(f"step {number + 1} ({spec['op']}) reads the image itself")
+        for source in sources:
+            self._last_use[source] = number
+        shapes = [self.steps[source - 1].shape if source else self.image_shape for source in sources]
+        return kind(spec, shapes, contents, last)
+
+    def _run(self, images, record=None):
+        """Last accumulators of a batch, int64 (classes, images)."""
+        values = [np.ascontiguousarray(images.transpose(3, 1, 2, 0))]
+        for number, step in enumerate(self.steps):
+            values.append(step.run([values[source] for source in step.spec["from"]], record))
+            for source in step.spec["from"]:
+                if self._last_use[source] == number:
+                    values[source] = None
+        return values[-1][:, 0, 0]
+
+    def _batches(self, images):
+        images = np.asarray(images)
+        if images.ndim == 3:
+            images = images[..., np.newaxis]
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape or not len(images):
+            raise ValueError(f"images must be uint8 (n, {self.image_shape}), got {images.dtype} {images.shape}")
+        return [images[first : first + IMAGES] for first in range(0, len(images), IMAGES)]
+
+    def scores(self, images):
+        """What Keras predicts: float64 array (n, classes), of uint8 images (n, height, width[, channels])."""
+        scale, offset = self.arrays["scores"]
+        return np.concatenate([self._run(batch).T * scale + offset for batch in self._batches(images)])
+
+    def predict(self, images):
+        """Classes, int array (n,), of uint8 images (n, height, width[, channels])."""
+        return self.scores(images).argmax(axis=1)
+
+    def accumulators(self, images):
+        """Integer accumulators of every layer with weights and every pooling.
+
+        Args:
+            images: uint8 array (n, height, width[, channels]).
+        Returns:
+            dict, name of the Keras layer -> int64 array (n, height, width, channels). The layer's output is this times
+            the H of its kernels, / 255 where it reads the image, / `average_units` for an average.
+        """
+        records = []
+        for batch in self._batches(images):
+            records.append({})
+            self._run(batch, records[-1])
+        return {name: np.concatenate([r[name].transpose(3, 1, 2, 0) for r in records]) for name in records[0]}
+
+    def save(self, path):
+        """Writes the network to a .npz file; it is there whole or, after an error, not at all."""
+        partial = f"{path}.partial"
+        try:
+            with open(partial, "wb") as file:
+                np.savez_compressed(file, **self.arrays)
+            os.replace(partial, path)
+        except BaseException:
+            if os.path.exists(partial):
+                os.unlink(partial)
+            raise
+
+    def summary(self):
+        """Sizes and operations as lines of text."""
+        return (
+            f"{self.weights:,} binary weights, {len(self.arrays['thresholds']):,} thresholds\n"
+            f"float32 {self.float_bytes:,} bytes, packed {self.packed_bytes:,} bytes, "
+            f"ratio {self.float_bytes / self.packed_bytes:.1f}\n"
+            f"{self.macs:,} MACs, {self.bit_operations:,} bit operations per image"
+        )
+
+
+def load(path):
+    """Network of a file written by `Network.save`. Nothing in the file is executed, and all of it is checked.
+
+    Raises:
+        ValueError: the file is cut off, damaged, of another version, or not such a network; one line says why.
+        OSError: there is no such file, or it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
+            names = sorted(archive.namelist())
+            if names != sorted(f"{name}.npy" for name in ARRAYS):
+                raise ValueError(f"it holds {', '.join(names)!r:.80}, not {', '.join(ARRAYS)}")
+            arrays = {}
+            for name in ARRAYS:
+                with archive.open(f"{name}.npy") as member:
+                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                    if member.read(1):  # and so reads, and checks, to the end
+                        raise ValueError(f"{name} goes on after its end")
+        return Network(**arrays)
+    except (ValueError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise ValueError(f"{path} is not a packed network: {reason}") from None

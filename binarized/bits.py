@@ -1,0 +1,133 @@
+"""Arithmetic on words of 64 bits: packing, XNOR and population count.
+
+A bit is 1 for +1 and 0 for -1. A pixel p is 2p - 255 = sum_b 2^b e_b over its 8 bit planes, e_b in {-1, +1}.
+
+Source: Hubara et al. 2016, arXiv:1602.02830: bit planes of the first layer, XNOR and population count.
+"""
+
+import numpy as np
+
+WORDS = 16384  # words in the temporary arrays of one numpy call, which should stay in the processor's cache
+WORD = np.dtype("<u8")
+PIXEL_BITS = 8
+
+
+def pack_bits(bits):
+    """Bits of channels as words.
+
+    Args:
+        bits: bool or uint8 array (channels, ...) of 0 and 1.
+    Returns:
+        uint64 array (channels / 64 rounded up, ...): channel c is bit c % 64 of word c // 64, bits left over are 0.
+    """
+    channels, *shape = bits.shape
+    octets = np.zeros((-(-channels // 8), *shape), np.uint8)
+    for bit in range(8):
+        rows = bits[bit::8].view(np.uint8)
+        octets[: len(rows)] |= rows << bit
+    words = np.zeros((-(-channels // 64), *shape), WORD)
+    parts = words.view(np.uint8).reshape(*words.shape, 8)
+    for number, octet in enumerate(octets):
+        parts[number // 8, ..., number % 8] = octet
+    return words
+
+
+def unpack_bits(words, channels):
+    """The inverse of `pack_bits`: uint8 array (channels, ...) of 0 and 1."""
+    octets = words.view(np.uint8).reshape(*words.shape, 8)
+    octets = np.moveaxis(octets, -1, 1).reshape(-1, *words.shape[1:])
+    bits = np.empty((channels, *words.shape[1:]), np.uint8)
+    for bit in range(8):
+        rows = bits[bit::8]
+        rows[...] = octets[: len(rows)] >> bit & 1
+    return bits
+
+
+def columns(taps, channels):
+    """Fills words: where channels leave room in a word, several taps of a kernel share it.
+
+    Args:
+        taps: list of uint64 arrays (words, ...), one a tap, as `pack_bits` gives them.
+        channels: int, bits of a tap.
+    Returns:
+        List of uint64 arrays (...).
+    """
+    filled = []
+    for word in range(len(taps[0])):
+        used = min(64, channels - 64 * word)
+        together = 64 // used
+        for first in range(0, len(taps), together):
+            column = taps[first][word]
+            for number, tap in enumerate(taps[first + 1 : first + together], start=1):
+                column = column | tap[word] << WORD.type(number * used)
+            filled.append(column)
+    return filled
+
+
+def mismatches(inputs, weights, exponents, dtype):
+    """sum_k 2^exponent_k popcount(input_k XOR weight_k): XNOR and population count, the inner loop of all weights.
+
+    Args:
+        inputs: list of uint64 arrays (positions, images).
+        weights: uint64 array (filters, inputs).
+        exponents: list of ints, one an input, none above the one before it.
+        dtype: unsigned type that holds the sums.
+    Returns:
+        Array (filters, positions, images).
+    """
+    positions, images = inputs[0].shape
+    inputs = [words.reshape(-1) for words in inputs]
+    shifts = [this - following for this, following in zip(exponents, [*exponents[1:], 0])]
+    totals = np.zeros((len(weights), positions * images), dtype)
+    block = max(1, WORDS // (positions * images))
+    differing = np.empty((min(block, len(weights)), positions * images), WORD)
+    counted = np.empty(differing.shape, np.uint8)
+    for first in range(0, len(weights), block):
+        total = totals[first : first + block]
+        xor, count = differing[: len(total)], counted[: len(total)]
+        for number, (words, shift) in enumerate(zip(inputs, shifts)):
+            np.bitwise_xor(weights[first : first + block, number, None], words, out=xor)
+            np.bitwise_count(xor, out=count)
+            total += count
+            total <<= shift
+    return totals.reshape(len(weights), positions, images)
+
+
+def digit(pixels, first, planes):
+    """Bit planes first..first + planes - 1 of pixels, the next one always twice as often as the one before.
+
+    Many words have bits to spare in a first layer. So as many copies of a plane are counted at once as it is worth.
+
+    Args:
+        pixels: uint8 array (channels, ...).
+        first, planes: ints.
+    Returns:
+        uint64 array (words, ...) as of `pack_bits`, each channel 2^planes - 1 times.
+    """
+    values = pixels >> first & 2**planes - 1
+    if planes == 1:
+        return pack_bits(values)
+    copies = 2**planes - 1
+    # Bit b of a value is 2^b bits of its pattern, from bit 2^b - 1 on.
+    patterns = [
+        sum((2 ** 2**b - 1) << (2**b - 1) for b in range(planes) if value >> b & 1) for value in range(copies + 1)
+    ]
+    words = np.array(patterns, WORD)[values]
+    return np.bitwise_or.reduce([word << WORD.type(copies * channel) for channel, word in enumerate(words)])[None]
+
+
+def digits(taps, channels):
+    """Splits a pixel's bit planes into the digits for which a convolution needs the fewest words.
+
+    Args:
+        taps, channels: ints, of its kernel.
+    Returns:
+        List of (first plane, planes) as of `digit`, the highest first.
+    """
+    splits = []
+    for size in range(1, 7):
+        split = [(first, min(size, PIXEL_BITS - first)) for first in range(0, PIXEL_BITS, size)][::-1]
+        if size == 1 or (2**size - 1) * channels <= 64:
+            words = sum(-(-taps // max(1, 64 // ((2**planes - 1) * channels))) for _, planes in split)
+            splits.append((words, split))
+    return min(splits, key=lambda choice: choice[0])[1]
