@@ -1,0 +1,112 @@
+"""What a search keeps survives a run that was killed while it wrote."""
+
+import csv
+from pathlib import Path
+
+import pytest
+
+from pnas.encoder import StateSpace
+from pnas.journal import Journal
+from pnas.manager import Child
+
+SPACE = StateSpace(2, ["3x3 bconv", "linear"])
+CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]
+SETTINGS = {"DATASET": "digits", "SEED": 0}
+TABLE, TEXT = Path("logs/trial/children.csv"), Path("architectures/trial.txt")
+
+
+@pytest.fixture(autouse=True)
+def empty_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+def child(number, reward, **other):
+    return Child(number, CELLS[number - 1], 0.5, seed=7, reward=reward, network=b"network %d" % number, **other)
+
+
+def journal(restore=True, settings=SETTINGS):
+    return Journal("trial", settings, restore, SPACE)
+
+
+def two_children():
+    kept = journal()
+    kept.write_heading(1, 2)
+    kept.write_child(child(1, 0.75))
+    kept.write_child(child(2, 0.5))
+
+
+def test_an_entry_is_the_documents_to_the_character():
+    two_children()
+    assert (
+        "Sr. No: 2\nReward: 0.5000\nArchitecture: [0, '3x3 bconv', 0, 'linear']\n"
+        'Representation String: "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[0. 1.]]"\n\n'
+    ) in TEXT.read_text()
+
+
+def test_a_later_run_knows_every_child_with_its_numbers():
+    two_children()
+    assert journal().finished[tuple(CELLS[1])] == child(2, 0.5)._replace(network=b"", history={})
+
+
+def test_the_best_network_is_kept_and_a_worse_one_does_not_replace_it():
+    two_children()
+    assert Path("weights/trial/best.keras").read_bytes() == b"network 1"
+    assert journal().best.number == 1
+
+
+def test_of_equal_rewards_the_lower_number_wins_whichever_ends_first():
+    kept = journal()
+    kept.write_child(child(2, 0.5))
+    kept.write_child(child(1, 0.5))
+    assert kept.best.number == 1
+
+
+@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_half_written_row_is_cut_off_and_the_others_stay(cut):
+    two_children()
+    TABLE.write_bytes(TABLE.read_bytes()[:-cut])
+    assert list(journal().finished) == [tuple(CELLS[0])]
+    with open(TABLE, newline="") as file:
+        assert [row["number"] for row in csv.DictReader(file)] == ["1"]
+
+
+@pytest.mark.parametrize("cut", [1, 2, 30, 100])
+def test_a_half_written_entry_is_written_again(cut):
+    two_children()
+    whole = TEXT.read_text()
+    TEXT.write_text(whole[:-cut])
+    journal()
+    text = TEXT.read_text()
+    assert text.count("Sr. No: 1\n") == text.count("Sr. No: 2\n") == 1
+    assert text.count("Representation String: ") == 2
+
+
+def test_other_settings_are_refused_by_name():
+    two_children()
+    with pytest.raises(ValueError, match="SEED was 0 and is 1"):
+        journal(settings={**SETTINGS, "SEED": 1})
+
+
+def test_without_restore_everything_is_moved_aside():
+    two_children()
+    before = TABLE.read_bytes(), TEXT.read_bytes()
+    assert journal(restore=False).finished == {}
+    (table,), (text,) = Path("logs").glob("trial.*/children.csv"), Path("architectures").glob("trial.*.txt")
+    assert (table.read_bytes(), text.read_bytes()) == before
+    assert [path.read_bytes() for path in Path("weights/trial").glob("best.*.keras")] == [b"network 1"]
+
+
+@pytest.mark.parametrize("wrong", ["1,digits,1,x,[[1. 0.]],0.5,nan,1,1,1,1,7,\n", "a\n", "1,2,3\n"])
+def test_a_damaged_row_is_named(wrong):
+    two_children()
+    with open(TABLE, "a") as file:
+        file.write(wrong)
+    with pytest.raises(ValueError, match="children.csv: row .* is damaged"):
+        journal()
+
+
+def test_a_failed_child_is_never_the_best():
+    kept = journal()
+    kept.write_child(child(1, 0.0, error="FloatingPointError: the loss diverged"))
+    assert kept.best is None
+    assert "Failed: FloatingPointError: the loss diverged\n" in TEXT.read_text()
