@@ -74,10 +74,11 @@ from pnas.backend import keras  # noqa: E402  (silences it, so it comes first)
 from binarized.bitwise import pack  # noqa: E402
 from mnist.mnist_data import load_data  # noqa: E402
 from pnas.console import Progress  # noqa: E402
-from pnas.files import set_aside  # noqa: E402
 from pnas.encoder import Encoder, StateSpace, ranking_quality  # noqa: E402
+from pnas.files import set_aside  # noqa: E402
 from pnas.journal import Journal  # noqa: E402
 from pnas.manager import Manager  # noqa: E402
+from pnas.report import write_report  # noqa: E402
 from pnas.settings import check  # noqa: E402
 
 
@@ -120,7 +121,11 @@ def search():
     arguments = [*sys.argv[1:], "--REPRESENTATION_STRING", representation]
     command = " ".join(["python train.py --train_arc", *(quoted(argument) for argument in arguments)])
     journal.write_end(command)
-    print(f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\nRetrain it:  {command}")
+    write_report(EXPERIMENT_NAME)
+    print(
+        f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\n"
+        f"Pictures:    {journal.logs}/report\nRetrain it:  {command}"
+    )
 
 
 def train_architecture():
@@ -130,32 +135,22 @@ def train_architecture():
     folder = os.path.join("weights", EXPERIMENT_NAME)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     network = manager_of(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
+    for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
+        accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
+        print(f"{part} accuracy: {accuracy:.4f}")
+
     bits = pack(network)
     bits_path = os.path.join(folder, "network.npz")
     set_aside(bits_path)
     bits.save(bits_path)
-    for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
-        accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
-        classes = bits.predict(np.rint((images + 1) * 127.5).astype(np.uint8))
-        print(f"{part} accuracy: {accuracy:.4f}, as bits {np.mean(classes == labels.argmax(axis=1)):.4f}")
-    print(f"{bits_path}: {bits.summary()}")
+    classes = bits.predict(np.rint((data.x_test + 1) * 127.5).astype(np.uint8))
+    print(f"Test accuracy as bits: {np.mean(classes == data.y_test.argmax(axis=1)):.4f}, {bits_path}\n{bits.summary()}")
 
 
 def quoted(argument):
-    """A word of a command line, in double quotes where it needs some: operators hold single ones."""
-    return shlex.quote(argument) if re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument) else f'"{argument}"'
-
-
-def manager_of(data):
-    return Manager(
-        *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT, BATCHSIZE, LEARNING_RATE, SEED),
-        n_workers=N_WORKERS,
-    )
-
-
-def quoted(argument):
-    """A word of a command line, in double quotes where it needs some: operators hold single ones."""
-    return shlex.quote(argument) if re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument) else f'"{argument}"'
+    """A word of a command line, in double quotes where that will do: operators hold single ones."""
+    plain = re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument)
+    return shlex.quote(argument) if plain else f'"{argument}"'
 
 
 def manager_of(data):

@@ -45,7 +45,8 @@ class Manager:
     """Builds children, trains them and returns their rewards.
 
     Args:
-        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot (n, classes).
+        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot
+            (n, classes).
         num_cells, filters, dense_layers, dropout: the network, as in `pnas.model.build_child`.
         batch_size: images a training step.
         learning_rate: (first, last) step size of Adam, decaying exponentially from step to step.

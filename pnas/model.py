@@ -161,7 +161,9 @@ def linear(x, filters, strides, name, copies=1):
     return _bconv(x, filters, (1, 1), strides, name, copies)
 
 
-def build_child(cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1), prefix="child"):
+def build_child(
+    cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1), prefix="child"
+):
     """Builds the network of a cell: the cell stacked, then binary dense layers.
 
     Every cell halves height and width. An op that reads input 0 has stride 2, one that reads -k has stride 2^(k+1)

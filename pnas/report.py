@@ -2,8 +2,8 @@
 
     python -m pnas.report EXPERIMENT_NAME
 
-draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv alone, at any
-time, also while the search runs:
+draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv alone,
+at any time, also while the search runs:
 
     rewards     reward of every child, with the best so far of each block size
     surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none)
@@ -22,7 +22,6 @@ import itertools
 import math
 import os
 import sys
-import textwrap
 import typing
 
 import matplotlib
@@ -35,7 +34,7 @@ from pnas.files import write_atomically
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 LINES = ("-", "--", "-.", ":")
-COLOURS = ("#1f3b73", "#c8641b", "#3f8f6b", "#8a4fa0")
+COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
 DPI = 100  # 8 inches are 800 pixels
 STYLE = {
     "font.size": 10,
@@ -75,6 +74,8 @@ def read_rows(path):
     rows = []
     for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")):
         try:
+            if line["error"] is None:
+                raise ValueError("it has too few entries")
             row = Row(
                 number=int(line["number"]),
                 dataset=line["dataset"],
@@ -116,7 +117,7 @@ def rank_correlations(children):
     from scipy.stats import spearmanr  # takes a second, and is not needed before there are predictions
 
     correlations = {}
-    for size, group in by_size(child for child in children if not math.isnan(child.predicted)).items():
+    for size, group in by_size([child for child in children if not math.isnan(child.predicted)]).items():
         predicted, rewards = [child.predicted for child in group], [child.reward for child in group]
         defined = min(len(set(predicted)), len(set(rewards))) > 1
         correlations[size] = (float(spearmanr(predicted, rewards).statistic) if defined else math.nan, len(group))
@@ -124,7 +125,7 @@ def rank_correlations(children):
 
 
 def pareto_front(children, cost):
-    """The children that no other one beats: none costs at most as much and has a higher reward, or less at the same reward.
+    """The children that no other one beats, with a higher reward at no higher cost or as high a reward at a lower cost.
 
     Args:
         children: list of Row.
@@ -143,8 +144,8 @@ def operator_shares(children):
     """Share of each operation among all operations of the best tenth, the worst tenth and all of the children.
 
     Returns:
-        Number of children in a tenth (at least 1), and dict, operation -> (best tenth, worst tenth, all), in [0, 1], in the
-        order in which the children first used them: that of train.py's `operators`.
+        Number of children in a tenth (at least 1), and dict, operation -> (best tenth, worst tenth, all), in [0, 1], in
+        the order in which the children first used them: that of train.py's `operators`.
     """
     ranked = sorted(children, key=lambda child: (-child.reward, child.number))
     tenth = max(1, len(children) // 10)
@@ -171,8 +172,10 @@ def write_report(experiment, logs="logs"):
     children = [row for row in rows if not row.error]
     if not children:
         raise ValueError(f"{table} has no child with a reward yet ({len(rows)} failed)")
-    failed = f", {len(rows) - len(children)} failed" if len(rows) > len(children) else ""
-    about = f"{experiment} on {rows[0].dataset}: {_count(len(rows), 'child', 'children')}{failed}"
+    about = experiment + (" " if len(experiment) < 40 else "\n")
+    about += f"on {rows[0].dataset}: {_count(len(rows), 'child', 'children')}"
+    if len(rows) > len(children):
+        about += f", {len(rows) - len(children)} failed"
     folder = os.path.join(logs, experiment, "report")
     os.makedirs(folder, exist_ok=True)
     paths = []
@@ -193,19 +196,20 @@ def _count(number, one, more):
 
 def _sheet(title, about, height=5.0):
     """An empty figure with its title, 8 inches wide."""
-    figure = Figure(figsize=(8, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.1, h_pad=0.08, wspace=0.04)
-    figure.suptitle(f"{title}\n{textwrap.fill(about, 90)}")
+    figure = Figure(figsize=(8, height))
+    figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.04)
+    figure.suptitle(f"{title}\n{about}")
     return figure
 
 
 def _look(size):
     """Colour, marker and line of a block size."""
-    return {"color": COLOURS[(size - 1) % len(COLOURS)], "marker": MARKERS[(size - 1) % len(MARKERS)]}
+    return COLOURS[(size - 1) % len(COLOURS)], MARKERS[(size - 1) % len(MARKERS)], LINES[(size - 1) % len(LINES)]
 
 
-def _scatter(axes, x, y, size, label):
-    return axes.plot(x, y, linestyle="", markersize=5, markerfacecolor="none", label=label, **_look(size))[0]
+def _scatter(axes, x, y, size, label=None):
+    colour, marker, _ = _look(size)
+    return axes.plot(x, y, marker, color=colour, markersize=5, markerfacecolor="none", label=label)[0]
 
 
 def _draw_rewards(rows, about):
@@ -219,10 +223,10 @@ def _draw_rewards(rows, about):
     best = best_so_far(children)
     for size, group in by_size(children).items():
         numbers = [child.number for child in group]
-        label = f"{_count(size, 'block', 'blocks')}: {_count(len(group), 'child', 'children')}"
-        line = {"color": COLOURS[(size - 1) % len(COLOURS)], "linestyle": LINES[(size - 1) % len(LINES)]}
-        points = _scatter(axes, numbers, [child.reward for child in group], size, label)
-        handles[label] = (points, axes.plot(numbers, best[size], drawstyle="steps-post", linewidth=1.8, **line)[0])
+        colour, _, line = _look(size)
+        points = _scatter(axes, numbers, [child.reward for child in group], size)
+        [steps] = axes.plot(numbers, best[size], line, color=colour, drawstyle="steps-post", linewidth=1.8)
+        handles[f"{_count(size, 'block', 'blocks')}: {_count(len(group), 'child', 'children')}"] = (points, steps)
     failed = [row.number for row in rows if row.error]
     if failed:
         foot = axes.get_xaxis_transform()
@@ -230,45 +234,50 @@ def _draw_rewards(rows, about):
     winner = best_child(children)
     axes.plot(winner.number, winner.reward, "o", color="k", markersize=12, markerfacecolor="none")
     axes.margins(y=0.14)
+    margin = 1 + 0.02 * rows[-1].number
+    axes.set_xlim(1 - margin, rows[-1].number + margin)
     axes.annotate(
-        f"child {winner.number}: {winner.reward:.4f}",
+        f"best: child {winner.number}, {winner.reward:.4f}",
         *((winner.number, winner.reward), (0, 9), "data", "offset points"),
         ha="right" if winner.number > np.mean(axes.get_xlim()) else "left",
     )
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     return figure
 
 
 def _draw_surrogate(children, about):
-    title = "Rewards that the surrogate predicted, and those the children then got"
+    title = "Rewards as the surrogate predicted them and as they came (ρ: Spearman's rank correlation)"
     correlations = rank_correlations(children)
     if not correlations:
         figure = _sheet(title, about, height=2.4)
+        figure.set_layout_engine("none")
         figure.text(0.5, 0.4, "Nothing to compare yet: the surrogate predicts from 2 blocks on.", ha="center")
         return figure
     columns = min(2, len(correlations))
     lines = math.ceil(len(correlations) / columns)
     figure = _sheet(title, about, height=1.2 + 3.6 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
-    sizes = by_size(child for child in children if not math.isnan(child.predicted))
+    sizes = by_size([child for child in children if not math.isnan(child.predicted)])
     for axes, (size, group) in itertools.zip_longest(panels, sizes.items(), fillvalue=(None, None)):
         if size is None:
             axes.remove()
             continue
         rho, number = correlations[size]
-        _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size, None)
-        value = "is not defined" if math.isnan(rho) else f"= {rho:.2f}"
-        axes.set_title(f"{size} blocks: Spearman's ρ {value} ({_count(number, 'child', 'children')})", fontsize=10)
-        axes.axline((0, 0), slope=1, color="0.4", linestyle="--", linewidth=1, label="predicted = actual")
+        _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size)
+        value = "not defined" if math.isnan(rho) else f"= {rho:.2f}"
+        axes.set_title(f"{size} blocks: ρ {value} ({_count(number, 'child', 'children')})", fontsize=10)
+        line = {"color": "0.4", "linestyle": "--", "linewidth": 1, "label": "predicted = actual"}
+        axes.axline((group[0].predicted, group[0].predicted), slope=1, **line)
         axes.legend(loc="upper left", fontsize=8)
+        axes.tick_params(labelbottom=True)  # there may be no panel below
     figure.supxlabel("Predicted reward (0 to 1)", fontsize=10)
     figure.supylabel("Reward (accuracy on validation images, 0 to 1)", fontsize=10)
     return figure
 
 
 def _draw_cost(children, about):
-    figure = _sheet("Reward against cost; circles and steps: the Pareto front (no other child is better at that cost)", about)
+    figure = _sheet("Reward against cost; on the Pareto front, no other child is as good for less", about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
     for axes, (cost, label) in zip(panels, labels.items()):
@@ -277,17 +286,14 @@ def _draw_cost(children, about):
             name = _count(size, "block", "blocks")
             _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
         front = pareto_front(children, cost)
-        axes.plot(
-            *([getattr(child, cost) for child in front], [child.reward for child in front]),
-            *("k-o",),
-            **{"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"},
-            label=f"Pareto front: {_count(len(front), 'child', 'children')}",
-        )
+        look = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"}
+        costs, rewards = [getattr(child, cost) for child in front], [child.reward for child in front]
+        axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else MaxNLocator(4))
-        axes.legend(loc="lower right", fontsize=8)
+    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
 
@@ -305,26 +311,28 @@ def _draw_operators(children, about):
     ):
         bars = axes.barh(places + offset, values, 0.36, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
         axes.bar_label(bars, fmt="%.0f", padding=3)
-    axes.plot(everywhere, places, "k|", markersize=30, markeredgewidth=2, label="all children")
+    label = f"all ({_count(len(children), 'child', 'children')})"
+    axes.plot(everywhere, places, "kD", markersize=8, markerfacecolor="w", label=label)
     axes.set_yticks(places, shares)
     axes.set_xlim(0, max(*best, *worst, *everywhere) * 1.08)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    figure.legend(loc="outside lower center", ncols=3)
+    handles, labels = axes.get_legend_handles_labels()
+    figure.legend(handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside lower center", ncols=3)
     return figure
 
 
 def _spread(number, columns):
-    """Places of so many inputs over the columns of blocks, multiples of 1/2: operations stand at 1/4 and 3/4 of a column."""
+    """Places of inputs over the columns of blocks: multiples of 1/2, as operations stand at 1/4 and 3/4 of a column."""
     left = [columns * (2 * i + 1) // number / 2 for i in range(number // 2)]
     return left + [columns / 2] * (number % 2) + [columns - place for place in reversed(left)]
 
 
 def _draw_best_cell(children, about):
-    """From top to bottom: inputs, then level by level the operations and under them their block, then the concatenation.
+    """From top to bottom: inputs, then level by level the operations and under them their block, then the output.
 
-    Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track of its
-    own above the operations that read it, and down into them, so that it never crosses a box.
+    Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track
+    of its own above the operations that read it, and down into them, so that it never crosses a box.
     """
     child = best_child(children)
     blocks = [child.cell[i : i + 4] for i in range(0, len(child.cell), 4)]
@@ -340,32 +348,39 @@ def _draw_best_cell(children, about):
     ]
     box, step = 0.46, 0.15  # height of a box, distance of tracks, in inches like all that follows
     above = [0.32 + step * len(track) for track in tracks]  # a level's operations
-    height = 1.0 + box + sum(above) + len(tracks) * (2 * box + 0.24) + 0.32 + box + 0.1
+    height = 0.75 + box + sum(above) + len(tracks) * (2 * box + 0.24) + 0.32 + box + 0.1
     figure = _sheet(
         f"Best cell: child {child.number}, reward {child.reward:.4f}, {child.binary_weights:,} binary weights, "
         f"{child.macs:,} MACs",
         *(about, height),
     )
+    figure.set_layout_engine("none")
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 8), ylim=(0, height))
     axes.set_axis_off()
     column = min(2.4, 7.2 / len(blocks))
     left = 4 - column * len(blocks) / 2
-    font = min(9, 40 / len(blocks))
 
-    def draw_box(x, y, width, text, fill, style="square"):
+    def fitting(width, *lines):
+        """Font size at which the longest of some lines fits into a box."""
+        return min(9, 110 * width / max(map(len, lines)))
+
+    op_font = fitting(column * 0.45, *" ".join(child.cell[1::2]).split())
+    block_font = fitting(column * 0.95, "concatenation")
+
+    def draw_box(x, y, width, text, fill, style="square", font=9):
         """A box with its upper side at y."""
         style = f"{style},pad=0" + ",rounding_size=0.12" * (style == "round")
         axes.add_patch(FancyBboxPatch((x - width / 2, y - box), width, box, style, facecolor=fill, edgecolor="k"))
         axes.text(x, y - box / 2, text, ha="center", va="center", fontsize=font)
 
     def draw_line(x, y, source=None, arrow=False):
-        look = {"color": "k", "linewidth": 1.1, "linestyle": LINES[sources.index(source) % 4] if source is not None else "-"}
-        axes.plot(x, y, **look)
+        style = LINES[sources.index(source) % len(LINES)] if source is not None else "-"
+        axes.plot(x, y, color="k", linewidth=1.1, linestyle=style)
         if arrow:
             axes.plot(x[-1], y[-1] + 0.05, "kv", markersize=6)
 
     tops = []  # of the operations of each level
-    y = height - 0.85
+    y = height - 0.75
     origins = {}  # source -> where its line begins
     for source, place in zip(inputs, _spread(len(inputs), len(blocks))):
         x = left + column * place
@@ -377,15 +392,15 @@ def _draw_best_cell(children, about):
         y = tops[-1] - box - 0.24
     floor = y - box - 0.32  # upper side of the concatenation
 
-    readers = {}  # (source, level) -> places of the operations
+    readers = {}  # (source, track's level) -> [(x, y) of an operation]
     for number, (block, level) in enumerate(zip(blocks, levels), start=1):
         middle = left + column * (number - 0.5)
         for x, source, operator in zip((middle - column / 4, middle + column / 4), block[0::2], block[1::2]):
-            draw_box(x, tops[level], column * 0.45, operator.replace(" ", "\n"), "0.92")
+            draw_box(x, tops[level], column * 0.45, operator.replace(" ", "\n"), "0.92", font=op_font)
             draw_line((x, x), (tops[level] - box, tops[level] - box - 0.24), arrow=True)
-            readers.setdefault((source, level), []).append(x)
+            readers.setdefault((source, level if source > 0 else 0), []).append((x, tops[level]))
         top = tops[level] - box - 0.24
-        draw_box(middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78")
+        draw_box(middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78", font=block_font)
         origins[number] = (middle, top - box)
         if number not in read:
             draw_line((middle, middle), (top - box, floor), arrow=True)
@@ -393,16 +408,18 @@ def _draw_best_cell(children, about):
     text = f"output of the cell: block{'s' * (len(rest) > 1)} {', '.join(rest)}" + ", concatenated" * (len(rest) > 1)
     draw_box(4, floor, column * (len(blocks) - 0.05), text, "0.92", "round")
 
-    for (source, level), places in readers.items():
+    for (source, level), ends in sorted(readers.items()):
         x, y = origins[source]
-        gap = level if source > 0 else 0
-        along = tops[gap] + 0.2 + step * tracks[gap][::-1].index(source)
+        along = tops[level] + 0.2 + step * tracks[level][::-1].index(source)
+        places = sorted([x, *(end for end, _ in ends)])
         draw_line((x, x), (y, along), source)
-        draw_line((min(x, *places), max(x, *places)), (along, along), source)
-        for place in places:
-            draw_line((place, place), (along, tops[level]), source, arrow=True)
-        joins = [place for place in {x, *places} if min(x, *places) < place < max(x, *places)]
+        draw_line((places[0], places[-1]), (along, along), source)
+        for end, top in ends:
+            draw_line((end, end), (along, top), source, arrow=True)
+        goes_on = any(other > level for reader, other in readers if reader == source)
+        joins = [place for place in places if places[0] < place < places[-1] or (place == x and goes_on)]
         axes.plot(joins, [along] * len(joins), "ko", markersize=4)
+        origins[source] = (x, along)
     return figure
 
 

@@ -1,0 +1,215 @@
+"""The pictures of a search: the numbers in them, counted by hand, and the files, whatever state the table is in."""
+
+import csv
+import math
+import os
+import struct
+import subprocess
+import sys
+import xml.etree.ElementTree
+from pathlib import Path
+
+import pytest
+
+from pnas import report
+from pnas.journal import COLUMNS
+
+ROOT = Path(__file__).parents[1]
+SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
+
+
+def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, macs=1000, error=""):
+    cell = cell or [0, "linear", 0, "linear"] * blocks
+    return report.Row(number, "digits", blocks, cell, reward, predicted, weights, macs, error)
+
+
+def write_table(folder, children, end=""):
+    path = folder / "logs" / "tiny" / "children.csv"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with open(path, "w", newline="") as file:
+        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
+        table.writeheader()
+        for row in children:
+            table.writerow({**row._asdict(), "architecture": row.cell, "seconds": 1.5, "seed": 7})
+        file.write(end)
+    return path
+
+
+def words(path):
+    """The text in a drawing: matplotlib draws letters as curves, and writes each text as a comment above them."""
+    parser = xml.etree.ElementTree.XMLParser(target=xml.etree.ElementTree.TreeBuilder(insert_comments=True))
+    tree = xml.etree.ElementTree.parse(path, parser)
+    assert tree.getroot().tag == "{http://www.w3.org/2000/svg}svg"
+    return [part.text.strip() for part in tree.iter(xml.etree.ElementTree.Comment)]
+
+
+def drawn(folder, children, end=""):
+    """Draws a table; returns sheet -> its text, having looked at the files."""
+    write_table(folder, children, end)
+    paths = report.write_report("tiny", folder / "logs")
+    assert [Path(path) for path in paths] == [
+        folder / "logs" / "tiny" / "report" / f"{sheet}.{ending}" for sheet in SHEETS for ending in ("png", "svg")
+    ]
+    assert sorted(os.listdir(folder / "logs" / "tiny" / "report")) == sorted(Path(path).name for path in paths)
+    for path in paths[0::2]:
+        content = Path(path).read_bytes()
+        assert content[:8] == b"\x89PNG\r\n\x1a\n" and content[12:16] == b"IHDR" and content[-8:-4] == b"IEND"
+        assert struct.unpack(">I", content[16:20]) == (800,)
+    return {Path(path).stem: "\n".join(words(path)) for path in paths[1::2]}
+
+
+def test_the_best_so_far_begins_anew_with_every_block_size():
+    rewards = [(1, 0.5), (1, 0.7), (1, 0.6), (2, 0.4), (2, 0.3), (2, 0.9)]
+    children = [child(number, reward, blocks) for number, (blocks, reward) in enumerate(rewards, start=1)]
+    best = report.best_so_far(children)
+    assert {blocks: list(values) for blocks, values in best.items()} == {1: [0.5, 0.7, 0.7], 2: [0.4, 0.4, 0.9]}
+
+
+def test_of_equal_children_the_first_is_the_best():
+    assert report.best_child([child(2, 0.9), child(1, 0.9), child(3, 0.1)]).number == 1
+
+
+def test_spearmans_rho_is_of_ranks_and_of_each_block_size():
+    # Ranks 1 2 3 4 against 1 2 4 3: 1 - 6 * (0 + 0 + 1 + 1) / (4 * (16 - 1)) = 0.8. Three in reverse order: -1.
+    two = [child(2, 0.1, 2, 0.50), child(3, 0.2, 2, 0.51), child(4, 0.9, 2, 0.6), child(5, 0.8, 2, 0.99)]
+    three = [child(6, 0.3, 3, 0.1), child(7, 0.2, 3, 0.2), child(8, 0.1, 3, 0.3)]
+    without_prediction = [child(1, 0.99), child(9, 0.99, 3)]
+    correlations = report.rank_correlations(without_prediction + two + three)
+    assert correlations == {2: (pytest.approx(0.8), 4), 3: (pytest.approx(-1), 3)}
+
+
+@pytest.mark.parametrize("pairs", [[(0.5, 0.6)], [(0.5, 0.6), (0.5, 0.7)], [(0.5, 0.6), (0.4, 0.6)]])
+def test_rho_of_one_child_or_of_equal_numbers_is_not_defined(pairs):
+    children = [child(number, reward, 2, predicted) for number, (predicted, reward) in enumerate(pairs)]
+    [(rho, number)] = report.rank_correlations(children).values()
+    assert math.isnan(rho) and number == len(pairs)
+
+
+def test_no_child_beats_one_on_the_pareto_front():
+    table = [(10, 0.5), (20, 0.5), (20, 0.8), (30, 0.7), (40, 0.9), (40, 0.9), (5, 0.1), (50, 0.2)]
+    children = [child(number, reward, weights=cost, macs=-cost) for number, (cost, reward) in enumerate(table, start=1)]
+    assert [row.number for row in report.pareto_front(children, "binary_weights")] == [7, 1, 3, 5]
+    assert [row.number for row in report.pareto_front(children, "macs")] == [8, 5]
+
+
+def test_shares_are_of_the_operations_in_the_best_and_the_worst_tenth():
+    # 20 children, so 2 in a tenth. Best: a a a b and a b (of one block); worst: c c twice; all others: b b, 16 times.
+    cells = {1: [0, "a", 0, "a", 0, "a", 0, "b"], 2: [0, "a", -1, "b"], 19: [0, "c", 0, "c"], 20: [0, "c", 0, "c"]}
+    children = [child(n, 1 - n / 100, cell=cells.get(n, [0, "b", 0, "b"])) for n in range(20, 0, -1)]
+    tenth, shares = report.operator_shares(children)
+    assert tenth == 2
+    assert shares["a"] == pytest.approx((4 / 6, 0, 4 / 42))
+    assert shares["b"] == pytest.approx((2 / 6, 0, 34 / 42))
+    assert shares["c"] == pytest.approx((0, 1, 4 / 42))
+
+
+def test_a_tenth_of_few_children_is_one_child():
+    tenth, shares = report.operator_shares([child(n, n / 10, cell=[0, f"op {n}", 0, f"op {n}"]) for n in range(1, 4)])
+    assert tenth == 1
+    assert list(shares) == ["op 1", "op 2", "op 3"]
+    assert shares["op 3"] == pytest.approx((1, 0, 1 / 3)) and shares["op 1"] == pytest.approx((0, 1, 1 / 3))
+
+
+def test_a_search_of_two_block_sizes(tmp_path):
+    one = [child(n, 0.80 + n / 100, weights=1000 * n, macs=5000 * n) for n in range(1, 4)]
+    two = [child(4, 0.91, 2, 0.80), child(5, 0.92, 2, 0.85), child(6, 0.93, 2, 0.82)]  # ranks 1 3 2 against 1 2 3
+    text = drawn(tmp_path, one + two)
+    assert all("tiny on digits: 6 children" in words for words in text.values())
+    assert "best: child 6, 0.9300" in text["rewards"] and "1 block: 3 children" in text["rewards"]
+    assert "2 blocks: ρ = 0.50 (3 children)" in text["surrogate"]
+    assert "best tenth (1 child)" in text["operators"] and "all (6 children)" in text["operators"]
+    assert "Best cell: child 6, reward 0.9300, 100 binary weights, 1,000 MACs" in text["best_cell"]
+    assert "output of the cell: blocks 1, 2, concatenated" in text["best_cell"]
+
+
+def test_a_last_row_that_is_being_written_is_left_out(tmp_path):
+    half = '3,digits,1,"[0, \'linear\', 0, \'linear\']",[[1.]] [[1.]] [[1.]] [[1.]],0.99'
+    text = drawn(tmp_path, [child(1, 0.5), child(2, 0.6)], half)
+    assert "tiny on digits: 2 children" in text["rewards"] and "best: child 2, 0.6000" in text["rewards"]
+
+
+def test_failed_children_are_marked_and_have_no_reward(tmp_path):
+    failure = "ResourceExhaustedError: no memory, \"4\" GB"
+    text = drawn(tmp_path, [child(1, 0.5), child(2, 0.0, weights=0, macs=0, error=failure), child(3, 0.6)])
+    assert all("tiny on digits: 3 children, 1 failed" in words for words in text.values())
+    assert "failed: 1" in text["rewards"] and "1 block: 2 children" in text["rewards"]
+    assert "all (2 children)" in text["operators"]
+
+
+def test_one_child_is_enough_and_there_is_no_prediction_yet(tmp_path):
+    text = drawn(tmp_path, [child(1, 0.5)])
+    assert "tiny on digits: 1 child" in text["rewards"]
+    assert "Nothing to compare yet" in text["surrogate"]
+
+
+def test_rows_stand_in_the_order_of_their_numbers(tmp_path):
+    path = write_table(tmp_path, [child(2, 0.5), child(1, 0.6), child(3, 0.7, 2, 0.25)])
+    rows = report.read_rows(path)
+    assert [row.number for row in rows] == [1, 2, 3]
+    assert math.isnan(rows[0].predicted) and rows[2] == child(3, 0.7, 2, 0.25)
+
+
+def test_a_cell_that_reads_earlier_cells_and_its_own_blocks_is_drawn_whole(tmp_path):
+    cell = [-2, "3x3 bconv", 0, "linear", -1, "5x5 sep-bconv", 1, "linear", 0, "linear", 1, "3x3 maxpool"]
+    texts = drawn(tmp_path, [child(1, 0.5, 3, 0.4, cell=cell)])["best_cell"].split("\n")
+    assert {"input -2", "3 cells before", "input -1", "2 cells before", "input 0", "the cell before"} < set(texts)
+    assert [texts.count(word) for word in ("linear", "bconv", "sep-bconv", "maxpool")] == [3, 1, 1, 1]
+    assert [texts.count(f"block {number}") for number in (1, 2, 3, 4)] == [1, 1, 1, 0]
+    assert "output of the cell: blocks 2, 3, concatenated" in texts
+
+
+@pytest.mark.parametrize("columns", range(1, 9))
+def test_lines_from_inputs_never_run_over_those_into_operations(columns):
+    for number in range(1, 2 * columns + 1):
+        places = report._spread(number, columns)
+        assert len(set(places)) == number and places == sorted(places)
+        assert all(0 <= place <= columns and (2 * place).is_integer() for place in places)
+        assert places == [columns - place for place in reversed(places)]
+
+
+def test_nothing_is_drawn_of_nothing(tmp_path):
+    with pytest.raises(ValueError, match="there is no experiment 'tiny'.*children.csv does not exist"):
+        report.write_report("tiny", tmp_path / "logs")
+    write_table(tmp_path, [])
+    with pytest.raises(ValueError, match="no child with a reward yet"):
+        report.write_report("tiny", tmp_path / "logs")
+    write_table(tmp_path, [child(1, 0.0, error="OSError: full")])
+    with pytest.raises(ValueError, match=r"no child with a reward yet \(1 failed\)"):
+        report.write_report("tiny", tmp_path / "logs")
+    assert not (tmp_path / "logs" / "tiny" / "report").exists()
+
+
+@pytest.mark.parametrize("damage", [("0.5,", "half,"), ('"[0, \'linear\'', '"[0, __import__(1)'), (",1000,", ",")])
+def test_a_damaged_row_is_named(tmp_path, damage):
+    path = write_table(tmp_path, [child(17, 0.5)])
+    path.write_text(path.read_text().replace(*damage))
+    with pytest.raises(ValueError, match="children.csv: row 17 is damaged"):
+        report.write_report("tiny", tmp_path / "logs")
+
+
+def run(folder, *arguments):
+    command = [sys.executable, "-m", "pnas.report", *arguments]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+
+
+def test_the_command_prints_what_it_wrote(tmp_path):
+    write_table(tmp_path, [child(1, 0.5), child(2, 0.6, 2, 0.5), child(3, 0.7, 2, 0.6)])
+    result = run(tmp_path, "tiny")
+    assert (result.returncode, result.stderr) == (0, "")
+    assert all((tmp_path / path).stat().st_size > 1000 for path in result.stdout.splitlines())
+    assert len(result.stdout.splitlines()) == 10
+
+
+def test_the_command_says_in_one_line_what_is_missing(tmp_path):
+    result = run(tmp_path, "tiny")
+    assert result.returncode == 1 and result.stdout == ""
+    missing = os.path.join("logs", "tiny", "children.csv")
+    assert result.stderr == f"pnas.report: there is no experiment 'tiny': {missing} does not exist\n"
+
+
+def test_it_starts_without_a_deep_learning_framework(tmp_path):
+    code = "import sys, pnas.report; print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert result.stdout == "[]\n"
