@@ -6,8 +6,8 @@ import time
 class Progress:
     """Prints a line a child, with the best so far and the time left.
 
-    The time left is what the children of this run took, wall time, times the children still to come: those of this block size
-    and at most K for each later one.
+    The time left is the wall time a child of this run took, times the children still to come: those of this block size and
+    at most K for each later one.
 
     Args:
         K: most children of a block size after the first.

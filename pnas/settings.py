@@ -48,7 +48,7 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "DENSE_LAYERS": (lambda v: _integers(v) and v[-1] == 10, "a list of positive integers, the last one 10 (the classes)"),
     "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
     "operators": (
-        lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and len(set(map(str, v))) == len(v) and {*map(str, v)} <= {*OPERATIONS},
+        lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*OPERATIONS}),
         "a list of different operators, each one of " + ", ".join(map(repr, OPERATIONS)),
     ),
     "EXPERIMENT_NAME": (
