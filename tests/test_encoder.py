@@ -178,11 +178,11 @@ def test_the_documents_architecture_has_the_documents_string():
 
 
 def test_every_cell_is_encoded_as_numpy_prints_one_hots_and_decoded_again():
-    space = StateSpace(2, OPERATORS[:3], input_lookback_depth=-1, input_lookforward_depth=None)
-    cells = [*blind(1, OPERATORS[:3], -1), *blind(2, OPERATORS[:3], -1)]
+    space = StateSpace(2, OPERATORS[:2], input_lookback_depth=-1, input_lookforward_depth=None)
+    cells = [*blind(1, OPERATORS[:2], -1), *blind(2, OPERATORS[:2], -1)]
     for cell in cells:
         string = space.encode(cell)
-        assert string == one_hots(cell, [-1, 0, 1], OPERATORS[:3])
+        assert string == one_hots(cell, [-1, 0, 1], OPERATORS[:2])
         assert space.decode(string) == cell
 
 
