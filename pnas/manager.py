@@ -82,7 +82,7 @@ class Manager:
         self.training = {"batch_size": batch_size, "learning_rate": learning_rate}
         self.seed = seed
         if n_workers == "auto":
-            n_workers = 1 if keras.distribution.list_devices("gpu") else max(1, joblib.cpu_count() // threads_per_child)
+            n_workers = 1 if _has_gpu() else max(1, joblib.cpu_count() // threads_per_child)
         self.n_workers = n_workers
 
     def child_seed(self, cell):
@@ -160,6 +160,13 @@ class Manager:
             ],
         )
         return load_network(best_path)
+
+
+def _has_gpu():
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # JAX's way to say that there is none
+        return False
 
 
 def _shapes(model):
@@ -256,7 +263,7 @@ def compile_child(model, images, epochs, batch_size, learning_rate):
         loss="squared_hinge",
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.
-        jit_compile=keras.backend.backend() != "tensorflow" or bool(keras.distribution.list_devices("gpu")),
+        jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),
     )
 
 
