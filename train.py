@@ -61,8 +61,8 @@ train_arc = False
 if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
     globals().update(given)
-    if "DROPOUT" not in given:
-        DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)
+    if "DROPOUT" not in given and given.keys() & {"DROP_INPUT", "DROP_HIDDEN"}:
+        DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)  # made of the two above, which have just changed
 constants = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
 
 # Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so that
@@ -74,10 +74,11 @@ from pnas.backend import keras  # noqa: E402  (silences it, so it comes first)
 from binarized.bitwise import pack  # noqa: E402
 from mnist.mnist_data import load_data  # noqa: E402
 from pnas.console import Progress  # noqa: E402
-from pnas.encoder import Encoder, StateSpace, ranking_quality  # noqa: E402
+from pnas.encoder import Encoder, StateSpace  # noqa: E402
 from pnas.files import set_aside  # noqa: E402
 from pnas.journal import Journal  # noqa: E402
 from pnas.manager import Manager  # noqa: E402
+from pnas.ranking import ranking_quality  # noqa: E402
 from pnas.report import write_report  # noqa: E402
 from pnas.settings import check  # noqa: E402
 

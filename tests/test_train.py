@@ -200,3 +200,20 @@ def test_a_search_on_mnist(tmp_path):
     assert result.returncode == 0, result.stderr
     # Ten classes: an untrained network gets 0.1. The ignored multiplier got 0.71 after two epochs of all of MNIST.
     assert rewards(tmp_path)["[0, '3x3 bconv', 0, '3x3 bconv']"] > 0.75
+
+
+def test_dropout_rates_on_the_command_line_reach_dropout_and_an_edited_one_stays(tmp_path):
+    source = (ROOT / "train.py").read_text().replace("DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)", "DROPOUT = (True, 0.1, 0.3)")
+    edited = source[: source.index("\n# Keras's backend reads")] + "\nprint(DROPOUT)\n"
+    script = tmp_path / "train.py"
+    script.write_text(edited)
+
+    def dropout(*arguments):
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        return subprocess.run(
+            [sys.executable, script, *arguments], capture_output=True, text=True, env=environment, check=True
+        ).stdout.strip()
+
+    assert dropout() == "(True, 0.1, 0.3)"
+    assert dropout("--DROP_INPUT", "0.15") == "(True, 0.15, 0.5)"
+    assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == "(False, 0.2, 0.4)"
