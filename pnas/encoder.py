@@ -8,13 +8,11 @@ Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
 
 import itertools
-import math
 import re
 
 import keras
 import numpy as np
 from keras import layers, ops
-from scipy.stats import spearmanr
 
 _ROW = r"\[\[[01]\.(?: [01]\.)*\]\]"
 _ONE_HOTS = re.compile(f"{_ROW}(?: {_ROW})*")
@@ -299,23 +297,3 @@ class Encoder:
             inputs[row, : len(cell) // 2] = [self._input_ids[value] for value in cell[0::2]]
             operators[row, : len(cell) // 2] = [self._operator_ids[value] for value in cell[1::2]]
         return [inputs, operators]
-
-
-def ranking_quality(predicted, rewards):
-    """How well rewards were predicted before the children were trained.
-
-    Args:
-        predicted, rewards: numbers, one a child, at least two.
-    Returns:
-        dict of `spearman` (rank correlation, NaN where either is constant), `mean_absolute_error` and `top_5_recall`, the
-        share of the five best children (or of all, if fewer) among the five of the highest predictions.
-    """
-    predicted, rewards = np.asarray(predicted), np.asarray(rewards)
-    varied = np.ptp(predicted) > 0 and np.ptp(rewards) > 0
-    best = min(5, len(rewards))
-    found = np.intersect1d(np.argsort(-predicted, kind="stable")[:best], np.argsort(-rewards, kind="stable")[:best])
-    return {
-        "spearman": float(spearmanr(predicted, rewards).statistic) if varied else math.nan,
-        "mean_absolute_error": float(np.mean(np.abs(predicted - rewards))),
-        "top_5_recall": len(found) / best,
-    }

@@ -51,7 +51,7 @@ class Journal:
     """
 
     def __init__(self, name, settings, restore, state_space):
-        self.name, self.settings, self.state_space = name, settings, state_space
+        self.settings, self.state_space = settings, state_space
         self.text_path = os.path.join("architectures", f"{name}.txt")
         self.logs = os.path.join("logs", name)
         self.table_path = os.path.join(self.logs, "children.csv")
@@ -180,7 +180,7 @@ class Journal:
         writer.close()
 
     def write_quality(self, blocks, quality):
-        """Keeps how well the surrogate had predicted the children of a block size (see `encoder.ranking_quality`)."""
+        """Keeps how well the surrogate had predicted the children of a block size (see `pnas.ranking`)."""
         path = os.path.join(self.logs, "surrogate.csv")
         rows = {}
         if os.path.exists(path):

@@ -125,6 +125,7 @@ class Manager:
         last_path = os.path.join(folder, "architecture_last.keras")
         keras.utils.set_random_seed(self.child_seed(cell))
         model = build_child(cell, **self.network)
+        compile_child(model, len(x_train), epochs, **self.training)
         trained_epochs, best_accuracy = 0, -1.0
         if load_saved:
             saved, best = load_network(last_path), load_network(best_path)
@@ -134,16 +135,13 @@ class Manager:
                     f"{model.name}. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
                 )
             trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)
-            compile_child(best, len(x_train), epochs, **self.training)
             best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
-            compile_child(model, len(x_train), epochs, **self.training)
             model.optimizer.build(model.trainable_variables)
             model.set_weights(saved.get_weights())
             for variable, kept in zip(model.optimizer.variables, saved.optimizer.variables):
                 variable.assign(kept)
         else:
             set_aside(best_path, last_path)
-            compile_child(model, len(x_train), epochs, **self.training)
         os.makedirs(folder, exist_ok=True)
         model.fit(
             x_train,

@@ -31,6 +31,7 @@ from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pnas.files import write_atomically
+from pnas.ranking import rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 LINES = ("-", "--", "-.", ":")
@@ -114,13 +115,10 @@ def rank_correlations(children):
 
     rho is NaN where it is not defined: with less than two children, or where all predictions or all rewards are equal.
     """
-    from scipy.stats import spearmanr  # takes a second, and is not needed before there are predictions
-
     correlations = {}
     for size, group in by_size([child for child in children if not math.isnan(child.predicted)]).items():
         predicted, rewards = [child.predicted for child in group], [child.reward for child in group]
-        defined = min(len(set(predicted)), len(set(rewards))) > 1
-        correlations[size] = (float(spearmanr(predicted, rewards).statistic) if defined else math.nan, len(group))
+        correlations[size] = rank_correlation(predicted, rewards), len(group)
     return correlations
 
 

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pnas.encoder import ranking_quality
+from pnas.ranking import ranking_quality
 
 
 def test_perfect_order_with_a_constant_error():

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from pnas.encoder import Encoder, StateSpace, ranking_quality
+from pnas.encoder import Encoder, StateSpace
 from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.ranking import ranking_quality
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
 SPACE = StateSpace(3, OPERATORS)
