@@ -27,14 +27,13 @@ import typing
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.patches import FancyBboxPatch
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
+from pnas.cell_graph import LINES, draw_cell
 from pnas.files import write_atomically
 from pnas.ranking import rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
-LINES = ("-", "--", "-.", ":")
 COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
 DPI = 100  # 8 inches are 800 pixels
 STYLE = {
@@ -320,105 +319,10 @@ def _draw_operators(children, about):
     return figure
 
 
-def _spread(number, columns):
-    """Places of inputs over the columns of blocks: multiples of 1/2, as operations stand at 1/4 and 3/4 of a column."""
-    left = [columns * (2 * i + 1) // number / 2 for i in range(number // 2)]
-    return left + [columns / 2] * (number % 2) + [columns - place for place in reversed(left)]
-
-
 def _draw_best_cell(children, about):
-    """From top to bottom: inputs, then level by level the operations and under them their block, then the output.
-
-    Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track
-    of its own above the operations that read it, and down into them, so that it never crosses a box.
-    """
     child = best_child(children)
-    blocks = [child.cell[i : i + 4] for i in range(0, len(child.cell), 4)]
-    levels = []
-    for block in blocks:
-        levels.append(max((levels[source - 1] + 1 for source in block[0::2] if source > 0), default=0))
-    sources = sorted(set(child.cell[0::2]))
-    inputs = [source for source in sources if source <= 0]
-    read = [source for source in sources if source > 0]
-    tracks = [inputs] + [
-        sorted({source for block, at in zip(blocks, levels) if at == level for source in block[0::2] if source > 0})
-        for level in range(1, max(levels) + 1)
-    ]
-    box, step = 0.46, 0.15  # height of a box, distance of tracks, in inches like all that follows
-    above = [0.32 + step * len(track) for track in tracks]  # a level's operations
-    height = 0.75 + box + sum(above) + len(tracks) * (2 * box + 0.24) + 0.32 + box + 0.1
-    figure = _sheet(
-        f"Best cell: child {child.number}, reward {child.reward:.4f}, {child.binary_weights:,} binary weights, "
-        f"{child.macs:,} MACs",
-        *(about, height),
-    )
-    figure.set_layout_engine("none")
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, 8), ylim=(0, height))
-    axes.set_axis_off()
-    column = min(2.4, 7.2 / len(blocks))
-    left = 4 - column * len(blocks) / 2
-
-    def fitting(width, *lines):
-        """Font size at which the longest of some lines fits into a box."""
-        return min(9, 110 * width / max(map(len, lines)))
-
-    op_font = fitting(column * 0.45, *" ".join(child.cell[1::2]).split())
-    block_font = fitting(column * 0.95, "concatenation")
-
-    def draw_box(x, y, width, text, fill, style="square", font=9):
-        """A box with its upper side at y."""
-        style = f"{style},pad=0" + ",rounding_size=0.12" * (style == "round")
-        axes.add_patch(FancyBboxPatch((x - width / 2, y - box), width, box, style, facecolor=fill, edgecolor="k"))
-        axes.text(x, y - box / 2, text, ha="center", va="center", fontsize=font)
-
-    def draw_line(x, y, source=None, arrow=False):
-        style = LINES[sources.index(source) % len(LINES)] if source is not None else "-"
-        axes.plot(x, y, color="k", linewidth=1.1, linestyle=style)
-        if arrow:
-            axes.plot(x[-1], y[-1] + 0.05, "kv", markersize=6)
-
-    tops = []  # of the operations of each level
-    y = height - 0.75
-    origins = {}  # source -> where its line begins
-    for source, place in zip(inputs, _spread(len(inputs), len(blocks))):
-        x = left + column * place
-        words = "the cell before" if source == 0 else f"{1 - source} cells before"
-        draw_box(min(max(x, 0.8), 7.2), y, 1.3, f"input {source}\n{words}", "w", "round")
-        origins[source] = (x, y - box)
-    for space in above:
-        tops.append(y - box - space)
-        y = tops[-1] - box - 0.24
-    floor = y - box - 0.32  # upper side of the concatenation
-
-    readers = {}  # (source, track's level) -> [(x, y) of an operation]
-    for number, (block, level) in enumerate(zip(blocks, levels), start=1):
-        middle = left + column * (number - 0.5)
-        for x, source, operator in zip((middle - column / 4, middle + column / 4), block[0::2], block[1::2]):
-            draw_box(x, tops[level], column * 0.45, operator.replace(" ", "\n"), "0.92", font=op_font)
-            draw_line((x, x), (tops[level] - box, tops[level] - box - 0.24), arrow=True)
-            readers.setdefault((source, level if source > 0 else 0), []).append((x, tops[level]))
-        top = tops[level] - box - 0.24
-        draw_box(middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78", font=block_font)
-        origins[number] = (middle, top - box)
-        if number not in read:
-            draw_line((middle, middle), (top - box, floor), arrow=True)
-    rest = [str(number) for number in range(1, len(blocks) + 1) if number not in read]
-    text = f"output of the cell: block{'s' * (len(rest) > 1)} {', '.join(rest)}" + ", concatenated" * (len(rest) > 1)
-    draw_box(4, floor, column * (len(blocks) - 0.05), text, "0.92", "round")
-
-    for (source, level), ends in sorted(readers.items()):
-        x, y = origins[source]
-        along = tops[level] + 0.2 + step * tracks[level][::-1].index(source)
-        places = sorted([x, *(end for end, _ in ends)])
-        draw_line((x, x), (y, along), source)
-        draw_line((places[0], places[-1]), (along, along), source)
-        for end, top in ends:
-            draw_line((end, end), (along, top), source, arrow=True)
-        goes_on = any(other > level for reader, other in readers if reader == source)
-        joins = [place for place in places if places[0] < place < places[-1] or (place == x and goes_on)]
-        axes.plot(joins, [along] * len(joins), "ko", markersize=4)
-        origins[source] = (x, along)
-    return figure
+    costs = f"{child.binary_weights:,} binary weights, {child.macs:,} MACs"
+    return draw_cell(child.cell, f"Best cell: child {child.number}, reward {child.reward:.4f}, {costs}\n{about}")
 
 
 SHEETS = {
