@@ -35,8 +35,10 @@ NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an op in each cell
 DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one is the number of classes
 USE_EXPANSION = False  # Whether to train also on four copies of each image, rotated and shifted a little
 operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
-N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto' is cores / THREADS_PER_CHILD
+N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto' is cores / THREADS_PER_CHILD, 1 on a GPU
 THREADS_PER_CHILD = 1  # Threads of each child; another number gives other last digits, and so other rewards
+PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' for this machine, 'dask' or 'ray' for a cluster
+SCHEDULER = None  # The cluster's address, such as 'tcp://host:8786'; with 'ray' None starts it on this machine
 # --------------------------------
 
 # -------Architecture Training Settings-----
@@ -75,7 +77,7 @@ from binarized.bitwise import pack  # noqa: E402
 from mnist.mnist_data import load_data  # noqa: E402
 from pnas.console import Progress  # noqa: E402
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
-from pnas.files import set_aside  # noqa: E402
+from pnas.files import check_writable, lock, set_aside  # noqa: E402
 from pnas.journal import Journal  # noqa: E402
 from pnas.manager import Manager  # noqa: E402
 from pnas.ranking import ranking_quality  # noqa: E402
@@ -134,6 +136,8 @@ def train_architecture():
     cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     folder = os.path.join("weights", EXPERIMENT_NAME)
+    held = lock(f"{folder}.lock")  # noqa: F841  (until the end)
+    check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     network = manager_of(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
     for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
@@ -157,14 +161,14 @@ def quoted(argument):
 def manager_of(data):
     return Manager(
         *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT),
-        *(BATCHSIZE, LEARNING_RATE, SEED, N_WORKERS, THREADS_PER_CHILD),
+        *(BATCHSIZE, LEARNING_RATE, SEED, N_WORKERS, THREADS_PER_CHILD, PARALLEL_BACKEND, SCHEDULER),
     )
 
 
 def search_settings(dataset):
     """The constants that decide about rewards and choice: a run goes on only with rewards that were got under the same."""
     without = "EXPERIMENT_NAME DATA_DIR RESTORE_CONTROLLER N_WORKERS DROP_INPUT DROP_HIDDEN".split()
-    without += ["NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"]
+    without += ["PARALLEL_BACKEND", "SCHEDULER", "NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"]
     settings = {name: value for name, value in constants.items() if name not in without}
     settings.update(DATASET=dataset, BACKEND=keras.backend.backend())
     return json.loads(json.dumps(settings))  # as a file gives them back

@@ -25,6 +25,9 @@ def _quiet_stderr():
 # TensorFlow greets with a page of notes about processors and GPUs that it does not find, in every process that imports it.
 # Later it warns of retracing, which every child is bound to do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Each process takes as much of a GPU's memory as it needs, not all of it, so that several fit.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
 with _quiet_stderr():
     import keras

@@ -1,7 +1,19 @@
 """Writing files so that nothing is lost: not what was there before, not what was written when a run dies."""
 
 import datetime
+import fcntl
 import os
+import re
+import socket
+import tempfile
+import warnings
+
+ROOM = 2**24  # bytes; what there has to be room for before a run starts
+
+
+def is_experiment_name(name):
+    """Whether something can name the files of an experiment: such a name cannot lead out of their folders."""
+    return isinstance(name, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", name) is not None
 
 
 def set_aside(*paths):
@@ -16,16 +28,87 @@ def set_aside(*paths):
 def write_atomically(path, content):
     """Writes bytes so that the file has either its old content or all of the new one."""
     temporary = f"{path}.{os.getpid()}.tmp"
-    with open(temporary, "wb") as file:
-        file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    os.replace(temporary, path)
+    try:
+        with open(temporary, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    except OSError:
+        if os.path.exists(temporary):
+            os.remove(temporary)
+        raise
 
 
 def append(path, text):
-    """Adds text to the end of a file; it is on the disk when this returns."""
-    with open(path, "a") as file:
-        file.write(text)
-        file.flush()
-        os.fsync(file.fileno())
+    """Adds text to the end of a file; it is on the disk when this returns, and none of it is there when this fails."""
+    rest = memoryview(text.encode())
+    with open(path, "ab", buffering=0) as file:
+        end = file.tell()
+        try:
+            while rest:
+                rest = rest[file.write(rest) :]
+            os.fsync(file.fileno())
+        except OSError:
+            os.truncate(path, end)
+            raise
+
+
+def cut_back(path, end):
+    """Removes what is behind the last `end` in a file, which was being written when a run was killed.
+
+    Args:
+        path: of the file.
+        end: bytes.
+    Returns:
+        bytes, the content that stays.
+    """
+    with open(path, "rb") as file:
+        content = file.read()
+    whole = content[: content.rfind(end) + len(end)] if end in content else b""
+    if whole != content:
+        write_atomically(path, whole)
+    return whole
+
+
+def lock(path):
+    """Keeps other runs out until this process ends or the file that is returned is closed.
+
+    The lock is the kernel's, which takes it back from a process that dies; the file only names who holds it.
+
+    Raises:
+        ValueError: another run holds it.
+        OSError: the file cannot be written.
+    """
+    os.makedirs(os.path.dirname(path), exist_ok=True)
+    file = open(path, "a+")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        file.seek(0)
+        holder = file.read(200).strip()
+        file.close()
+        raise ValueError(
+            f"another run has this EXPERIMENT_NAME: {holder} holds {path}. Wait for it, stop it, or choose another name"
+        ) from None
+    except OSError as error:
+        warnings.warn(f"{path} cannot be locked ({error}); see to it that no other run has this EXPERIMENT_NAME")
+    file.truncate(0)
+    file.write(f"process {os.getpid()} on {socket.gethostname()}\n")
+    file.flush()
+    return file
+
+
+def check_writable(*folders):
+    """Makes the folders and tries to write into each.
+
+    Raises:
+        OSError: one of them does not take ROOM bytes.
+    """
+    for folder in folders:
+        try:
+            os.makedirs(folder, exist_ok=True)
+            with tempfile.TemporaryFile(dir=folder) as file:
+                file.write(bytes(ROOM))
+        except OSError as error:
+            raise OSError(f"the folder {folder} does not take {ROOM >> 20} MiB: {error.strerror}") from None

@@ -8,24 +8,8 @@ import os
 
 from tensorboard.summary import Writer
 
-from pnas.files import append, set_aside, write_atomically
-from pnas.manager import Child
-
-COLUMNS = (
-    "number",
-    "dataset",
-    "blocks",
-    "architecture",
-    "representation",
-    "reward",
-    "predicted",
-    "seconds",
-    "parameters",
-    "binary_weights",
-    "macs",
-    "seed",
-    "error",
-)
+from pnas.children import header, read_table, row
+from pnas.files import append, check_writable, cut_back, lock, set_aside, write_atomically
 
 
 class Journal:
@@ -46,7 +30,8 @@ class Journal:
         finished: dict, cell as a tuple -> Child, of those that earlier runs trained.
         best: Child with the highest reward so far, or None.
     Raises:
-        ValueError: restore is set, but what was kept was made with other constants, or is damaged.
+        ValueError: restore is set, but what was kept was made with other constants, or is damaged; or another run is
+            writing to this experiment.
         OSError: a folder cannot be written.
     """
 
@@ -59,21 +44,29 @@ class Journal:
         self.network_path = os.path.join("weights", name, "best.keras")
         self.finished = {}
         self.best = None
+        self.qualities = []
+        self.lock = lock(f"{self.logs}.lock")
         if os.path.exists(self.settings_path) and restore:
             self._check_settings()
             self._read_table()
         else:
             set_aside(self.text_path, self.logs, self.network_path)
-        for path in (self.text_path, self.table_path, self.network_path):
-            os.makedirs(os.path.dirname(path), exist_ok=True)
+        check_writable(*(os.path.dirname(path) for path in (self.text_path, self.table_path, self.network_path)))
         if not os.path.exists(self.settings_path):
-            write_atomically(self.table_path, (",".join(COLUMNS) + "\n").encode())
+            write_atomically(self.table_path, header().encode())
             write_atomically(self.settings_path, json.dumps(settings, indent=1).encode())
         self._write_header()
 
     def _check_settings(self):
-        with open(self.settings_path) as file:
-            kept = json.load(file)
+        try:
+            with open(self.settings_path, "rb") as file:
+                kept = json.load(file)
+            if not isinstance(kept, dict):
+                raise ValueError("it holds no object")
+        except (ValueError, RecursionError) as error:
+            raise ValueError(
+                f"{self.settings_path} is damaged ({str(error)[:200]}). Put it right, or move {self.logs} away to begin anew"
+            ) from None
         other = [key for key in {**kept, **self.settings} if kept.get(key) != self.settings.get(key)]
         if other:
             differences = ", ".join(f"{key} was {kept.get(key)!r} and is {self.settings.get(key)!r}" for key in other)
@@ -83,41 +76,19 @@ class Journal:
             )
 
     def _read_table(self):
-        with open(self.table_path, newline="") as file:
-            lines = file.read().splitlines(keepends=True)
-        if lines and not lines[-1].endswith("\n"):  # the run was killed while it wrote this row
-            write_atomically(self.table_path, "".join(lines[:-1]).encode())
-            lines.pop()
-        for row in csv.DictReader(lines):
+        cut_back(self.table_path, b"\n")
+        _, children = read_table(self.table_path)
+        for child in children:
             try:
-                child = self._child(row)
-            except (TypeError, ValueError) as error:
-                raise ValueError(f"{self.table_path}: row {row.get('number')} is damaged ({error})") from None
+                self.state_space.encode(child.cell)
+            except ValueError as error:
+                raise ValueError(f"{self.table_path}: row {child.number} is damaged ({str(error)[:200]})") from None
             self.finished[tuple(child.cell)] = child
             self._compare(child)
 
-    def _child(self, row):
-        cell = self.state_space.decode(row["representation"])
-        return Child(
-            number=int(row["number"]),
-            cell=cell,
-            predicted=float(row["predicted"]),
-            seed=int(row["seed"]),
-            reward=float(row["reward"]),
-            seconds=float(row["seconds"]),
-            parameters=int(row["parameters"]),
-            binary_weights=int(row["binary_weights"]),
-            macs=int(row["macs"]),
-            error=row["error"],
-        )
-
     def _write_header(self):
-        with open(self.text_path, "a+") as file:
-            file.seek(0)
-            text = file.read()
-        whole = text[: text.rfind("\n\n") + 2] if "\n\n" in text else ""
-        if whole != text:  # the last entry was being written when the run was killed
-            write_atomically(self.text_path, whole.encode())
+        append(self.text_path, "")
+        whole = cut_back(self.text_path, b"\n\n").decode(errors="replace")
         constants = "\n".join(f"# {key} = {value!r}" for key, value in self.settings.items())
         now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         append(self.text_path, f"# {'Continued' if self.finished else 'Started'} {now}\n{constants}\n\n")
@@ -133,17 +104,7 @@ class Journal:
         """Keeps a trained child. What a later run goes on from is the table; the network must not be older than it."""
         if self._compare(child):
             write_atomically(self.network_path, child.network)
-        row = {
-            **child._asdict(),
-            "dataset": self.settings["DATASET"],
-            "blocks": len(child.cell) // 4,
-            "architecture": child.cell,
-            "representation": self.state_space.encode(child.cell),
-            "seconds": f"{child.seconds:.3f}",
-        }
-        line = io.StringIO()
-        csv.DictWriter(line, COLUMNS, extrasaction="ignore", lineterminator="\n").writerow(row)
-        append(self.table_path, line.getvalue())
+        append(self.table_path, row(child, self.settings["DATASET"], self.state_space.encode(child.cell)))
         append(self.text_path, self._entry(child))
         self._write_events(child)
 
@@ -182,15 +143,11 @@ class Journal:
     def write_quality(self, blocks, quality):
         """Keeps how well the surrogate had predicted the children of a block size (see `pnas.ranking`)."""
         path = os.path.join(self.logs, "surrogate.csv")
-        rows = {}
-        if os.path.exists(path):
-            with open(path, newline="") as file:
-                rows = {int(row["blocks"]): row for row in csv.DictReader(file)}
-        rows[blocks] = {"blocks": blocks, **quality}
+        self.qualities.append({"blocks": blocks, **quality})  # a run that goes on begins with the first again
         table = io.StringIO()
-        writer = csv.DictWriter(table, rows[blocks], lineterminator="\n")
+        writer = csv.DictWriter(table, self.qualities[0], lineterminator="\n")
         writer.writeheader()
-        writer.writerows(rows.values())
+        writer.writerows(self.qualities)
         write_atomically(path, table.getvalue().encode())
         events = Writer(os.path.join(self.logs, "surrogate", "quality"))
         for name, value in quality.items():

@@ -1,10 +1,10 @@
 """Training, evaluating and distributing children."""
 
 import pnas.backend  # isort: skip  (first, also in the processes that this module is loaded in for train_child)
+import functools
 import os
 import tempfile
 import time
-import typing
 import zlib
 
 import joblib
@@ -12,33 +12,13 @@ import keras
 import numpy as np
 
 from binarized.normalization import Normalization
+from pnas.children import Child
 from pnas.files import set_aside, write_atomically
 from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.workers import Workers
 
 CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
 VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape
-
-
-class Child(typing.NamedTuple):
-    """What is known of a trained child.
-
-    `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where there
-    was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy and learning_rate; `network` is the
-    content of a .keras file; `error` says why training failed (the reward is 0 then), or is empty.
-    """
-
-    number: int
-    cell: list
-    predicted: float
-    seed: int
-    reward: float = 0.0
-    seconds: float = 0.0
-    parameters: int = 0
-    binary_weights: int = 0
-    macs: int = 0
-    history: dict = {}
-    network: bytes = b""
-    error: str = ""
 
 
 class Manager:
@@ -52,9 +32,10 @@ class Manager:
         learning_rate: (first, last) step size of Adam, decaying exponentially from step to step.
         seed: int; every child's own seed is made of it and of the cell, so that it does not matter when, where and after
             what a child is trained.
-        n_workers: processes that train children side by side, 'auto' for one per `threads_per_child` cores, or a single
-            one on a GPU.
-        threads_per_child: threads that the backend was given.
+        n_workers: processes that train children side by side. 'auto' is one per `threads_per_child` cores, a single one on
+            a GPU, and on a cluster as many as it has room for.
+        threads_per_child: threads that the backend gets in each of them.
+        parallel_backend, scheduler: where they are, see `pnas.workers.Workers`.
     """
 
     def __init__(
@@ -69,6 +50,8 @@ class Manager:
         seed=0,
         n_workers="auto",
         threads_per_child=1,
+        parallel_backend="loky",
+        scheduler=None,
     ):
         self.arrays = data.x_train, data.y_train, data.x_val, data.y_val
         self.network = {
@@ -81,9 +64,14 @@ class Manager:
         }
         self.training = {"batch_size": batch_size, "learning_rate": learning_rate}
         self.seed = seed
-        if n_workers == "auto":
+        if n_workers == "auto" and parallel_backend == "loky":
             n_workers = 1 if _has_gpu() else max(1, joblib.cpu_count() // threads_per_child)
-        self.n_workers = n_workers
+        self._workers = parallel_backend, scheduler, n_workers, keras.backend.backend(), threads_per_child
+
+    @functools.cached_property
+    def workers(self):
+        """pnas.workers.Workers, started when the first children are trained."""
+        return Workers(*self._workers)
 
     def child_seed(self, cell):
         """Seed of the cell's initial weights and batches, a function of the search's seed and of the cell alone."""
@@ -98,13 +86,8 @@ class Manager:
         Yields:
             Child. The reward is the accuracy on the validation images, in [0, 1], after the best epoch.
         """
-        train = joblib.delayed(train_child)
-        return joblib.Parallel(n_jobs=self.n_workers, return_as="generator_unordered")(
-            train(
-                Child(number, cell, predicted, self.child_seed(cell)), self.network, self.training, epochs, self.arrays
-            )
-            for number, cell, predicted in children
-        )
+        untrained = [Child(number, cell, predicted, self.child_seed(cell)) for number, cell, predicted in children]
+        return self.workers.train(untrained, self.network, self.training, epochs, arrays=self.arrays)
 
     def train_architecture(self, cell, epochs, folder, load_saved=False):
         """Trains one cell to convergence, keeping the best and the last state of the network at the end of every epoch.
@@ -198,7 +181,7 @@ class Keeper(keras.callbacks.Callback):
         write_atomically(self.last_path, content)
 
 
-def train_child(child, network, training, epochs, arrays):
+def train_child(child, network, training, epochs, *arrays):
     """Builds and trains one child, twice if it fails; returns it with what came out.
 
     Args:
@@ -209,18 +192,21 @@ def train_child(child, network, training, epochs, arrays):
         arrays: x_train, y_train, x_val, y_val.
     Returns:
         Child; if it failed both times, with reward 0 and the reason in `error`.
+    Raises:
+        OSError: a full disk and the like, of which the child is not the cause.
     """
     for _ in range(2):
         try:
-            return _train_child(child, network, training, epochs, arrays)
+            return _train_child(child, network, training, epochs, *arrays)
+        except OSError:
+            raise
         except Exception as error:  # whatever it is, the search goes on
             reason = f"{type(error).__name__}: {error}".splitlines()[0]
-    return child._replace(error=reason)
+    return child.failed(reason)
 
 
-def _train_child(child, network, training, epochs, arrays):
+def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_val):
     start = time.perf_counter()
-    x_train, y_train, x_val, y_val = arrays
     keras.utils.clear_session()
     keras.utils.set_random_seed(child.seed)
     model = build_child(child.cell, **network)

@@ -15,14 +15,11 @@ Children that failed have no reward: the first sheet marks them, the others leav
 """
 
 import argparse
-import ast
-import csv
 import io
 import itertools
 import math
 import os
 import sys
-import typing
 
 import matplotlib
 import numpy as np
@@ -30,7 +27,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pnas.cell_graph import LINES, draw_cell
-from pnas.files import write_atomically
+from pnas.children import read_table
+from pnas.files import is_experiment_name, write_atomically
 from pnas.ranking import rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
@@ -46,51 +44,6 @@ STYLE = {
     "text.parse_math": False,  # a name is not a formula
     "svg.hashsalt": "pnas",  # the same table gives the same file
 }
-
-
-class Row(typing.NamedTuple):
-    """A child as it stands in children.csv; `predicted` is NaN where there was no prediction."""
-
-    number: int
-    dataset: str
-    blocks: int
-    cell: list
-    reward: float
-    predicted: float
-    binary_weights: int
-    macs: int
-    error: str
-
-
-def read_rows(path):
-    """Rows of children.csv by their number. A last row without a line end is still being written, and left out.
-
-    Raises:
-        ValueError: a row is damaged.
-        OSError: the file cannot be read.
-    """
-    with open(path, newline="") as file:
-        text = file.read()
-    rows = []
-    for line in csv.DictReader(io.StringIO(text[: text.rfind("\n") + 1], newline="")):
-        try:
-            if line["error"] is None:
-                raise ValueError("it has too few entries")
-            row = Row(
-                number=int(line["number"]),
-                dataset=line["dataset"],
-                blocks=int(line["blocks"]),
-                cell=ast.literal_eval(line["architecture"]),
-                reward=float(line["reward"]),
-                predicted=float(line["predicted"]),
-                binary_weights=int(line["binary_weights"]),
-                macs=int(line["macs"]),
-                error=line["error"],
-            )
-        except (KeyError, TypeError, ValueError, SyntaxError) as error:
-            raise ValueError(f"{path}: row {line.get('number')} is damaged ({error})") from None
-        rows.append(row)
-    return sorted(rows, key=lambda row: row.number)
 
 
 def by_size(children):
@@ -125,10 +78,10 @@ def pareto_front(children, cost):
     """The children that no other one beats, with a higher reward at no higher cost or as high a reward at a lower cost.
 
     Args:
-        children: list of Row.
+        children: list of Child.
         cost: name of the field to keep low.
     Returns:
-        List of Row, cheapest first; of equal ones the first only.
+        List of Child, cheapest first; of equal ones the first only.
     """
     front = []
     for child in sorted(children, key=lambda child: (getattr(child, cost), -child.reward, child.number)):
@@ -163,14 +116,14 @@ def write_report(experiment, logs="logs"):
         OSError: a file cannot be read or written.
     """
     table = os.path.join(logs, experiment, "children.csv")
-    if not os.path.isfile(table):
+    if not is_experiment_name(experiment) or not os.path.isfile(table):
         raise ValueError(f"there is no experiment {experiment!r}: {table} does not exist")
-    rows = read_rows(table)
+    dataset, rows = read_table(table)
     children = [row for row in rows if not row.error]
     if not children:
         raise ValueError(f"{table} has no child with a reward yet ({len(rows)} failed)")
     about = experiment + (" " if len(experiment) < 40 else "\n")
-    about += f"on {rows[0].dataset}: {_count(len(rows), 'child', 'children')}"
+    about += f"on {dataset}: {_count(len(rows), 'child', 'children')}"
     if len(rows) > len(children):
         about += f", {len(rows) - len(children)} failed"
     folder = os.path.join(logs, experiment, "report")

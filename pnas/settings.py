@@ -3,7 +3,9 @@
 import re
 
 from pnas.encoder import StateSpace
+from pnas.files import is_experiment_name
 from pnas.model import OPERATIONS
+from pnas.workers import missing_package
 
 
 def _integer(value, least):
@@ -45,14 +47,17 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     ),
     "NUM_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "NUM_CELL_FILTERS": (_integers, "a list of positive integers"),
-    "DENSE_LAYERS": (lambda v: _integers(v) and v[-1] == 10, "a list of positive integers, the last one 10 (the classes)"),
+    "DENSE_LAYERS": (
+        lambda v: _integers(v) and v[-1] == 10,
+        "a list of positive integers, the last one 10 (the classes)",
+    ),
     "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
     "operators": (
         lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*OPERATIONS}),
         "a list of different operators, each one of " + ", ".join(map(repr, OPERATIONS)),
     ),
     "EXPERIMENT_NAME": (
-        lambda v: isinstance(v, str) and re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}", v) is not None,
+        is_experiment_name,
         "1 to 64 letters, digits, '_' and '-', a letter or digit first",
     ),
     "SEED": (lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
@@ -61,6 +66,11 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "TRAIN_SIZE": (lambda v: v is None or (_integer(v, 10) and v <= 55000), "None or an integer from 10 to 55000"),
     "N_WORKERS": (lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
     "THREADS_PER_CHILD": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "PARALLEL_BACKEND": (lambda v: v in ("loky", "dask", "ray"), "'loky', 'dask' or 'ray'"),
+    "SCHEDULER": (
+        lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"[!-~]{1,200}", v) is not None),
+        "None or the address of a cluster, such as 'tcp://host:8786'",
+    ),
     "NUM_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "LOAD_SAVED": (lambda v: type(v) is bool, "True or False"),
     "REPRESENTATION_STRING": (lambda v: isinstance(v, str), "a representation string"),
@@ -86,6 +96,12 @@ def check(constants, train_arc):
         faults.append(f"NUM_CELL_FILTERS must have NUM_CELLS = {c['NUM_CELLS']} entries, got {c['NUM_CELL_FILTERS']!r}")
     if c["DATASET"] == "digits" and (c["TRAIN_SIZE"] or 0) > 1197:
         faults.append(f"TRAIN_SIZE must be None or an integer from 10 to 1197 with the digits, got {c['TRAIN_SIZE']!r}")
+    backend, scheduler = c["PARALLEL_BACKEND"], c["SCHEDULER"]
+    if not train_arc and missing_package(backend):
+        faults.append(f"PARALLEL_BACKEND {backend!r} needs a package that is not installed: {missing_package(backend)}")
+    if (backend == "dask" and scheduler is None) or (backend == "loky" and scheduler is not None):
+        accepted = "the address of a Dask cluster with 'dask', such as 'tcp://host:8786', and None with 'loky'"
+        faults.append(f"SCHEDULER must be {accepted}; got {scheduler!r} with {backend!r}")
     if train_arc:
         space = StateSpace(c["B"], c["operators"], c["INPUT_LOOKBACK_DEPTH"], c["INPUT_LOOKFORWARD_DEPTH"])
         try:

@@ -7,7 +7,7 @@ import pytest
 
 from pnas.encoder import StateSpace
 from pnas.journal import Journal
-from pnas.manager import Child
+from pnas.children import Child
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
 CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]

@@ -1,6 +1,5 @@
 """The pictures of a search: the numbers in them, counted by hand, and the files, whatever state the table is in."""
 
-import csv
 import math
 import os
 import struct
@@ -12,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from pnas import cell_graph, report
-from pnas.journal import COLUMNS
+from pnas.children import Child, header, read_table, row
 
 ROOT = Path(__file__).parents[1]
 SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
@@ -20,18 +19,13 @@ SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
 
 def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, macs=1000, error=""):
     cell = cell or [0, "linear", 0, "linear"] * blocks
-    return report.Row(number, "digits", blocks, cell, reward, predicted, weights, macs, error)
+    return Child(number, cell, predicted, 7, reward, seconds=1.5, binary_weights=weights, macs=macs, error=error)
 
 
 def write_table(folder, children, end=""):
     path = folder / "logs" / "tiny" / "children.csv"
     path.parent.mkdir(parents=True, exist_ok=True)
-    with open(path, "w", newline="") as file:
-        table = csv.DictWriter(file, COLUMNS, extrasaction="ignore", lineterminator="\n")
-        table.writeheader()
-        for row in children:
-            table.writerow({**row._asdict(), "architecture": row.cell, "seconds": 1.5, "seed": 7})
-        file.write(end)
+    path.write_text(header() + "".join(row(child, "digits", "") for child in children) + end)
     return path
 
 
@@ -123,13 +117,13 @@ def test_a_search_of_two_block_sizes(tmp_path):
 
 
 def test_a_last_row_that_is_being_written_is_left_out(tmp_path):
-    half = '3,digits,1,"[0, \'linear\', 0, \'linear\']",[[1.]] [[1.]] [[1.]] [[1.]],0.99'
+    half = "3,digits,1,\"[0, 'linear', 0, 'linear']\",[[1.]] [[1.]] [[1.]] [[1.]],0.99"
     text = drawn(tmp_path, [child(1, 0.5), child(2, 0.6)], half)
     assert "tiny on digits: 2 children" in text["rewards"] and "best: child 2, 0.6000" in text["rewards"]
 
 
 def test_failed_children_are_marked_and_have_no_reward(tmp_path):
-    failure = "ResourceExhaustedError: no memory, \"4\" GB"
+    failure = 'ResourceExhaustedError: no memory, "4" GB'
     text = drawn(tmp_path, [child(1, 0.5), child(2, 0.0, weights=0, macs=0, error=failure), child(3, 0.6)])
     assert all("tiny on digits: 3 children, 1 failed" in words for words in text.values())
     assert "failed: 1" in text["rewards"] and "1 block: 2 children" in text["rewards"]
@@ -144,7 +138,7 @@ def test_one_child_is_enough_and_there_is_no_prediction_yet(tmp_path):
 
 def test_rows_stand_in_the_order_of_their_numbers(tmp_path):
     path = write_table(tmp_path, [child(2, 0.5), child(1, 0.6), child(3, 0.7, 2, 0.25)])
-    rows = report.read_rows(path)
+    _, rows = read_table(path)
     assert [row.number for row in rows] == [1, 2, 3]
     assert math.isnan(rows[0].predicted) and rows[2] == child(3, 0.7, 2, 0.25)
 
@@ -179,7 +173,7 @@ def test_nothing_is_drawn_of_nothing(tmp_path):
     assert not (tmp_path / "logs" / "tiny" / "report").exists()
 
 
-@pytest.mark.parametrize("damage", [("0.5,", "half,"), ('"[0, \'linear\'', '"[0, __import__(1)'), (",1000,", ",")])
+@pytest.mark.parametrize("damage", [("0.5,", "half,"), ("\"[0, 'linear'", '"[0, __import__(1)'), (",1000,", ",")])
 def test_a_damaged_row_is_named(tmp_path, damage):
     path = write_table(tmp_path, [child(17, 0.5)])
     path.write_text(path.read_text().replace(*damage))
