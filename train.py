@@ -115,7 +115,7 @@ def search():
             progress.show_quality(quality)
         if blocks < B:
             losses = encoder.fit([child.cell for child in trained], [child.reward for child in trained])
-            journal.write_surrogate(blocks, losses)
+            journal.events.write_surrogate(blocks, losses)
             cells, predicted = encoder.rank(state_space.expand(cells), K_)
 
     if journal.best is None:

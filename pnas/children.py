@@ -26,8 +26,9 @@ class Child(typing.NamedTuple):
     """A child, before and after its training.
 
     `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where there
-    was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy and learning_rate; `network` is the
-    content of a .keras file; `error` says why training failed (the reward is 0 then), or is empty.
+    was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy, learning_rate and sign_flips, the
+    share of binary weights whose signs the epoch flipped; `network` is the content of a .keras file; `error` says why
+    training failed (the reward is 0 then), or is empty.
     """
 
     number: int

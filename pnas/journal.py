@@ -6,9 +6,8 @@ import io
 import json
 import os
 
-from tensorboard.summary import Writer
-
 from pnas.children import header, read_table, row
+from pnas.events import Events
 from pnas.files import append, check_writable, cut_back, lock, set_aside, write_atomically
 
 
@@ -18,7 +17,7 @@ class Journal:
     - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child.
     - `logs/NAME/children.csv`: the same and more as a table. `logs/NAME/settings.json`: the constants it was made with.
     - `logs/NAME/surrogate.csv`: how well the surrogate had predicted the children of each block size.
-    - `logs/NAME/`: event files for TensorBoard, one folder a child and one for the surrogate.
+    - `logs/NAME/children/`, `logs/NAME/surrogate/`: event files for TensorBoard.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
 
     Args:
@@ -29,6 +28,7 @@ class Journal:
     Attributes:
         finished: dict, cell as a tuple -> Child, of those that earlier runs trained.
         best: Child with the highest reward so far, or None.
+        events: Events, which also keeps the surrogate's loss.
     Raises:
         ValueError: restore is set, but what was kept was made with other constants, or is damaged; or another run is
             writing to this experiment.
@@ -55,6 +55,7 @@ class Journal:
         if not os.path.exists(self.settings_path):
             write_atomically(self.table_path, header().encode())
             write_atomically(self.settings_path, json.dumps(settings, indent=1).encode())
+        self.events = Events(self.logs, state_space.operators, state_space.B)
         self._write_header()
 
     def _check_settings(self):
@@ -106,7 +107,7 @@ class Journal:
             write_atomically(self.network_path, child.network)
         append(self.table_path, row(child, self.settings["DATASET"], self.state_space.encode(child.cell)))
         append(self.text_path, self._entry(child))
-        self._write_events(child)
+        self.events.write_child(child)
 
     def _entry(self, child):
         failure = f"Failed: {child.error}\n" if child.error else ""
@@ -126,20 +127,6 @@ class Journal:
             self.best = child
         return is_best
 
-    def _write_events(self, child):
-        writer = Writer(os.path.join(self.logs, "children", f"{child.number:04d}"))
-        for name, values in child.history.items():
-            for epoch, value in enumerate(values, start=1):
-                writer.add_scalar(name, float(value), step=epoch)
-        writer.close()
-
-    def write_surrogate(self, blocks, losses):
-        """Keeps the surrogate's loss over the epochs of its training after a block size."""
-        writer = Writer(os.path.join(self.logs, "surrogate", f"after_{blocks}_blocks"))
-        for epoch, loss in enumerate(losses, start=1):
-            writer.add_scalar("loss", loss, step=epoch)
-        writer.close()
-
     def write_quality(self, blocks, quality):
         """Keeps how well the surrogate had predicted the children of a block size (see `pnas.ranking`)."""
         path = os.path.join(self.logs, "surrogate.csv")
@@ -149,10 +136,7 @@ class Journal:
         writer.writeheader()
         writer.writerows(self.qualities)
         write_atomically(path, table.getvalue().encode())
-        events = Writer(os.path.join(self.logs, "surrogate", "quality"))
-        for name, value in quality.items():
-            events.add_scalar(name, value, step=blocks)
-        events.close()
+        self.events.write_quality(blocks, quality)
 
     def write_end(self, command):
         """Names the best architecture and the command that retrains it."""

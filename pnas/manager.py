@@ -221,7 +221,7 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
         epochs=epochs,
         validation_data=(x_val, y_val),
         validation_batch_size=VALIDATION_BATCH,
-        callbacks=[Recalibration(x_train, training["batch_size"]), LearningRateLog(), best],
+        callbacks=[Recalibration(x_train, training["batch_size"]), LearningRateLog(), SignFlips(), best],
         verbose=0,
     ).history
     if not np.all(np.isfinite(history["loss"])):
@@ -256,6 +256,21 @@ class LearningRateLog(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class SignFlips(keras.callbacks.Callback):
+    """Adds the share of binary weights whose signs an epoch flipped, in [0, 1], to its logs."""
+
+    def on_train_begin(self, logs=None):
+        self.signs = self._signs()
+
+    def on_epoch_end(self, epoch, logs=None):
+        before, self.signs = self.signs, self._signs()
+        logs["sign_flips"] = float(np.mean(self.signs != before))
+
+    def _signs(self):
+        kernels = [kernel for layer in self.model.layers for kernel in getattr(layer, "binary_kernels", ())]
+        return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for kernel in kernels])
 
 
 class Recalibration(keras.callbacks.Callback):

@@ -1,0 +1,67 @@
+"""What TensorBoard shows of a search: curves, and a page that lists the children by operation and reward."""
+
+import glob
+import math
+import os
+import time
+
+from tensorboard.compat.proto.event_pb2 import Event
+from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, IntInterval, Metric, hparams_config_pb, hparams_pb
+from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.summary.writer.event_file_writer import EventFileWriter
+
+
+class Events:
+    """The event files of one search, a folder a run of TensorBoard; what is there already is not written again.
+
+    - `children/NUMBER`: of each child its `history`, over epochs from 1; its `reward` and the one `predicted` before training,
+      over the child's number; and its hyperparameters: the number of blocks, and how often the cell has each operator.
+    - `surrogate/after_N_blocks`: `surrogate_training/loss`, over the epochs of the fit to all children of up to N blocks.
+    - `surrogate/quality`: `surrogate_quality/spearman` and the like (see `pnas.ranking`), over block sizes.
+
+    Args:
+        folder: of the search, in TensorBoard's `--logdir`.
+        operators, blocks: of the search space.
+    """
+
+    def __init__(self, folder, operators, blocks):
+        self.folder, self.operators = folder, operators
+        counts = [HParam(name, IntInterval(0, 2 * blocks)) for name in operators]
+        sizes = HParam("blocks", Discrete(range(1, blocks + 1)))
+        self._write("children", [(0, hparams_config_pb([sizes, *counts], [Metric("reward"), Metric("predicted")]))])
+
+    def write_child(self, child):
+        """Keeps a trained child; one that failed has nothing to show."""
+        if child.error:
+            return
+        name = f"{child.number:04d}"
+        facts = {"blocks": child.blocks, **{operator: child.cell.count(operator) for operator in self.operators}}
+        events = [(0, hparams_pb(facts, trial_id=name)), (child.number, scalar_pb("reward", child.reward))]
+        if not math.isnan(child.predicted):
+            events.append((child.number, scalar_pb("predicted", child.predicted)))
+        self._write(os.path.join("children", name), events + _curves(child.history))
+
+    def write_surrogate(self, blocks, losses):
+        """Keeps the surrogate's loss over the epochs of its training after a block size."""
+        self._write(os.path.join("surrogate", f"after_{blocks}_blocks"), _curves({"surrogate_training/loss": losses}))
+
+    def write_quality(self, blocks, quality):
+        """Keeps how well the surrogate had predicted the children of a block size."""
+        events = [(blocks, scalar_pb(f"surrogate_quality/{name}", value)) for name, value in quality.items()]
+        self._write(os.path.join("surrogate", "quality"), events, f".{blocks}_blocks")
+
+    def _write(self, run, events, ending=""):
+        folder = os.path.join(self.folder, run)
+        if glob.glob(os.path.join(glob.escape(folder), f"events.*{ending}")):
+            return
+        writer = EventFileWriter(folder, filename_suffix=ending)
+        for step, summary in events:
+            writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
+        writer.close()
+
+
+def _curves(history):
+    """Events of a dict, name -> list of a number an epoch."""
+    return [
+        (epoch, scalar_pb(name, value)) for name, values in history.items() for epoch, value in enumerate(values, 1)
+    ]

@@ -1,0 +1,141 @@
+"""What TensorBoard is given to show, read back from the event files, and the share of flipped signs, counted by hand."""
+
+import math
+
+import keras
+import numpy as np
+import pytest
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.util.tensor_util import make_ndarray
+
+from binarized.binary_layers import BinaryConv2D, BinaryDense
+from pnas.children import Child
+from pnas.events import Events
+from pnas.manager import SignFlips
+
+CELL = [0, "linear", 0, "3x3 bconv", 1, "linear", 0, "linear"]
+HISTORY = {"loss": [0.5, 0.25, 0.125], "sign_flips": [0.25, 0.125, 0.0]}
+
+
+@pytest.fixture
+def events(tmp_path):
+    return Events(tmp_path, ["3x3 bconv", "5x5 bconv", "linear"], blocks=3)
+
+
+def child(number=7, predicted=0.5, **other):
+    return Child(number, CELL, predicted, seed=1, reward=0.75, history=HISTORY, **other)
+
+
+def read(folder):
+    """What a run shows: dict, tag -> list of (step, value); and dict, tag -> what the hyperparameter page reads."""
+    run = EventAccumulator(str(folder)).Reload()
+    curves, pages = {}, {}
+    for tag in run.Tags()["tensors"]:
+        plugin = run.SummaryMetadata(tag).plugin_data
+        if plugin.plugin_name == "scalars":
+            curves[tag] = [(event.step, make_ndarray(event.tensor_proto).item()) for event in run.Tensors(tag)]
+        else:
+            pages[tag] = plugin.content
+    return curves, pages
+
+
+def test_a_child_has_its_curves_over_epochs_and_its_reward_over_its_number(tmp_path, events):
+    events.write_child(child())
+    curves, _ = read(tmp_path / "children" / "0007")
+    assert curves == {
+        "loss": [(1, 0.5), (2, 0.25), (3, 0.125)],
+        "sign_flips": [(1, 0.25), (2, 0.125), (3, 0.0)],
+        "reward": [(7, 0.75)],
+        "predicted": [(7, 0.5)],
+    }
+
+
+def test_a_child_of_the_first_size_has_no_prediction_to_show(tmp_path, events):
+    events.write_child(child(predicted=math.nan))
+    curves, _ = read(tmp_path / "children" / "0007")
+    assert set(curves) == {"loss", "sign_flips", "reward"}
+
+
+def test_the_hyperparameters_of_a_child_are_its_blocks_and_its_operators(tmp_path, events):
+    events.write_child(child())
+    _, pages = read(tmp_path / "children" / "0007")
+    start = metadata.parse_session_start_info_plugin_data(pages[metadata.SESSION_START_INFO_TAG])
+    values = {name: value.number_value for name, value in start.hparams.items()}
+    assert values == {"blocks": 2, "3x3 bconv": 1, "5x5 bconv": 0, "linear": 3}
+    assert start.group_name == "0007"
+
+
+def test_the_page_of_hyperparameters_has_a_column_an_operator_and_the_reward(tmp_path, events):
+    _, pages = read(tmp_path / "children")
+    page = metadata.parse_experiment_plugin_data(pages[metadata.EXPERIMENT_TAG])
+    columns = {info.name: info for info in page.hparam_infos}
+    assert list(columns) == ["blocks", "3x3 bconv", "5x5 bconv", "linear"]
+    assert [value.number_value for value in columns["blocks"].domain_discrete.values] == [1, 2, 3]
+    interval = columns["linear"].domain_interval
+    assert (interval.min_value, interval.max_value) == (0, 6)
+    assert [info.name.tag for info in page.metric_infos] == ["reward", "predicted"]
+
+
+def test_a_failed_child_has_nothing_to_show(tmp_path, events):
+    events.write_child(child(error="FloatingPointError: the loss diverged"))
+    assert not (tmp_path / "children" / "0007").exists()
+
+
+def test_the_surrogate_has_its_loss_over_epochs_and_its_quality_over_block_sizes(tmp_path, events):
+    events.write_surrogate(1, [0.5, 0.25])
+    events.write_quality(2, {"spearman": 0.5, "top_5_recall": 1.0})
+    events.write_quality(3, {"spearman": 0.25, "top_5_recall": 0.0})
+    assert read(tmp_path / "surrogate" / "after_1_blocks")[0] == {"surrogate_training/loss": [(1, 0.5), (2, 0.25)]}
+    assert read(tmp_path / "surrogate" / "quality")[0] == {
+        "surrogate_quality/spearman": [(2, 0.5), (3, 0.25)],
+        "surrogate_quality/top_5_recall": [(2, 1.0), (3, 0.0)],
+    }
+
+
+def test_a_run_that_goes_on_draws_no_curve_twice(tmp_path):
+    for _ in range(2):
+        events = Events(tmp_path, ["linear"], blocks=3)
+        events.write_surrogate(1, [0.5, 0.25])
+        for blocks in (2, 3):
+            events.write_quality(blocks, {"spearman": 1 / blocks})
+    events.write_quality(4, {"spearman": 0.0})
+    assert len([*tmp_path.rglob("events.*")]) == 5  # the columns, the loss, and three sizes
+    assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate_quality/spearman"]] == [2, 3, 4]
+
+
+def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():
+    layers = [BinaryConv2D(2, 1, use_bias=False), keras.layers.Flatten(), BinaryDense(2, use_bias=False)]
+    model = keras.Sequential([keras.Input((2, 1, 1)), *layers])
+    convolution, dense = layers[0].binary_kernels[0].variable, layers[2].binary_kernels[0].variable
+    convolution.assign(np.reshape([0.5, -0.5], convolution.shape))
+    dense.assign(np.reshape([0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1], dense.shape))
+    flips = SignFlips()
+    flips.set_model(model)
+    flips.on_train_begin()
+
+    def epoch(weights, others):
+        convolution.assign(np.reshape(weights, convolution.shape))
+        dense.assign(np.reshape(others, dense.shape))
+        logs = {}
+        flips.on_epoch_end(0, logs)
+        return logs["sign_flips"]
+
+    assert epoch([0.0, -0.1], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1]) == 0  # 0.5 has become 0, which is +1
+    assert epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == pytest.approx(3 / 10)
+    assert (
+        epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == 0
+    )  # against the epoch before, not the first
+
+
+def test_the_flips_of_an_epoch_of_training_are_those_between_the_weights_before_and_after():
+    model = keras.Sequential([keras.Input((8,)), BinaryDense(4, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.3), loss="squared_hinge")
+    rng = np.random.default_rng(0)
+    x, y = rng.choice([-1.0, 1.0], (32, 8)), rng.choice([-1.0, 1.0], (32, 4))
+    before = model.get_weights()[0]
+    history = model.fit(
+        x, y, batch_size=8, epochs=1, validation_data=(x, y), callbacks=[SignFlips()], verbose=0
+    ).history
+    share = np.mean((before >= 0) != (model.get_weights()[0] >= 0))
+    assert history["sign_flips"] == [pytest.approx(share)] and 0 < share < 1
