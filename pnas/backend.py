@@ -4,8 +4,11 @@ The number of threads is read then, too: TF_NUM_INTRAOP_THREADS and TF_NUM_INTER
 """
 
 import contextlib
+import importlib.util
 import logging
 import os
+import random  # noqa: F401  (so that there is one to copy)
+import sys
 
 
 @contextlib.contextmanager
@@ -22,6 +25,21 @@ def _quiet_stderr():
         os.close(nowhere)
 
 
+@contextlib.contextmanager
+def _own_random():
+    """Gives what is imported meanwhile a copy of Python's module `random`.
+
+    Keras draws the seeds of a model's layers from that module. In a Dask worker other threads draw from it at any time, also
+    between two layers, and a child would start from other weights than its seed says.
+    """
+    shared = sys.modules["random"]
+    spec = importlib.util.find_spec("random")
+    sys.modules["random"] = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(sys.modules["random"])
+    yield
+    sys.modules["random"] = shared
+
+
 # TensorFlow greets with a page of notes about processors and GPUs that it does not find, in every process that imports it.
 # Later it warns of retracing, which every child is bound to do.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -29,7 +47,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
-with _quiet_stderr():
+with _quiet_stderr(), _own_random():
     import keras
 
     keras.ops.zeros(())  # the rest of the notes comes with the first tensor

@@ -44,20 +44,20 @@ class Workers:
     def __init__(self, backend, scheduler, count, keras_backend, threads):
         self.start = {"keras_backend": keras_backend, "threads": threads}
         self.count = None if count == "auto" else count
-        self.parallel = {"backend": backend, "batch_size": 1, "return_as": "generator_unordered"}
+        self.backend = {"backend": backend}  # arguments of joblib.parallel_config
         self.deaths = concurrent.futures.BrokenExecutor
         self.client = None
         if backend == "loky":
             # One pool serves the whole search, so its workers must not leave while a surrogate is fitted. There are at least
             # two, because joblib would train a single job in the process of the search, which must outlive its children.
-            self.parallel.update(n_jobs=max(2, count), idle_worker_timeout=86400, initializer=_ignore_interrupts)
+            self.backend.update(n_jobs=max(2, count), idle_worker_timeout=86400, initializer=_ignore_interrupts)
         elif backend == "dask":
             import distributed
 
             self.deaths = distributed.KilledWorker
             self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
             self._check_cluster()
-            self.parallel.update(client=self.client)
+            self.backend.update(client=self.client)
         elif backend == "ray":
             import ray
             from ray.util.joblib import register_ray
@@ -65,7 +65,7 @@ class Workers:
             self.deaths = ray.exceptions.RayError
             ray.init(address=scheduler, ignore_reinit_error=True, log_to_driver=False)
             register_ray()
-            self.parallel.update(n_jobs=int(ray.cluster_resources()["CPU"]))
+            self.backend.update(n_jobs=int(ray.cluster_resources()["CPU"]))
 
     def _check_cluster(self):
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]
@@ -109,8 +109,9 @@ class Workers:
     def _train(self, children, count, *arguments, arrays):
         if self.client:
             self._check_cluster()
-        scatter = {"scatter": list(arrays)} if self.client else {}  # once to every worker, not once a child
-        parallel = joblib.Parallel(pre_dispatch=count, **self.parallel, **scatter)
+            self.backend.update(scatter=list(arrays))  # sent once to every worker, not once a child
+        with joblib.parallel_config(**self.backend):
+            parallel = joblib.Parallel(pre_dispatch=count, batch_size=1, return_as="generator_unordered")
         task = joblib.delayed(train_in_worker)
         return parallel(task(self.start, child, *arguments, *arrays) for child in children)
 
