@@ -360,7 +360,13 @@ class BinaryConv2D(_BinaryConv):
         return self._kernel.latent()
 
     def call(self, inputs):
-        return self._finish(ops.conv(inputs, self._kernel.binary(), self.strides, **self._geometry))
+        strides = self.strides
+        if self.kernel_size == (1, 1) and max(strides) > 1:
+            # Such a kernel reads every so-many-th pixel, which a pooling of single pixels picks in less time. Of a one-channel
+            # image, moreover, TensorFlow's oneDNN (2.21) writes beyond its memory in the gradient of the strided kernel.
+            inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
+            strides = 1
+        return self._finish(ops.conv(inputs, self._kernel.binary(), strides, **self._geometry))
 
     def _output_channels(self, channels):
         return self.filters

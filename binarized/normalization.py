@@ -4,11 +4,16 @@ The two are one function with a gradient written by hand. Under TensorFlow XLA c
 over memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones on a CPU.
 """
 
+import math
+
 import keras
 from keras import ops
 from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh
+
+
+WORTH_COMPILING = 2048  # numbers an image; with fewer, a step saves too little to make up for the half second of compiling
 
 
 def _compiled(function):
@@ -17,7 +22,7 @@ def _compiled(function):
         return function
     import tensorflow as tf
 
-    return tf.function(function, jit_compile=True)
+    return tf.function(function, jit_compile=True, autograph=False)
 
 
 def _forward(x, gamma, beta, epsilon, binary):
@@ -92,15 +97,18 @@ class Normalization(keras.layers.Layer):
             y = (inputs - self.mean) * scale + self.beta
             return binary_tanh(y) if self.binary else y
 
+        compiled = math.prod(inputs.shape[1:]) >= WORTH_COMPILING
+        forward, backward = (_forward_compiled, _backward_compiled) if compiled else (_forward, _backward)
+
         @ops.custom_gradient
         def normalize(x, gamma, beta):
-            y, mean, variance = _forward_compiled(x, gamma, beta, self.epsilon, self.binary)
+            y, mean, variance = forward(x, gamma, beta, self.epsilon, self.binary)
 
             def gradient(*args, upstream=None):
                 upstream = args if upstream is None else upstream
                 while isinstance(upstream, (tuple, list)):  # of the three outputs only y has one
                     upstream = upstream[0]
-                return _backward_compiled(upstream, x, gamma, beta, mean, variance, self.epsilon, self.binary)
+                return backward(upstream, x, gamma, beta, mean, variance, self.epsilon, self.binary)
 
             return (y, mean, variance), gradient
 

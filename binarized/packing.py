@@ -7,6 +7,7 @@ otherwise only where |y| is within that rounding; on ±1 inputs with H = 1 its a
 rounded, too.
 """
 
+import itertools
 import json
 import tempfile
 import typing
@@ -37,7 +38,8 @@ def pack(model):
     Raises:
         ValueError: a layer has no bitwise form; the message names it.
     """
-    tensors = {}  # name of a layer -> the number of a step, whose output is ±1 (0: the image), or a list of _Sum
+    # (name of a layer, number of its output) -> the number of a step, whose output is ±1 (0: the image), or a list of _Sum
+    tensors = {}
     specs, bits, thresholds, scores = [], [], [], None
 
     def add(spec):
@@ -46,7 +48,7 @@ def pack(model):
 
     for config in model.get_config()["layers"]:
         layer, kind = model.get_layer(config["name"]), config["class_name"]
-        inputs = [tensors[name] for name in _sources(config["inbound_nodes"])]
+        inputs = [tensors[source] for source in _sources(config["inbound_nodes"])]
         summed = [isinstance(value, list) for value in inputs]
         if scores is not None or len(config["inbound_nodes"]) > 1:
             _refuse(layer, "comes after the last normalization, or is used more than once")
@@ -80,11 +82,13 @@ def pack(model):
             (value,) = inputs
         elif kind == "Concatenate" and layer.axis in (-1, 3):
             value = add({"op": "concat", "from": inputs})
-        elif kind == "Channels":
-            value = add({"op": "channels", "from": inputs, "stop": layer.stop, "count": layer.stop - layer.start})
+        elif kind == "Split":
+            for number, (size, stop) in enumerate(zip(layer.sizes, itertools.accumulate(layer.sizes))):
+                tensors[layer.name, number] = add({"op": "channels", "from": inputs, "stop": stop, "count": size})
+            continue
         else:
             value = [_summing(layer, kind, inputs)]
-        tensors[layer.name] = value
+        tensors[layer.name, 0] = value
     if scores is None:
         raise ValueError("pack: the model does not end in a normalization that is not binary")
     description = {"version": VERSION, "image": image, "steps": specs}
@@ -110,10 +114,11 @@ def _refuse(layer, why):
 
 
 def _sources(node):
-    """Names of the layers whose outputs a layer of a model's configuration reads."""
+    """What a layer of a model's configuration reads: (name of a layer, number of its output)."""
     if isinstance(node, dict):
         if "keras_history" in node:
-            yield node["keras_history"][0]
+            name, _, number = node["keras_history"]
+            yield name, number
         node = node.values()
     if not isinstance(node, str):
         for part in node if isinstance(node, Iterable) else ():

@@ -119,7 +119,6 @@ class Manager:
                 )
             trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)
             best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
-            model.optimizer.build(model.trainable_variables)
             model.set_weights(saved.get_weights())
             for variable, kept in zip(model.optimizer.variables, saved.optimizer.variables):
                 variable.assign(kept)
@@ -249,6 +248,7 @@ def compile_child(model, images, epochs, batch_size, learning_rate):
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),
     )
+    model.optimizer.build(model.trainable_variables)  # else the first step makes its variables, and is traced twice
 
 
 class LearningRateLog(keras.callbacks.Callback):

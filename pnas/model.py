@@ -11,11 +11,12 @@ reads its input once, and normalization is per channel anyway.
 
 import collections
 import inspect
+import itertools
 import math
 import re
 
 import keras
-from keras import layers
+from keras import layers, ops
 from keras.saving import register_keras_serializable
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale, glorot
@@ -46,25 +47,28 @@ def normalize(x, name):
 
 
 @register_keras_serializable("pnas")
-class Channels(layers.Layer):
-    """Channels start..stop-1 of a tensor (..., channels)."""
+class Split(layers.Layer):
+    """Splits a tensor (..., channels) into several, of `sizes` channels each.
 
-    def __init__(self, start, stop, **kwargs):
+    Its gradient is one concatenation; that of a slice for each would be as many tensors of zeros to fill and to add.
+    """
+
+    def __init__(self, sizes, **kwargs):
         super().__init__(**kwargs)
-        self.start, self.stop = start, stop
+        self.sizes = list(sizes)
 
     def call(self, inputs):
-        return inputs[..., self.start : self.stop]
+        return ops.split(inputs, list(itertools.accumulate(self.sizes[:-1])), axis=-1)
 
     def compute_output_shape(self, input_shape):
-        return (*input_shape[:-1], self.stop - self.start)
+        return [(*input_shape[:-1], size) for size in self.sizes]
 
     def get_config(self):
-        return {**super().get_config(), "start": self.start, "stop": self.stop}
+        return {**super().get_config(), "sizes": self.sizes}
 
 
-def _channels(x, start, stop, name):
-    return x if stop - start == x.shape[-1] else Channels(start, stop, name=name)(x)
+def _split(x, sizes, name):
+    return [x] if len(sizes) == 1 else Split(sizes, name=f"{name}_split")(x)
 
 
 def _concatenate(tensors, name):
@@ -118,10 +122,8 @@ def bconv_7x7(x, filters, strides, name, copies=1):
 def bconv_1x7_7x1(x, filters, strides, name, copies=1):
     rows = _bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies)
     outputs = [
-        BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(
-            _channels(rows, number * filters, (number + 1) * filters, f"{name}_1x7{suffix}_channels")
-        )
-        for number, suffix in enumerate(_suffixes(copies))
+        BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(part)
+        for part, suffix in zip(_split(rows, [filters] * copies, f"{name}_1x7"), _suffixes(copies))
     ]
     return normalize(_concatenate(outputs, name), f"{name}_7x1")
 
@@ -200,40 +202,30 @@ def build_child(
 def _build_cell(cell, outputs, filters, name):
     """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
     halves = list(zip(cell[0::2], cell[1::2]))
-    copies = collections.Counter(halves)
     read = {source for source, _ in halves if source > 0}
+    copies = collections.Counter(halves)
+    copies_read = collections.Counter(half for position, half in enumerate(halves) if position // 2 + 1 in read)
     blocks = {}  # the outputs of blocks that are read
-    results = {}  # (source, operator) -> what all its copies give, side by side
-    taken = collections.Counter()  # how many of these a read block has taken
-
-    def take(half, count, where):
-        """The next `count` copies of a half."""
-        width = results[half].shape[-1] // copies[half]
-        start = taken[half]
-        taken[half] += count
-        return _channels(results[half], start * width, (start + count) * width, f"{where}_{_as_name(half[1])}_channels")
+    parts = {}  # (source, operator) -> iterator over what its copies in read blocks give, and then all others together
 
     for position, (source, operator) in enumerate(halves):
         half, block, side = (source, operator), position // 2 + 1, ("left", "right")[position % 2]
         where = f"{name}_block{block}"
-        if half not in results:
+        if half not in parts:
             if source > 0:
                 x, strides = blocks[source], 1
             else:
                 origin = max(len(outputs) - 1 + source, 0)  # before the first cell there is only the image
                 x, strides = outputs[origin], 2 ** (len(outputs) - origin)
-            results[half] = _apply(operator, x, filters, strides, f"{where}_{side}_{_as_name(operator)}", copies[half])
+            op_name = f"{where}_{side}_{_as_name(operator)}"
+            result = _apply(operator, x, filters, strides, op_name, copies[half])
+            width, rest = result.shape[-1] // copies[half], copies[half] - copies_read[half]
+            parts[half] = iter(_split(result, [width] * copies_read[half] + [rest * width] * (rest > 0), op_name))
         if block in read and side == "right":
             left, right = halves[position - 1 : position + 1]
-            parts = [take(left, 1, f"{where}_left"), take(right, 1, f"{where}_right")]
-            blocks[block] = layers.Concatenate(name=where)(parts)
+            blocks[block] = layers.Concatenate(name=where)([next(parts[left]), next(parts[right])])
 
-    unread = [half for position, half in enumerate(halves) if position // 2 + 1 not in read]
-    rest = [
-        take(half, copies[half] - taken[half], f"{name}_output{number}")
-        for number, half in enumerate(dict.fromkeys(unread), start=1)
-    ]
-    return _concatenate(rest, name)
+    return _concatenate([part for rest in parts.values() for part in rest], name)
 
 
 def _apply(operator, x, filters, strides, name, copies):

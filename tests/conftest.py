@@ -7,7 +7,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-import keras  # noqa: E402
+from pnas.backend import keras  # noqa: E402  (first: it settles how the backend starts)
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
@@ -43,3 +43,13 @@ def gradients():
         return [np.asarray(gradient) for gradient in found]
 
     return gradients_of
+
+
+@pytest.fixture(scope="session")
+def uninterrupted(tmp_path_factory):
+    """The folder in which the tiny search has run without a fault."""
+    import search
+
+    folder = tmp_path_factory.mktemp("uninterrupted")
+    search.run(folder)
+    return folder

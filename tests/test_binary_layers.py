@@ -524,7 +524,7 @@ def normalized(x, mean, variance, binary):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3)], ids=["vectors", "images"])
+@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
 def test_normalization_in_training_is_that_by_the_batchs_moments(shape, binary):
     x = 3 * random(*shape) + 2
     flat = x.reshape(-1, 3).astype("float64")
@@ -533,7 +533,7 @@ def test_normalization_in_training_is_that_by_the_batchs_moments(shape, binary):
 
 
 @pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3)], ids=["vectors", "images"])
+@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
 def test_the_gradients_written_by_hand_are_those_of_the_plain_formulation(gradients, shape, binary):
     x, upstream = 3 * random(*shape) + 2, random(*shape, seed=1)
     axes = tuple(range(len(shape) - 1))

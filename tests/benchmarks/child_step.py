@@ -1,0 +1,196 @@
+"""How long a training step of a child takes, on one thread, against the same network of stock Keras layers.
+
+Of each of the 12 cells of cells.py, with train.py's filters and dense layers, these are timed, in turn:
+
+    project  a step of `build_child`, as the search trains it
+    stock    the same network of stock layers with a straight-through sign, branch by branch (stock.py), in a plain `fit`
+    oneDNN   the same, with TensorFlow told to use oneDNN, as the project tells it
+    float    as stock, with float kernels and relu
+    bound    matrix products of as many multiply-accumulates as the kernels need, forward and backward
+
+A timing is a `fit` of STEPS steps of 128 images without its first step (the bound: as many rounds of products). Each has a
+process of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds a step,
+and how many times longer the others take. `tracing` is the wall time in which the project's first step is made ready:
+building and compiling the network, and its first `fit` of one step less a later one.
+
+    python tests/benchmarks/child_step.py [--CELLS 1,2,12] [--ROUNDS 5] [--THREADS 1]
+"""
+
+import argparse
+import math
+import multiprocessing
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
+
+BATCH, STEPS = 128, 8
+ENVIRONMENTS = {"project": {}, "stock": {}, "oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "float": {}, "bound": {}}
+
+
+def clock():
+    return np.array([time.process_time(), time.perf_counter()])
+
+
+def fit(model, images, labels):
+    """CPU and wall seconds a step of one `fit`, its first step left out."""
+    import keras
+
+    class Timer(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 0:
+                self.start = clock()
+            self.per_step = (clock() - self.start) / max(batch, 1)
+
+    timer = Timer()
+    model.fit(images, labels, batch_size=BATCH, verbose=0, callbacks=[timer])
+    return timer.per_step
+
+
+def make_child(variant, cell):
+    """The compiled network of a variant."""
+    from stock import stock_child
+
+    if variant == "project":
+        from pnas.manager import compile_child
+        from pnas.model import build_child
+
+        model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
+        compile_child(model, BATCH * STEPS, 1, BATCH, (1e-2, 1e-5))
+    else:
+        import keras
+
+        model = stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
+        model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
+    return model
+
+
+def products(cell):
+    """A function that does the multiply-accumulates of a training step as matrix products, and nothing else."""
+    import tensorflow as tf
+
+    from pnas.model import build_child
+
+    pairs = []
+    for layer in build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS).layers:
+        for kernel in getattr(layer, "binary_kernels", ()):
+            *area, inputs, outputs = kernel.variable.shape
+            rows = BATCH * math.prod(layer.output.shape[1:-1])
+            if len(layer.binary_kernels) == 2 and kernel is layer.binary_kernels[0]:  # depthwise: each channel by itself
+                rows, inputs = rows * inputs, 1
+            fan_in = math.prod(area) * inputs
+            pairs.append((tf.ones((rows, fan_in)), tf.ones((fan_in, outputs)), layer.input.shape[-1] > 1))
+
+    @tf.function
+    def step():
+        results = []
+        for x, w, has_gradient in pairs:  # the image has none
+            y = tf.matmul(x, w)
+            results += [y, tf.matmul(x, y, transpose_a=True)]
+            results += [tf.matmul(y, w, transpose_b=True)] * has_gradient
+        return [result[0, 0] for result in results]
+
+    return step
+
+
+def serve(pipe, variant, cell, threads):
+    """Answers every message in the pipe with the CPU and wall seconds of a step, after the seconds of tracing."""
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads), **ENVIRONMENTS[variant])
+    if variant in ("project", "bound"):
+        import pnas.backend  # noqa: F401
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    import keras
+
+    keras.utils.set_random_seed(0)
+    random = np.random.default_rng(0)
+    images = random.uniform(-1, 1, (BATCH * STEPS, 28, 28, 1)).astype("float32")
+    labels = np.eye(10, dtype="float32")[random.integers(0, 10, len(images))] * 2 - 1
+    if variant == "bound":
+        step = products(cell)
+        step()
+
+        def run():
+            start = clock()
+            for _ in range(STEPS - 1):
+                step()
+            return (clock() - start) / (STEPS - 1)
+
+        tracing = 0
+    else:
+        start = clock()[1]
+        model = make_child(variant, cell)
+        model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
+        first = clock()[1] - start
+        start = clock()[1]
+        model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
+        tracing = first - (clock()[1] - start)
+
+        def run():
+            return fit(model, images, labels)
+
+    pipe.send(tracing)
+    while pipe.recv():
+        pipe.send(run())
+
+
+def measure(cell, rounds, threads):
+    """Median (CPU, wall) seconds a step of each variant, and the project's seconds of tracing."""
+    context = multiprocessing.get_context("spawn")
+    pipes, processes = {}, []
+    for variant in ENVIRONMENTS:
+        pipes[variant], other = context.Pipe()
+        processes.append(context.Process(target=serve, args=(other, variant, cell, threads), daemon=True))
+        processes[-1].start()
+    tracings = {variant: pipe.recv() for variant, pipe in pipes.items()}
+    times = {variant: [] for variant in ENVIRONMENTS}
+    for _ in range(rounds):
+        for variant, pipe in pipes.items():
+            pipe.send(True)
+            times[variant].append(pipe.recv())
+    for pipe, process in zip(pipes.values(), processes):
+        pipe.send(False)
+        process.join()
+    return {variant: np.median(values, axis=0) for variant, values in times.items()}, tracings["project"]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--CELLS", default="", help="numbers of the cells, from 1; all by default")
+    parser.add_argument("--ROUNDS", type=int, default=5, help="how often each is timed")
+    parser.add_argument("--THREADS", type=int, default=1, help="threads of TensorFlow")
+    arguments = parser.parse_args()
+    numbers = [int(number) for number in arguments.CELLS.split(",") if number] or range(1, len(CELLS) + 1)
+    print(
+        f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"{arguments.THREADS} thread(s); {BATCH} images a step, medians of {arguments.ROUNDS} x {STEPS - 1} steps"
+    )
+    others = list(ENVIRONMENTS)[1:]
+    print("cell  project: ms CPU (wall)  times as long, CPU (wall): " + "  ".join(f"{name:12}" for name in others) + "  tracing, s")
+    ratios, tracings = [], []
+    for number in numbers:
+        cell = CELLS[number - 1]
+        medians, tracing = measure(cell, arguments.ROUNDS, arguments.THREADS)
+        ratios.append([medians[name] / medians["project"] for name in others])
+        tracings.append(tracing)
+        cpu, wall = medians["project"] * 1000
+        print(f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracing:4.1f}  {cell}", flush=True)
+    means = np.exp(np.log(ratios).mean(axis=0))
+    print(f"geometric mean {'':39}{columns(means)}  {np.median(tracings):4.1f} (median)")
+    print(
+        f"Stock Keras takes {means[0][0]:.2f} times the project's CPU time (geometric mean; "
+        f"{min(ratio[0][0] for ratio in ratios):.2f} to {max(ratio[0][0] for ratio in ratios):.2f})."
+    )
+
+
+def columns(ratios):
+    return "  ".join(f"{cpu:5.2f} ({wall:4.2f})" for cpu, wall in ratios)
+
+
+if __name__ == "__main__":
+    main()
