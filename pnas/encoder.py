@@ -12,7 +12,8 @@ import re
 
 import keras
 import numpy as np
-from keras import layers, ops
+
+from pnas.lstm import LSTMs
 
 _ROW = r"\[\[[01]\.(?: [01]\.)*\]\]"
 _ONE_HOTS = re.compile(f"{_ROW}(?: {_ROW})*")
@@ -52,18 +53,25 @@ class StateSpace:
         Returns:
             List of canonical cells, each once, in a fixed order.
         """
-        unique = {}
-        for cell in cells:
-            size = len(cell) // 4
-            blocks = range(1, size + 1) if self.input_lookforward_depth else ()
-            halves = itertools.product([*range(self.input_lookback_depth, 1), *blocks], self.operators)
-            for left, right in itertools.combinations_with_replacement(halves, 2):
-                candidate = [*cell, *left, *right]
-                if blocks and len(self._read_blocks(candidate)) > self.input_lookforward_depth:
+        unique = {}  # a dict keeps the order in which the cells were found
+        for cell in map(self._blocks, cells):
+            read = self._read_blocks(cell)
+            blocks = range(1, len(cell) + 1) if self.input_lookforward_depth else ()
+            halves = itertools.product([*range(self.input_lookback_depth, 1), *blocks], range(len(self.operators)))
+            arrangements = {}  # of the blocks there are, by the set of those that are read
+            for block in itertools.combinations_with_replacement(halves, 2):
+                now_read = read.union(source for source, _ in block if source > 0)
+                if len(now_read) > self.input_lookforward_depth:
                     continue
-                candidate = self._canonical(candidate)
-                unique[tuple(candidate)] = candidate
-        return list(unique.values())
+                if now_read not in arrangements:
+                    arrangements[now_read] = list(self._arrangements(cell, now_read))
+                unique[
+                    min(
+                        (*first, *sorted([*rest, self._renumbered(block, numbering)]))
+                        for numbering, first, rest in arrangements[now_read]
+                    )
+                ] = None
+        return list(map(self._flattened, unique))
 
     def canonical(self, cell):
         """The representative of all cells that are the same architecture as `cell`.
@@ -76,7 +84,9 @@ class StateSpace:
             ValueError: `cell` is not in this space.
         """
         self._check(cell)
-        return self._canonical(cell)
+        blocks = self._blocks(cell)
+        arrangements = self._arrangements(blocks, self._read_blocks(blocks))
+        return self._flattened(min((*first, *rest) for _, first, rest in arrangements))
 
     def encode(self, cell):
         """Representation string of a cell: for every input and operator a one-hot row, as numpy prints it.
@@ -140,52 +150,49 @@ class StateSpace:
                 return f"an input of block {block} must be one of {list(accepted)}, got {_shortened(source)}"
             if operator not in self.operators:
                 return f"an operator must be one of {self.operators}, got {_shortened(operator)}"
-        if len(self._read_blocks(cell)) > self.input_lookforward_depth:
+        if len(self._read_blocks(self._blocks(cell))) > self.input_lookforward_depth:
             return f"at most {self.input_lookforward_depth} of its blocks may be read by others"
         return None
 
+    # Inside this class a cell is a list of blocks, a block a pair of halves, a half (input, rank of the operator): tuples
+    # that Python sorts as they should be sorted.
+
+    def _blocks(self, cell):
+        halves = [(source, self._rank[operator]) for source, operator in zip(cell[0::2], cell[1::2])]
+        return list(zip(halves[0::2], halves[1::2]))
+
+    def _flattened(self, blocks):
+        return [value for block in blocks for source, rank in block for value in (source, self.operators[rank])]
+
     @staticmethod
-    def _read_blocks(cell):
-        return {source for source in cell[0::2] if source > 0}
+    def _read_blocks(blocks):
+        return frozenset(source for block in blocks for source, _ in block if source > 0)
 
-    def _canonical(self, cell):
-        blocks = [(tuple(cell[i : i + 2]), tuple(cell[i + 2 : i + 4])) for i in range(0, len(cell), 4)]
-        read = sorted(self._read_blocks(cell))
-        if not read:
-            return self._flattened(blocks, {})
+    def _arrangements(self, blocks, read):
+        """The orders of blocks one of which is the canonical one: several if blocks that are read look alike.
 
+        Yields:
+            dict, old number -> new one of the blocks that are read; these blocks in that order; the others, sorted.
+        """
         # What a block looks like when everything that it reads is written out; the number in front makes a block's key
         # greater than the keys of the blocks that it reads.
         keys = []
         for block in blocks:
-            halves = sorted(
-                ((1, keys[source - 1]) if source > 0 else (0, source), self._rank[op]) for source, op in block
-            )
+            halves = sorted(((1, keys[source - 1]) if source > 0 else (0, source), rank) for source, rank in block)
             keys.append((1 + max(keys[source - 1][0] if source > 0 else 0 for source, _ in block), halves))
-        read.sort(key=lambda number: keys[number - 1])
-        alike = [list(group) for _, group in itertools.groupby(read, key=lambda number: keys[number - 1])]
-        orders = itertools.product(*map(itertools.permutations, alike))
-        numberings = (
-            {old: new for new, old in enumerate(itertools.chain(*order), start=1)} for order in orders
-        )
-        return min((self._flattened(blocks, numbering) for numbering in numberings), key=self._ranks)
+        ordered = sorted(read, key=lambda number: keys[number - 1])
+        alike = [list(group) for _, group in itertools.groupby(ordered, key=lambda number: keys[number - 1])]
+        for order in itertools.product(*map(itertools.permutations, alike)):
+            numbering = {old: new for new, old in enumerate(itertools.chain(*order), start=1)}
+            renumbered = [self._renumbered(block, numbering) for block in blocks]
+            first = [renumbered[old - 1] for old in numbering]
+            rest = sorted(block for number, block in enumerate(renumbered, start=1) if number not in numbering)
+            yield numbering, first, rest
 
-    def _flattened(self, blocks, numbering):
-        """The cell with the read blocks renumbered and put first, halves and unread blocks sorted."""
-        renumbered = [
-            sorted(((numbering.get(source, source), op) for source, op in block), key=self._half_rank)
-            for block in blocks
-        ]
-        first = [renumbered[old - 1] for old in sorted(numbering, key=numbering.get)]
-        rest = [block for number, block in enumerate(renumbered, start=1) if number not in numbering]
-        rest.sort(key=lambda block: [self._half_rank(half) for half in block])
-        return [entry for block in [*first, *rest] for half in block for entry in half]
-
-    def _half_rank(self, half):
-        return half[0], self._rank[half[1]]
-
-    def _ranks(self, cell):
-        return [self._rank[value] if position % 2 else value for position, value in enumerate(cell)]
+    @staticmethod
+    def _renumbered(block, numbering):
+        """The block with other numbers for the blocks that it reads, and its halves sorted."""
+        return tuple(sorted((numbering.get(source, source), rank) for source, rank in block))
 
 
 def _shortened(value, length=80):
@@ -197,88 +204,82 @@ def _shortened(value, length=80):
 class Encoder:
     """The surrogate: LSTMs that read a cell as the sequence input1, op1, input2, op2, ... and predict its reward.
 
-    Embeddings of inputs and operators have a table each, shared by both halves of a block; the output is a sigmoid whose
-    bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after. The prediction
-    is the mean of several LSTMs, each fitted on its own part of the data.
+    An input and an operator mean the same in both halves of a block and share an embedding; the output is a sigmoid whose
+    bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after, its moments
+    carried over. The prediction is the mean of several LSTMs, each fitted on its own part of the data.
 
     Args:
         state_space: StateSpace of the cells.
         lstm_cells: number of LSTM units, and of embedding dimensions.
         epochs: training epochs of every `fit`.
         regularization: L2 strength on the LSTM's kernels, 0 for none.
-        num_predictors: number of LSTMs.
-        seed: int, of the initial weights and the order of the batches.
+        num_predictors: number n of LSTMs.
+        seed: int, of the initial weights, the order of the batches and the parts of the data.
     Attributes:
-        model: keras.Model, (n, 2b) inputs and (n, 2b) operators -> `num_predictors` outputs (n, 1), for any b.
+        model: keras.Model, (cells, 4B) tokens -> rewards (cells, n, 1).
     Source: Liu et al. 2018, arXiv:1712.00559, section 4.2 and appendix A.
     """
 
     BATCH_SIZE = 8
 
     def __init__(self, state_space, lstm_cells=100, epochs=15, regularization=0, num_predictors=5, seed=0):
-        self.state_space = state_space
         self.epochs = epochs
         self.num_predictors = num_predictors
-        self.seed = seed
-        self._input_ids = {value: i for i, value in enumerate(state_space.inputs, start=1)}  # 0 is padding
-        self._operator_ids = {value: i for i, value in enumerate(state_space.operators, start=1)}
-        self._fits = 0
-        keras.utils.set_random_seed(seed)
-        self.model = self._build(lstm_cells, regularization)
+        self.length = 4 * state_space.B
+        # Inputs are numbers and operators names, so that one table has a place for each.
+        self._tokens_of = {value: i for i, value in enumerate([*state_space.inputs, *state_space.operators], start=1)}
+        self._lstms = LSTMs(num_predictors, len(self._tokens_of), lstm_cells, 1.8, regularization)
+        tokens = keras.Input((self.length,), dtype="int32")
+        self.model = keras.Model(tokens, self._lstms(tokens), name="surrogate")
+        self.model.compile(
+            keras.optimizers.Adam(),
+            loss="mean_absolute_error",
+            weighted_metrics=["mean_absolute_error"],
+            jit_compile=keras.backend.backend() != "tensorflow",  # XLA would compile for longer than it trains
+        )
+        self.model.optimizer.build(self.model.trainable_variables)
+        self.restart(seed)
 
-    def _build(self, units, regularization):
-        regularizer = keras.regularizers.L2(regularization) if regularization else None
-        inputs = layers.Input((None,), dtype="int32", name="inputs")
-        operators = layers.Input((None,), dtype="int32", name="operators")
-        mask = ops.repeat(ops.not_equal(inputs, 0), 2, axis=1)  # shorter cells are padded with 0 at their end
-        outputs = []
-        for n in range(1, self.num_predictors + 1):
-            embedded_inputs = layers.Embedding(len(self._input_ids) + 1, units, name=f"inputs_{n}")(inputs)
-            embedded_operators = layers.Embedding(len(self._operator_ids) + 1, units, name=f"operators_{n}")(operators)
-            pairs = layers.Concatenate(name=f"pairs_{n}")([embedded_inputs, embedded_operators])
-            sequence = layers.Reshape((-1, units), name=f"sequence_{n}")(pairs)
-            lstm = layers.LSTM(
-                units, kernel_regularizer=regularizer, recurrent_regularizer=regularizer, name=f"lstm_{n}"
-            )
-            bias = keras.initializers.Constant(1.8)
-            reward = layers.Dense(1, "sigmoid", bias_initializer=bias, name=f"reward_{n}")
-            outputs.append(reward(lstm(sequence, mask=mask)))
-        return keras.Model([inputs, operators], outputs, name="surrogate")
+    def restart(self, seed):
+        """Forgets all fits and draws the weights of a seed. Another Encoder would have to be traced anew, for seconds."""
+        self.seed = seed
+        self._fits = 0
+        self._lstms.draw_weights(seed)
+        for variable in self.model.optimizer.variables:
+            variable.assign(keras.ops.zeros_like(variable))
 
     def fit(self, cells, rewards):
         """Fits the LSTMs to everything trained so far, going on from their weights.
+
+        What comes out is decided by the seed, the cells and rewards of this and of earlier fits, and their order.
 
         Args:
             cells: list of cells.
             rewards: their rewards, numbers in [0, 1].
         Returns:
-            List of the mean L1 loss of every epoch.
+            List of the mean L1 loss of every epoch, without the penalty of `regularization`.
         """
         keras.utils.set_random_seed(self.seed + self._fits)
+        self.model.optimizer.learning_rate = 0.002 if self._fits else 0.01
         # Each LSTM leaves out its part of the cells; the others weigh more for it, so that the loss stays a mean.
-        parts = self.num_predictors
-        left_out = np.random.permutation(len(cells)) % parts if parts > 1 else np.full(len(cells), -1)
-        weights = [(left_out != part) * (parts / max(parts - 1, 1)) for part in range(parts)]
-        targets = np.asarray(rewards, "float32")[:, None]
-        if not self._fits:  # compiled once: tracing five LSTMs takes longer than fitting them
-            self.model.compile(keras.optimizers.Adam(0.01), loss=["mean_absolute_error"] * self.num_predictors)
-        else:
-            self.model.optimizer.learning_rate = 0.002
+        n = self.num_predictors
+        left_out = np.random.permutation(len(cells)) % n if n > 1 else np.full(len(cells), -1)
+        weights = (left_out[:, None] != np.arange(n)) * (n / max(n - 1, 1))
+        targets = np.broadcast_to(np.reshape(rewards, (-1, 1, 1)), (len(cells), n, 1))
         history = self.model.fit(
-            self._ids(cells, self.state_space.B),
-            [targets] * self.num_predictors,
-            sample_weight=weights,
+            self._tokens(cells),
+            targets.astype("float32"),
+            sample_weight=weights.astype("float32"),
             batch_size=self.BATCH_SIZE,
             epochs=self.epochs,
             verbose=0,
-        )
+        ).history
         self._fits += 1
-        return [loss / self.num_predictors for loss in history.history["loss"]]
+        return history["mean_absolute_error"]
 
     def predict(self, cells):
-        """Predicted rewards of a list of cells, float array (n,)."""
-        outputs = self.model.predict(self._ids(cells, max(map(len, cells)) // 4), batch_size=4096, verbose=0)
-        return np.mean(np.reshape(outputs, (self.num_predictors, len(cells))), axis=0)
+        """Predicted rewards of a list of cells, float array (m,)."""
+        return self._lstms.predict(self._tokens(cells)).mean(axis=1)
 
     def rank(self, cells, K):
         """The K cells of the highest predicted reward.
@@ -290,10 +291,9 @@ class Encoder:
         best = np.argsort(-predicted, kind="stable")[:K]
         return [cells[i] for i in best], predicted[best]
 
-    def _ids(self, cells, blocks):
-        """Cells as two int arrays (n, 2 * blocks), padded with 0."""
-        inputs, operators = np.zeros((2, len(cells), 2 * blocks), "int32")
-        for row, cell in enumerate(cells):
-            inputs[row, : len(cell) // 2] = [self._input_ids[value] for value in cell[0::2]]
-            operators[row, : len(cell) // 2] = [self._operator_ids[value] for value in cell[1::2]]
-        return [inputs, operators]
+    def _tokens(self, cells):
+        """Cells as an int array (m, 4B), padded with 0."""
+        lengths = np.fromiter(map(len, cells), int, len(cells))
+        tokens = np.zeros((len(cells), self.length), "int32")
+        tokens[np.arange(self.length) < lengths[:, None]] = [self._tokens_of[value] for cell in cells for value in cell]
+        return tokens

@@ -10,6 +10,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pnas.encoder import Encoder, StateSpace
+from pnas.lstm import LSTMs
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # the document's four
 
@@ -344,16 +345,52 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted
 
 
 def test_the_surrogate_is_the_papers():
-    """Appendix A: one table of embeddings for inputs and one for operators, as wide as the LSTM, bias 1.8."""
+    """Appendix A: an embedding for every input and operator, as wide as the LSTM; bias 1.8."""
     encoder = Encoder(SPACE, lstm_cells=7, num_predictors=3)
-    layers = encoder.model.layers
-    embeddings = [layer for layer in layers if isinstance(layer, keras.layers.Embedding)]
-    assert [layer.output_dim for layer in embeddings] == [7] * 6
-    assert [layer.units for layer in layers if isinstance(layer, keras.layers.LSTM)] == [7] * 3
-    rewards = [layer for layer in layers if isinstance(layer, keras.layers.Dense)]
-    assert [float(layer.bias[0]) for layer in rewards] == pytest.approx([1.8] * 3)
+    (lstms,) = [layer for layer in encoder.model.layers if isinstance(layer, LSTMs)]
+    entries = len(SPACE.inputs) + len(SPACE.operators)
+    assert lstms.embeddings.shape == (3, entries, 7) and lstms.recurrent_kernel.shape == (3, 7, 28)
+    np.testing.assert_allclose(lstms.output_bias_weight, np.full((3, 1, 1), 1.8))
     # An LSTM's output is in (-1, 1) and small at first, so the rewards start around sigmoid(1.8) = 0.858.
     assert encoder.predict(CELLS) == pytest.approx([0.858] * len(CELLS), abs=0.1)
+
+
+def sequences(number, tokens, length):
+    """Random sequences of several lengths, padded with 0 at their ends, some of them equal and many beginning alike."""
+    random = np.random.default_rng(0)
+    drawn = random.integers(1, tokens + 1, (number, length))
+    drawn[:, : length // 2] = random.integers(1, 3, (number, length // 2))
+    drawn[np.arange(length) >= random.integers(1, length + 1, (number, 1))] = 0
+    return np.concatenate([drawn, drawn[:3]])
+
+
+def lstms_with_biases():
+    """Two LSTMs of five units over three tokens, no weight of them 0."""
+    lstms = LSTMs(2, 3, 5, output_bias=1.8)
+    lstms.build((None, 6))
+    random = np.random.default_rng(1)
+    lstms.set_weights([weight + random.normal(0, 0.3, weight.shape) for weight in lstms.get_weights()])
+    return lstms
+
+
+def test_lstms_side_by_side_are_keras_ones():
+    tokens = sequences(40, tokens=3, length=6)
+    lstms = lstms_with_biases()
+    outputs = np.asarray(lstms(tokens))
+    for n in range(2):
+        embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias = [w[n] for w in lstms.get_weights()]
+        keras_lstm = keras.Sequential([keras.layers.LSTM(5), keras.layers.Dense(1, "sigmoid")])
+        keras_lstm.build((None, None, 5))
+        keras_lstm.set_weights([kernel, recurrent_kernel, bias[0], output_kernel, output_bias[0]])
+        for row, output in zip(tokens, outputs[:, n]):
+            read = embeddings[row[row > 0] - 1]  # without its padding
+            np.testing.assert_allclose(keras_lstm(read[None])[0], output, atol=1e-5)
+
+
+def test_ranking_in_numpy_gives_what_the_layer_gives():
+    tokens = sequences(3000, tokens=3, length=6)  # more than a chunk
+    lstms = lstms_with_biases()
+    np.testing.assert_allclose(lstms.predict(tokens), np.asarray(lstms(tokens))[:, :, 0], atol=1e-5)
 
 
 @pytest.fixture
@@ -363,7 +400,7 @@ def untrained(monkeypatch):
 
     def fit(x, y, **arguments):
         trainings.append({**arguments, "rate": float(encoder.model.optimizer.learning_rate)})
-        return SimpleNamespace(history={"loss": [0.0]})
+        return SimpleNamespace(history={"mean_absolute_error": [0.0]})
 
     monkeypatch.setattr(encoder.model, "fit", fit)
     return encoder, trainings
@@ -379,9 +416,9 @@ def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(
 def test_each_cell_is_left_out_by_one_of_the_predictors(untrained):
     encoder, trainings = untrained
     encoder.fit(CELLS[:20], REWARDS[:20])
-    seen = np.stack(trainings[0]["sample_weight"]) != 0
-    np.testing.assert_array_equal(seen.sum(axis=0), 4)  # of the 5 predictors
-    np.testing.assert_array_equal(seen.sum(axis=1), 16)  # of the 20 cells
+    seen = trainings[0]["sample_weight"] != 0
+    np.testing.assert_array_equal(seen.sum(axis=1), 4)  # of the 5 predictors
+    np.testing.assert_array_equal(seen.sum(axis=0), 16)  # of the 20 cells
 
 
 def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
