@@ -92,7 +92,7 @@ def search():
     journal = Journal(EXPERIMENT_NAME, search_settings(data.name), RESTORE_CONTROLLER, state_space)
     manager = manager_of(data)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
-    progress = Progress(K_, B)
+    progress = Progress(K_, B, manager.workers.count)
 
     trained = []
     cells = state_space.initial_children()
@@ -103,10 +103,8 @@ def search():
         done = [journal.finished[tuple(cell)] for _, cell, _ in children if tuple(cell) in journal.finished]
         new = [child for child in children if tuple(child[1]) not in journal.finished]
         journal.write_heading(blocks, len(cells))
-        progress.start(blocks, len(cells), len(done))
-        for child in manager.train_children(new, MAX_EPOCHS):
+        for child in progress.follow(blocks, new, done, manager.train_children(new, MAX_EPOCHS)):
             journal.write_child(child)
-            progress.show(child, journal.best)
             done.append(child)
         trained += sorted(done, key=lambda child: child.number)  # the order in which they ended is chance
         if blocks > 1 and len(done) > 1:

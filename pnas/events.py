@@ -14,10 +14,11 @@ from tensorboard.summary.writer.event_file_writer import EventFileWriter
 class Events:
     """The event files of one search, a folder a run of TensorBoard; what is there already is not written again.
 
-    - `children/NUMBER`: of each child its `history`, over epochs from 1; its `reward` and the one `predicted` before training,
-      over the child's number; and its hyperparameters: the number of blocks, and how often the cell has each operator.
-    - `surrogate/after_N_blocks`: `surrogate_training/loss`, over the epochs of the fit to all children of up to N blocks.
-    - `surrogate/quality`: `surrogate_quality/spearman` and the like (see `pnas.ranking`), over block sizes.
+    - `children/NUMBER`: of each child `child/loss` and the rest of its history, over epochs from 1; `child/reward` and
+      `child/predicted`, the reward expected before training, over the child's number; and, as hyperparameters, the number of
+      blocks and how often the cell has each operator.
+    - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N blocks.
+    - `surrogate/quality`: `surrogate/spearman` and the like (see `pnas.ranking`), over block sizes.
 
     Args:
         folder: of the search, in TensorBoard's `--logdir`.
@@ -28,7 +29,8 @@ class Events:
         self.folder, self.operators = folder, operators
         counts = [HParam(name, IntInterval(0, 2 * blocks)) for name in operators]
         sizes = HParam("blocks", Discrete(range(1, blocks + 1)))
-        self._write("children", [(0, hparams_config_pb([sizes, *counts], [Metric("reward"), Metric("predicted")]))])
+        rewards = [Metric(f"child/{name}", display_name=name) for name in ("reward", "predicted")]
+        self._write("children", [(0, hparams_config_pb([sizes, *counts], rewards))])
 
     def write_child(self, child):
         """Keeps a trained child; one that failed has nothing to show."""
@@ -36,18 +38,21 @@ class Events:
             return
         name = f"{child.number:04d}"
         facts = {"blocks": child.blocks, **{operator: child.cell.count(operator) for operator in self.operators}}
-        events = [(0, hparams_pb(facts, trial_id=name)), (child.number, scalar_pb("reward", child.reward))]
+        trial = f"{os.path.basename(self.folder)}/{name}"  # two trials of one name would be shown as their mean
+        events = [(0, hparams_pb(facts, trial_id=trial)), (child.number, scalar_pb("child/reward", child.reward))]
         if not math.isnan(child.predicted):
-            events.append((child.number, scalar_pb("predicted", child.predicted)))
-        self._write(os.path.join("children", name), events + _curves(child.history))
+            events.append((child.number, scalar_pb("child/predicted", child.predicted)))
+        self._write(os.path.join("children", name), events + _curves("child", child.history))
 
     def write_surrogate(self, blocks, losses):
         """Keeps the surrogate's loss over the epochs of its training after a block size."""
-        self._write(os.path.join("surrogate", f"after_{blocks}_blocks"), _curves({"surrogate_training/loss": losses}))
+        self._write(
+            os.path.join("surrogate", f"after_{blocks}_blocks"), _curves("surrogate", {"training_loss": losses})
+        )
 
     def write_quality(self, blocks, quality):
         """Keeps how well the surrogate had predicted the children of a block size."""
-        events = [(blocks, scalar_pb(f"surrogate_quality/{name}", value)) for name, value in quality.items()]
+        events = [(blocks, scalar_pb(f"surrogate/{name}", value)) for name, value in quality.items()]
         self._write(os.path.join("surrogate", "quality"), events, f".{blocks}_blocks")
 
     def _write(self, run, events, ending=""):
@@ -60,8 +65,10 @@ class Events:
         writer.close()
 
 
-def _curves(history):
+def _curves(group, history):
     """Events of a dict, name -> list of a number an epoch."""
     return [
-        (epoch, scalar_pb(name, value)) for name, values in history.items() for epoch, value in enumerate(values, 1)
+        (epoch, scalar_pb(f"{group}/{name}", value))
+        for name, values in history.items()
+        for epoch, value in enumerate(values, start=1)
     ]

@@ -250,25 +250,23 @@ def _draw_cost(children, about):
 
 def _draw_operators(children, about):
     tenth, shares = operator_shares(children)
-    figure = _sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.65 * len(shares))
+    figure = _sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.7 * len(shares))
     axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
     places = np.arange(len(shares))
     best, worst, everywhere = (100 * np.array(column) for column in zip(*shares.values()))
     counted = _count(tenth, "child", "children")
     for offset, values, label, colour, hatch in (
-        (-0.2, best, f"best tenth ({counted})", COLOURS[0], ""),
-        (0.2, worst, f"worst tenth ({counted})", "w", "////"),
+        (-0.27, best, f"best tenth ({counted})", COLOURS[0], ""),
+        (0, worst, f"worst tenth ({counted})", "w", "////"),
+        (0.27, everywhere, f"all ({_count(len(children), 'child', 'children')})", "0.8", ""),
     ):
-        bars = axes.barh(places + offset, values, 0.36, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
-        axes.bar_label(bars, fmt="%.0f", padding=3)
-    label = f"all ({_count(len(children), 'child', 'children')})"
-    axes.plot(everywhere, places, "kD", markersize=8, markerfacecolor="w", label=label)
+        bars = axes.barh(places + offset, values, 0.25, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
+        axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
     axes.set_yticks(places, shares)
     axes.set_xlim(0, max(*best, *worst, *everywhere) * 1.08)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
-    handles, labels = axes.get_legend_handles_labels()
-    figure.legend(handles[1:] + handles[:1], labels[1:] + labels[:1], loc="outside lower center", ncols=3)
+    figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 

@@ -35,18 +35,19 @@ class Workers:
         keras_backend: name of the Keras backend.
         threads: threads that it gets in each process.
     Attributes:
-        count: children trained at the same time, or None for as many as a cluster has room for.
+        count: children trained at the same time.
     Raises:
-        ValueError: a worker of the cluster would train several children in one process.
+        ValueError: a worker of the cluster cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached.
     """
 
     def __init__(self, backend, scheduler, count, keras_backend, threads):
         self.start = {"keras_backend": keras_backend, "threads": threads}
-        self.count = None if count == "auto" else count
         self.backend = {"backend": backend}  # arguments of joblib.parallel_config
-        self.deaths = concurrent.futures.BrokenExecutor
+        self.grows = count == "auto"  # all children are handed to the cluster, also for workers that join it later
+        self.deaths, self.losses = concurrent.futures.BrokenExecutor, ()
         self.client = None
+        self.streams = backend != "ray"  # from Ray's joblib backend the results of a call come all at once
         if backend == "loky":
             # One pool serves the whole search, so its workers must not leave while a surrogate is fitted. There are at least
             # two, because joblib would train a single job in the process of the search, which must outlive its children.
@@ -54,10 +55,10 @@ class Workers:
         elif backend == "dask":
             import distributed
 
-            self.deaths = distributed.KilledWorker
+            self.deaths, self.losses = distributed.KilledWorker, distributed.client.FutureCancelledError
             self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
-            self._check_cluster()
             self.backend.update(client=self.client)
+            self._check_cluster()
         elif backend == "ray":
             import ray
             from ray.util.joblib import register_ray
@@ -66,8 +67,20 @@ class Workers:
             ray.init(address=scheduler, ignore_reinit_error=True, log_to_driver=False)
             register_ray()
             self.backend.update(n_jobs=int(ray.cluster_resources()["CPU"]))
+            if self._room() == 1:
+                raise ValueError("PARALLEL_BACKEND: a Ray cluster of one CPU trains nothing in workers; use 'loky'")
+        self.count = self._room() if self.grows else count
+
+    def _room(self):
+        return self.backend["n_jobs"] if self.client is None else sum(self.client.nthreads().values())
 
     def _check_cluster(self):
+        without = [name for name, found in self.client.run(lambda: importlib.util.find_spec("pnas")).items() if not found]
+        if without:
+            raise ValueError(
+                f"PARALLEL_BACKEND: {len(without)} workers of the cluster cannot import pnas, such as {without[0]}. Start them "
+                "with the folder of train.py in PYTHONPATH"
+            )
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]
         if several:
             raise ValueError(
@@ -87,11 +100,11 @@ class Workers:
         Yields:
             Child.
         """
-        groups = [children]
+        groups = [children] if children else []
         deaths = collections.Counter()
         while groups:
             waiting = {child.number: child for child in groups.pop(0)}
-            count = self.count or max(1, len(waiting))
+            count = len(waiting) if self.grows else self.count
             try:
                 for child in self._train(list(waiting.values()), count, *arguments, arrays=arrays):
                     del waiting[child.number]
@@ -105,15 +118,25 @@ class Workers:
                     continue
                 half = (len(suspects) + 1) // 2
                 groups = [group for group in (suspects[:half], suspects[half:], rest) if group] + groups
+            except self.losses as error:
+                raise OSError(f"the cluster was lost: {error}") from None
 
     def _train(self, children, count, *arguments, arrays):
         if self.client:
             self._check_cluster()
             self.backend.update(scatter=list(arrays))  # sent once to every worker, not once a child
-        with joblib.parallel_config(**self.backend):
-            parallel = joblib.Parallel(pre_dispatch=count, batch_size=1, return_as="generator_unordered")
-        task = joblib.delayed(train_in_worker)
-        return parallel(task(self.start, child, *arguments, *arrays) for child in children)
+        with joblib.parallel_config(**self.backend) as config:
+            if self.client:  # where there is room for one only, joblib would train it in this process
+                config["backend"].effective_n_jobs = lambda n_jobs: max(2, self._room())
+            parallel = joblib.Parallel(pre_dispatch=count, batch_size=1, return_as="generator_unordered" if self.streams else "list")
+        train = joblib.delayed(train_in_worker)
+        tasks = [train(self.start, child, *arguments, *arrays) for child in children]
+        if self.streams:
+            yield from parallel(tasks)
+        else:
+            with parallel:
+                for first in range(0, len(tasks), count):
+                    yield from parallel(tasks[first : first + count])
 
 
 def _ignore_interrupts():

@@ -44,17 +44,17 @@ def test_a_child_has_its_curves_over_epochs_and_its_reward_over_its_number(tmp_p
     events.write_child(child())
     curves, _ = read(tmp_path / "children" / "0007")
     assert curves == {
-        "loss": [(1, 0.5), (2, 0.25), (3, 0.125)],
-        "sign_flips": [(1, 0.25), (2, 0.125), (3, 0.0)],
-        "reward": [(7, 0.75)],
-        "predicted": [(7, 0.5)],
+        "child/loss": [(1, 0.5), (2, 0.25), (3, 0.125)],
+        "child/sign_flips": [(1, 0.25), (2, 0.125), (3, 0.0)],
+        "child/reward": [(7, 0.75)],
+        "child/predicted": [(7, 0.5)],
     }
 
 
 def test_a_child_of_the_first_size_has_no_prediction_to_show(tmp_path, events):
     events.write_child(child(predicted=math.nan))
     curves, _ = read(tmp_path / "children" / "0007")
-    assert set(curves) == {"loss", "sign_flips", "reward"}
+    assert set(curves) == {"child/loss", "child/sign_flips", "child/reward"}
 
 
 def test_the_hyperparameters_of_a_child_are_its_blocks_and_its_operators(tmp_path, events):
@@ -63,7 +63,7 @@ def test_the_hyperparameters_of_a_child_are_its_blocks_and_its_operators(tmp_pat
     start = metadata.parse_session_start_info_plugin_data(pages[metadata.SESSION_START_INFO_TAG])
     values = {name: value.number_value for name, value in start.hparams.items()}
     assert values == {"blocks": 2, "3x3 bconv": 1, "5x5 bconv": 0, "linear": 3}
-    assert start.group_name == "0007"
+    assert start.group_name == f"{tmp_path.name}/0007"
 
 
 def test_the_page_of_hyperparameters_has_a_column_an_operator_and_the_reward(tmp_path, events):
@@ -74,7 +74,7 @@ def test_the_page_of_hyperparameters_has_a_column_an_operator_and_the_reward(tmp
     assert [value.number_value for value in columns["blocks"].domain_discrete.values] == [1, 2, 3]
     interval = columns["linear"].domain_interval
     assert (interval.min_value, interval.max_value) == (0, 6)
-    assert [info.name.tag for info in page.metric_infos] == ["reward", "predicted"]
+    assert [info.name.tag for info in page.metric_infos] == ["child/reward", "child/predicted"]
 
 
 def test_a_failed_child_has_nothing_to_show(tmp_path, events):
@@ -86,10 +86,10 @@ def test_the_surrogate_has_its_loss_over_epochs_and_its_quality_over_block_sizes
     events.write_surrogate(1, [0.5, 0.25])
     events.write_quality(2, {"spearman": 0.5, "top_5_recall": 1.0})
     events.write_quality(3, {"spearman": 0.25, "top_5_recall": 0.0})
-    assert read(tmp_path / "surrogate" / "after_1_blocks")[0] == {"surrogate_training/loss": [(1, 0.5), (2, 0.25)]}
+    assert read(tmp_path / "surrogate" / "after_1_blocks")[0] == {"surrogate/training_loss": [(1, 0.5), (2, 0.25)]}
     assert read(tmp_path / "surrogate" / "quality")[0] == {
-        "surrogate_quality/spearman": [(2, 0.5), (3, 0.25)],
-        "surrogate_quality/top_5_recall": [(2, 1.0), (3, 0.0)],
+        "surrogate/spearman": [(2, 0.5), (3, 0.25)],
+        "surrogate/top_5_recall": [(2, 1.0), (3, 0.0)],
     }
 
 
@@ -101,7 +101,7 @@ def test_a_run_that_goes_on_draws_no_curve_twice(tmp_path):
             events.write_quality(blocks, {"spearman": 1 / blocks})
     events.write_quality(4, {"spearman": 0.0})
     assert len([*tmp_path.rglob("events.*")]) == 5  # the columns, the loss, and three sizes
-    assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate_quality/spearman"]] == [2, 3, 4]
+    assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"]] == [2, 3, 4]
 
 
 def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():

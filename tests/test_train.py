@@ -68,7 +68,8 @@ def test_the_console_shows_a_line_a_child_and_no_noise(searched):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0] == "1 block a cell: 3 children"
-    assert sum(" left  [0, " in line for line in lines) == 5
+    line_of_a_child = r" +\d/[32]  child \d +reward [01]\.\d{4}  rank [1-5] +\d+ s  .*\d:\d\d:\d\d left  (3x3 bconv|linear)[^\[]*"
+    assert sum(bool(re.fullmatch(line_of_a_child, line)) for line in lines) == 5
 
 
 def test_event_files_and_the_best_network_are_kept(searched):

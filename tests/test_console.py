@@ -1,0 +1,191 @@
+"""What a search says: lines that anyone can read and time left that was counted by hand; a bar and colours on a terminal alone."""
+
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from pnas.children import Child
+from pnas.console import Progress, in_short
+from pnas.encoder import StateSpace
+
+ROOT = Path(__file__).parents[1]
+A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
+
+
+def child(number, reward, seconds=10.0, blocks=1, error=""):
+    return Child(number, [0, A, 0, C] * blocks, 0.5, seed=1, reward=reward, seconds=seconds, error=error)
+
+
+def shown(capsys, progress, blocks, results, known=()):
+    """Lines that a block size prints."""
+    for _ in progress.follow(blocks, [(c.number, c.cell, c.predicted) for c in results], list(known), results):
+        pass
+    return capsys.readouterr().out.splitlines()
+
+
+@pytest.mark.parametrize(
+    "cell, short",
+    [
+        ([0, A, 0, A], "3x3 bconv ×2"),
+        ([0, A, 0, B], "3x3 bconv + 5x5 sep-bconv"),
+        ([0, A, 0, A, 0, A, 0, C], "3x3 bconv ×2 | 3x3 bconv + linear"),
+        ([-1, A, -1, A, 1, C, 0, B], "-1:3x3 bconv ×2 | 1:linear + 5x5 sep-bconv"),
+        ([0, C, -1, C], "linear + -1:linear"),
+    ],
+)
+def test_a_cell_in_short(cell, short):
+    assert in_short(cell) == short
+
+
+def test_a_cell_in_short_says_all_of_it():
+    def half(text):
+        source, colon, operator = text.rpartition(":")
+        return [int(source) if colon else 0, operator]
+
+    def in_full(short):
+        blocks = [block.removesuffix(" ×2").split(" + ") * (1 + block.endswith(" ×2")) for block in short.split(" | ")]
+        return [entry for block in blocks for text in block for entry in half(text)]
+
+    space = StateSpace(2, [A, C], -1, None)
+    cells = space.initial_children()
+    cells += space.expand(cells)
+    assert len(cells) > 100 and [in_full(in_short(cell)) for cell in cells] == cells
+
+
+def test_a_child_is_ranked_among_all_so_far_and_of_equal_ones_the_first_is_better(capsys):
+    progress = Progress(K=2, B=2, workers=1)
+    lines = shown(capsys, progress, 1, [child(1, 0.5), child(2, 0.7), child(3, 0.6)])
+    lines += shown(capsys, progress, 2, [child(5, 0.7, blocks=2), child(4, 0.4, blocks=2)])
+    assert re.findall(r"reward (\S+) +rank (\d+)", "\n".join(lines)) == [
+        ("0.5000", "1"),
+        ("0.7000", "1"),
+        ("0.6000", "2"),
+        ("0.7000", "2"),
+        ("0.4000", "5"),
+    ]
+
+
+def test_a_line_that_goes_to_a_file_is_whole_and_plain(capsys):
+    error = "ValueError: [bold]" + 100 * " much"
+    lines = shown(capsys, Progress(K=1, B=3, workers=1), 3, [child(9, 0.125, 3, blocks=3), child(10, 0, error=error)])
+    assert lines[0] == "3 blocks a cell: 2 children"
+    assert lines[1] == (
+        "   1/2  child 9     reward 0.1250  rank 1         3 s  about 0:00:03 left  "
+        "3x3 bconv + linear | 3x3 bconv + linear | 3x3 bconv + linear"
+    )
+    assert lines[2].startswith(f"   2/2  child 10    failed: {error}") and lines[2].endswith("left  3x3 bconv + linear")
+
+
+def test_time_left_is_rounds_of_children_that_take_as_long_as_others_of_their_size(capsys):
+    def left(lines):
+        return [re.search(r"s  (.*) left", line)[1] for line in lines[1:]]
+
+    progress = Progress(K=4, B=2, workers=2)
+    # Three children of one block, two at a time, then at most four of two blocks, which take twice as long: two rounds.
+    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 20), child(3, 0.5, 15)])
+    assert left(lines) == [
+        "at most about 0:00:50",  # a round of 10 s, two of 20 s
+        "at most about 0:01:15",  # a round of 15 s, two of 30 s
+        "at most about 0:01:00",  # two rounds of 30 s
+    ]
+    # Three children of two blocks turn out to be there; those that are trained say how long one takes.
+    two = [child(4, 0.5, 40, blocks=2), child(5, 0.5, 50, blocks=2), child(6, 0.5, 60, blocks=2)]
+    assert left(shown(capsys, progress, 2, two)) == ["about 0:00:40", "about 0:00:45", "about 0:00:00"]
+
+
+def test_known_children_are_ranked_and_tell_the_time_until_this_run_knows_better(capsys):
+    progress = Progress(K=1, B=2, workers=1)
+    lines = shown(
+        capsys, progress, 1, [child(2, 0.6, 5, error="OSError: full"), child(3, 0.6, 5)], [child(1, 0.9, 100)]
+    )
+    assert lines[0] == "1 block a cell: 3 children, 1 of them known"
+    assert "at most about 0:05:00 left" in lines[1]  # one of 100 s and one of 200 s
+    assert "rank 2" in lines[2] and "at most about 0:00:10 left" in lines[2]
+
+
+def test_a_first_child_that_fails_tells_no_time(capsys):
+    assert "time left not known yet" in shown(capsys, Progress(1, 1, 1), 1, [child(1, 0, error="OSError: full")])[1]
+
+
+def test_a_child_is_kept_before_it_is_shown(capsys):
+    kept = []
+    for result in Progress(K=1, B=1, workers=1).follow(1, [(1, [0, A, 0, A], 0.5)], [], [child(1, 0.25)]):
+        assert "0.2500" not in capsys.readouterr().out
+        kept.append(result)
+    assert len(kept) == 1 and "0.2500" in capsys.readouterr().out
+
+
+SEARCH = """
+import sys, time
+from pnas.children import Child
+from pnas.console import Progress
+
+def results():
+    for number, cell, predicted in new:
+        time.sleep(0.8)
+        yield Child(number, cell, predicted, 0, reward=0.5, seconds=0.8)
+
+def search():
+    for child in Progress(1, 1, 2).follow(1, new, [], results()):
+        if child.number == {stop}:
+            raise OSError("the disk is full")
+
+new = [(number, [0, "3x3 bconv", 0, "linear"], 0.5) for number in (1, 2, 3)]
+try:
+    search()
+except OSError as error:
+    sys.exit(str(error))
+"""
+COLOUR = r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;\d]*m"
+
+
+def on_a_terminal(stop=0, **environment):
+    """What three children, two at a time, look like to a terminal; `stop` is one that cannot be kept."""
+    ours, theirs = pty.openpty()
+    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
+    variables.update(
+        {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **environment}
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", SEARCH.format(stop=stop)], stdout=theirs, stderr=theirs, env=variables
+    )
+    os.close(theirs)
+    content = b""
+    while True:
+        try:
+            content += os.read(ours, 65536)
+        except OSError:  # the other end is closed
+            break
+    os.close(ours)
+    assert process.wait() == (1 if stop else 0)
+    return content.decode()
+
+
+def test_a_terminal_shows_a_bar_the_time_left_and_what_is_trained_now():
+    coloured = on_a_terminal()
+    assert re.search(COLOUR, coloured)
+    text = re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", coloured)
+    assert "━" in text
+    assert "child 1     in training for 0:00:0" in text and "child 2     in training for" in text
+    assert text.index("child 1     reward") < text.index("child 3     in training for")  # when a worker was free
+    assert "1/3" in text and "best 0.5000" in text and "about 0:00:0" in text
+
+
+def test_no_colour_where_none_is_wanted():
+    text = on_a_terminal(NO_COLOR="1")
+    assert "━" in text and "child 3     reward 0.5000" in text and not re.search(COLOUR, text)
+
+
+def test_a_dumb_terminal_gets_plain_lines():
+    text = on_a_terminal(TERM="dumb")
+    assert "\x1b" not in text and "child 3     reward 0.5000  rank 3" in text and "left  3x3 bconv + linear" in text
+
+
+def test_the_cursor_is_back_after_an_error():
+    text = on_a_terminal(stop=2)
+    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") and "the disk is full" in text
