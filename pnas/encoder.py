@@ -246,7 +246,7 @@ class Encoder:
         self._fits = 0
         self._lstms.draw_weights(seed)
         for variable in self.model.optimizer.variables:
-            variable.assign(keras.ops.zeros_like(variable))
+            variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
 
     def fit(self, cells, rewards):
         """Fits the LSTMs to everything trained so far, going on from their weights.
@@ -259,23 +259,29 @@ class Encoder:
         Returns:
             List of the mean L1 loss of every epoch, without the penalty of `regularization`.
         """
-        keras.utils.set_random_seed(self.seed + self._fits)
+        random = np.random.default_rng([self.seed, self._fits])
         self.model.optimizer.learning_rate = 0.002 if self._fits else 0.01
+        self._fits += 1
         # Each LSTM leaves out its part of the cells; the others weigh more for it, so that the loss stays a mean.
         n = self.num_predictors
-        left_out = np.random.permutation(len(cells)) % n if n > 1 else np.full(len(cells), -1)
-        weights = (left_out[:, None] != np.arange(n)) * (n / max(n - 1, 1))
-        targets = np.broadcast_to(np.reshape(rewards, (-1, 1, 1)), (len(cells), n, 1))
-        history = self.model.fit(
-            self._tokens(cells),
-            targets.astype("float32"),
-            sample_weight=weights.astype("float32"),
-            batch_size=self.BATCH_SIZE,
-            epochs=self.epochs,
-            verbose=0,
-        ).history
-        self._fits += 1
-        return history["mean_absolute_error"]
+        left_out = random.permutation(len(cells)) % n if n > 1 else np.full(len(cells), -1)
+        weights = (left_out[:, None] != np.arange(n)) * np.float32(n / max(n - 1, 1))
+        targets = np.broadcast_to(np.reshape(np.float32(rewards), (-1, 1, 1)), (len(cells), n, 1))
+        tokens = self._tokens(cells)
+
+        batches = -(-len(cells) // self.BATCH_SIZE)
+        counts = (np.arange(batches * self.BATCH_SIZE) < len(cells)).reshape(batches, self.BATCH_SIZE, 1)
+        losses = []
+        for _ in range(self.epochs):
+            self.model.reset_metrics()
+            # The last batch is filled up with cells that do not count, so that there is one shape to be traced.
+            order = np.resize(random.permutation(len(cells)), (batches, self.BATCH_SIZE))
+            for batch, count in zip(order, counts):
+                loss = self.model.train_on_batch(
+                    tokens[batch], targets[batch], weights[batch] * count, return_dict=True
+                )
+            losses.append(float(loss["mean_absolute_error"]))
+        return losses
 
     def predict(self, cells):
         """Predicted rewards of a list of cells, float array (m,)."""

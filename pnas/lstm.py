@@ -3,9 +3,10 @@
 import joblib
 import keras
 import numpy as np
+import threadpoolctl
 from keras import ops
 
-CHUNK = 512  # sequences that are predicted at once: what they need fits into a processor's cache
+CHUNK = 2048  # sequences that are predicted at once: what one LSTM needs for them stays in a processor's cache
 
 
 class LSTMs(keras.layers.Layer):
@@ -86,7 +87,6 @@ class LSTMs(keras.layers.Layer):
         Returns:
             float32 array (m, n).
         """
-        weights = [ops.convert_to_numpy(weight) for weight in self.weights]
         lengths = np.count_nonzero(tokens, axis=1)
         order = np.lexsort([*tokens.T[::-1], lengths])  # sequences of one length that begin alike stand together
         chunks = [
@@ -95,36 +95,53 @@ class LSTMs(keras.layers.Layer):
             for start in range(0, len(rows), CHUNK)
         ]
         outputs = np.empty((len(tokens), self.number), "float32")
-        predict = joblib.delayed(_predict_sorted)
-        threads = joblib.Parallel(n_jobs=-1, prefer="threads", return_as="generator")
-        for rows, output in zip(chunks, threads(predict(tokens[rows, : lengths[rows[0]]], *weights) for rows in chunks)):
-            outputs[rows] = output
+        weights = list(zip(*self.get_weights()))  # of each LSTM
+
+        def predict(rows):
+            outputs[rows] = _predict_sorted(tokens[rows, : lengths[rows[0]]], weights)
+
+        with threadpoolctl.threadpool_limits(1):  # the threads of a matrix product would only be in the way of these
+            joblib.Parallel(n_jobs=-1, require="sharedmem")(joblib.delayed(predict)(rows) for rows in chunks)
         return outputs
 
 
-def _predict_sorted(tokens, embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias):
+def _predict_sorted(tokens, weights):
     """Outputs (m, n) for sequences (m, length) of one length, in lexicographic order."""
-    # All four gates are sigmoids, tanh(x) being 2 sigmoid(2x) - 1, and exp(-a - b) = exp(-a) exp(-b): exponentials are
-    # taken once for a beginning and once for a token. Clipped, they overflow nowhere; sigmoid(40) is 1 as it is.
-    n, units = recurrent_kernel.shape[:2]
-    scale = np.repeat(np.float32([-1, -1, -2, -1]), units)
-    share = np.exp(np.clip((embeddings @ kernel + bias) * scale, -40, 40))
-    recurrent_kernel = recurrent_kernel * scale
     # new[row, step]: whether this row is the first of those that begin with the same step + 1 tokens
     new = np.ones(tokens.shape, bool)
     np.logical_or.accumulate(tokens[1:] != tokens[:-1], axis=1, out=new[1:])
-    h = c = np.zeros((n, 1, units), "float32")
-    beginning = np.zeros(len(tokens), int)  # of every row: where in h and c its state stands
-    for step in range(tokens.shape[1]):
-        first = np.flatnonzero(new[:, step])
-        before, token = beginning[first], tokens[first, step]
-        gates = np.exp(np.clip(h @ recurrent_kernel, -40, 40))[:, before]
-        gates *= share[:, token - 1]
+    firsts = [np.flatnonzero(column) for column in new.T]
+    beginnings = np.vstack(
+        [np.zeros(len(tokens), int), *(np.cumsum(new, axis=0).T - 1)]
+    )  # of every row, before and after a step
+    return np.stack([_outputs(tokens, firsts, beginnings, *of_one) for of_one in weights], axis=1)
+
+
+def _outputs(tokens, firsts, beginnings, embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias):
+    """Outputs (m,) of one LSTM."""
+    # All four gates are sigmoids, tanh(x) being 2 sigmoid(2x) - 1, and exp(-a - b) = exp(-a) exp(-b): exponentials are
+    # taken once for a beginning and once for a token. Clipped to where 0 times infinity cannot be.
+    units = len(recurrent_kernel)
+    scale = np.repeat(np.float32([-1, -1, -2, -1]), units)
+    share = np.exp(np.clip((embeddings @ kernel + bias) * scale, -80, 80))
+    recurrent_kernel = recurrent_kernel * scale
+    h = c = np.zeros((1, units), "float32")
+    for step, first in enumerate(firsts):
+        before = beginnings[step, first]
+        gates = h @ recurrent_kernel  # from here on in place: new memory would take longer than the numbers
+        np.exp(np.clip(gates, -80, 80, out=gates), out=gates)
+        gates = gates.take(before, axis=0)
+        gates *= share.take(tokens[first, step] - 1, axis=0)
         gates += 1
         np.reciprocal(gates, out=gates)
         i, f, g, o = np.split(gates, 4, axis=-1)
-        c = f * c[:, before] + i * (2 * g - 1)
-        h = o * np.tanh(c)
-        beginning = np.cumsum(new[:, step]) - 1
-    logits = (h @ output_kernel + output_bias)[:, beginning, 0]
-    return (1 / (1 + np.exp(-logits))).T
+        c = c.take(before, axis=0)
+        c *= f
+        g *= 2
+        g -= 1
+        g *= i
+        c += g
+        h = np.tanh(c)
+        h *= o
+    logits = (h @ output_kernel + output_bias)[beginnings[-1], 0]
+    return 1 / (1 + np.exp(-logits))

@@ -347,78 +347,71 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted
 def test_the_surrogate_is_the_papers():
     """Appendix A: an embedding for every input and operator, as wide as the LSTM; bias 1.8."""
     encoder = Encoder(SPACE, lstm_cells=7, num_predictors=3)
-    (lstms,) = [layer for layer in encoder.model.layers if isinstance(layer, LSTMs)]
-    entries = len(SPACE.inputs) + len(SPACE.operators)
-    assert lstms.embeddings.shape == (3, entries, 7) and lstms.recurrent_kernel.shape == (3, 7, 28)
-    np.testing.assert_allclose(lstms.output_bias_weight, np.full((3, 1, 1), 1.8))
+    shapes = {weight.name: weight.shape for weight in encoder.model.weights}
+    assert shapes["embeddings"] == (3, 5, 7)  # inputs 0 and 1, operators a, b and c
+    assert shapes["recurrent_kernel"] == (3, 7, 28)
     # An LSTM's output is in (-1, 1) and small at first, so the rewards start around sigmoid(1.8) = 0.858.
     assert encoder.predict(CELLS) == pytest.approx([0.858] * len(CELLS), abs=0.1)
 
 
-def sequences(number, tokens, length):
-    """Random sequences of several lengths, padded with 0 at their ends, some of them equal and many beginning alike."""
-    random = np.random.default_rng(0)
-    drawn = random.integers(1, tokens + 1, (number, length))
-    drawn[:, : length // 2] = random.integers(1, 3, (number, length // 2))
-    drawn[np.arange(length) >= random.integers(1, length + 1, (number, 1))] = 0
-    return np.concatenate([drawn, drawn[:3]])
+def test_predictions_are_the_mean_of_the_models_outputs(fitted):
+    encoder, _ = fitted
+    tokens = {0: 1, 1: 2, "a": 3, "b": 4, "c": 5}
+    sequences = [[*(tokens[value] for value in cell), *[0] * (8 - len(cell))] for cell in CELLS]
+    outputs = keras.ops.convert_to_numpy(encoder.model(np.array(sequences, "int32")))
+    np.testing.assert_allclose(encoder.predict(CELLS), outputs.mean(axis=(1, 2)), atol=1e-5)
 
 
-def lstms_with_biases():
-    """Two LSTMs of five units over three tokens, no weight of them 0."""
-    lstms = LSTMs(2, 3, 5, output_bias=1.8)
-    lstms.build((None, 6))
-    random = np.random.default_rng(1)
-    lstms.set_weights([weight + random.normal(0, 0.3, weight.shape) for weight in lstms.get_weights()])
-    return lstms
-
-
-def test_lstms_side_by_side_are_keras_ones():
-    tokens = sequences(40, tokens=3, length=6)
-    lstms = lstms_with_biases()
-    outputs = np.asarray(lstms(tokens))
-    for n in range(2):
-        embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias = [w[n] for w in lstms.get_weights()]
-        keras_lstm = keras.Sequential([keras.layers.LSTM(5), keras.layers.Dense(1, "sigmoid")])
-        keras_lstm.build((None, None, 5))
-        keras_lstm.set_weights([kernel, recurrent_kernel, bias[0], output_kernel, output_bias[0]])
-        for row, output in zip(tokens, outputs[:, n]):
-            read = embeddings[row[row > 0] - 1]  # without its padding
-            np.testing.assert_allclose(keras_lstm(read[None])[0], output, atol=1e-5)
-
-
-def test_ranking_in_numpy_gives_what_the_layer_gives():
-    tokens = sequences(3000, tokens=3, length=6)  # more than a chunk
-    lstms = lstms_with_biases()
-    np.testing.assert_allclose(lstms.predict(tokens), np.asarray(lstms(tokens))[:, :, 0], atol=1e-5)
+def test_an_encoder_that_is_restarted_is_as_good_as_a_new_one(fitted):
+    encoder, losses = fitted
+    expected = encoder.predict(CELLS)
+    other = surrogate(seed=4)
+    other.fit(CELLS[:6], REWARDS[:6])
+    other.restart(3)
+    np.testing.assert_allclose(other.fit(CELLS, REWARDS), losses, rtol=1e-5)
+    np.testing.assert_allclose(other.predict(CELLS), expected, atol=1e-5)
 
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """A surrogate of five predictors that is never trained, and the arguments and learning rate of every training."""
-    encoder, trainings = surrogate(num_predictors=5), []
+    """A surrogate of five predictors that is never trained, and what each of its steps was given."""
+    encoder, steps = surrogate(num_predictors=5, epochs=3), []
 
-    def fit(x, y, **arguments):
-        trainings.append({**arguments, "rate": float(encoder.model.optimizer.learning_rate)})
-        return SimpleNamespace(history={"mean_absolute_error": [0.0]})
+    def train_on_batch(x, y, sample_weight, return_dict):
+        rate = float(encoder.model.optimizer.learning_rate)
+        steps.append(SimpleNamespace(tokens=x, targets=y, weights=sample_weight, rate=rate))
+        return {"mean_absolute_error": 0.0}
 
-    monkeypatch.setattr(encoder.model, "fit", fit)
-    return encoder, trainings
+    monkeypatch.setattr(encoder.model, "train_on_batch", train_on_batch)
+    return encoder, steps
 
 
 def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(untrained):
-    encoder, trainings = untrained
+    encoder, steps = untrained
     for _ in range(3):
-        encoder.fit(CELLS, REWARDS)
-    assert [training["rate"] for training in trainings] == pytest.approx([0.01, 0.002, 0.002])
+        encoder.fit(CELLS[:8], REWARDS[:8])  # one batch in each of three epochs
+    assert [step.rate for step in steps] == pytest.approx([0.01] * 3 + [0.002] * 6)
 
 
-def test_each_cell_is_left_out_by_one_of_the_predictors(untrained):
-    encoder, trainings = untrained
+def test_in_every_epoch_each_cell_counts_once_and_not_for_the_predictor_that_leaves_it_out(untrained):
+    encoder, steps = untrained
     encoder.fit(CELLS[:20], REWARDS[:20])
-    seen = trainings[0]["sample_weight"] != 0
-    np.testing.assert_array_equal(seen.sum(axis=1), 4)  # of the 5 predictors
-    np.testing.assert_array_equal(seen.sum(axis=0), 16)  # of the 20 cells
+    assert len(steps) == 3 * 3  # 20 cells in batches of 8
+    epochs = []
+    for epoch in (steps[:3], steps[3:6], steps[6:]):
+        counted = {}
+        for step in epoch:
+            for tokens, weights in zip(step.tokens, step.weights):
+                if weights.any():
+                    assert tuple(tokens) not in counted
+                    counted[tuple(tokens)] = weights
+        epochs.append(counted)
+    seen = np.stack(list(epochs[0].values())) != 0
+    np.testing.assert_array_equal(seen.sum(axis=1), [4] * 20)  # of the 5 predictors
+    np.testing.assert_array_equal(seen.sum(axis=0), [16] * 5)  # of the 20 cells
+    for counted in epochs[1:]:  # in another order, with the same cells left out
+        assert list(counted) != list(epochs[0])
+        assert all(np.array_equal(counted[cell], weights) for cell, weights in epochs[0].items())
 
 
 def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
@@ -427,5 +420,11 @@ def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
     Rewards of 0, far from all predictions, make it nearly the same whatever cells each predictor sees.
     """
     encoder = surrogate(epochs=1)
+    before = encoder.predict(CELLS[:6]).mean()
+    assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)
+
+
+def test_the_loss_that_fit_returns_leaves_out_the_penalty():
+    encoder = surrogate(epochs=1, regularization=1)
     before = encoder.predict(CELLS[:6]).mean()
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)
