@@ -48,6 +48,13 @@ def results(folder):
     return {row["architecture"]: (row["number"], row["predicted"], row["reward"], row["error"]) for row in rows}
 
 
+def deadly(start, child, deadly_numbers):
+    """Stands in for `pnas.workers.train_in_worker`: some children kill their worker."""
+    if child.number in deadly_numbers:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return child._replace(reward=0.5)
+
+
 def announced(lines):
     """dict, number of a child -> its reward as it was shown; fails where a child failed."""
     shown = [re.search(r"child (\d+) +reward (\d\.\d+)", line) for line in lines]
