@@ -110,7 +110,7 @@ def digit(pixels, first, planes):
     copies = 2**planes - 1
     # Bit b of a value is 2^b bits of its pattern, from bit 2^b - 1 on.
     patterns = [
-        sum((2 ** 2**b - 1) << (2**b - 1) for b in range(planes) if value >> b & 1) for value in range(copies + 1)
+        sum((2**2**b - 1) << (2**b - 1) for b in range(planes) if value >> b & 1) for value in range(copies + 1)
     ]
     words = np.array(patterns, WORD)[values]
     return np.bitwise_or.reduce([word << WORD.type(copies * channel) for channel, word in enumerate(words)])[None]

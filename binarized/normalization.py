@@ -12,8 +12,9 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh
 
-
-WORTH_COMPILING = 2048  # numbers an image; with fewer, a step saves too little to make up for the half second of compiling
+WORTH_COMPILING = (
+    2048  # numbers an image; with fewer, a step saves too little to make up for the half second of compiling
+)
 
 
 def _compiled(function):

@@ -1,4 +1,5 @@
 """MNIST as arrays for binary networks: images in [-1, +1], labels -1 or +1, and the expanded training set."""
+
 import numbers
 import os
 import warnings
@@ -27,6 +28,7 @@ CHUNK = 200  # images turned at a time, so that they stay in the processor's cac
 
 class Data(NamedTuple):
     """Images float32 (n, 28, 28, 1) in [-1, +1]; labels float32 (n, 10), +1 for the class and -1 elsewhere."""
+
     name: str  # 'mnist' or 'digits', what was really loaded
     x_train: np.ndarray
     y_train: np.ndarray
@@ -36,7 +38,7 @@ class Data(NamedTuple):
     y_test: np.ndarray
 
 
-def load_data(dataset='mnist', data_dir='data', train_size=None, use_expansion=False, seed=0):
+def load_data(dataset="mnist", data_dir="data", train_size=None, use_expansion=False, seed=0):
     """Training, validation and test set.
 
     Where MNIST is not to be had, the digits are loaded in its place, with a warning; `Data.name` tells.
@@ -53,27 +55,33 @@ def load_data(dataset='mnist', data_dir='data', train_size=None, use_expansion=F
     Raises:
         ValueError: unknown dataset, or train_size is not a whole number from 10 to all there are.
     """
-    if dataset not in ('mnist', 'digits'):
+    if dataset not in ("mnist", "digits"):
         raise ValueError(f"dataset must be 'mnist' or 'digits', got {dataset!r}")
-    if dataset == 'mnist':
+    if dataset == "mnist":
         try:
             images, labels = read_mnist(data_dir)
         except DownloadError as error:
-            warnings.warn('MNIST is not to be had: the 1,797 digits of scikit-learn are used INSTEAD, and the '
-                          f'results are not results on MNIST. Reason: {error}', stacklevel=2)
-            dataset = 'digits'
-    if dataset == 'digits':
+            warnings.warn(
+                "MNIST is not to be had: the 1,797 digits of scikit-learn are used INSTEAD, and the "
+                f"results are not results on MNIST. Reason: {error}",
+                stacklevel=2,
+            )
+            dataset = "digits"
+    if dataset == "digits":
         images, labels = read_digits()
     x_train, x_val, x_test = images
     y_train, y_val, y_test = (2 * np.eye(CLASSES, dtype=np.float32)[part] - 1 for part in labels)
 
     if train_size is not None:
         if not isinstance(train_size, numbers.Integral) or not CLASSES <= train_size <= len(x_train):
-            raise ValueError(f'train_size must be None or a whole number from {CLASSES} to {len(x_train)} (all of '
-                             f'{dataset}), got {train_size!r}')
+            raise ValueError(
+                f"train_size must be None or a whole number from {CLASSES} to {len(x_train)} (all of "
+                f"{dataset}), got {train_size!r}"
+            )
         # train_test_split would draw the same counts, but takes no size that leaves fewer than 10 images over.
-        chosen = resample(np.arange(len(x_train)), replace=False, n_samples=train_size,
-                          stratify=labels[0], random_state=seed)
+        chosen = resample(
+            np.arange(len(x_train)), replace=False, n_samples=train_size, stratify=labels[0], random_state=seed
+        )
         x_train, y_train = x_train[chosen], y_train[chosen]
     if use_expansion:
         x_train = expand(x_train, seed)
@@ -85,20 +93,22 @@ def read_mnist(data_dir):
     """Images in [-1, +1] and class numbers of MNIST, each a list for training, validation, test."""
     paths = download_mnist(data_dir).values()
     pixels, labels, test_pixels, test_labels = (parse_idx(read_verified(path)) for path in paths)
-    images = [part[..., np.newaxis].astype(np.float32) / 127.5 - 1
-              for part in (pixels[MNIST_VALIDATION:], pixels[:MNIST_VALIDATION], test_pixels)]
+    images = [
+        part[..., np.newaxis].astype(np.float32) / 127.5 - 1
+        for part in (pixels[MNIST_VALIDATION:], pixels[:MNIST_VALIDATION], test_pixels)
+    ]
     return images, [labels[MNIST_VALIDATION:], labels[:MNIST_VALIDATION], test_labels]
 
 
 def parse_idx(content):
     """uint8 array in an IDX file: 0, 0, 8 (for uint8), the number of axes, their big-endian sizes, the data."""
-    if len(content) < 4 or content[:3] != b'\0\0\x08':
-        raise ValueError(f'no IDX file of bytes: it starts with {content[:4]!r}, not with 0, 0, 8, number of axes')
+    if len(content) < 4 or content[:3] != b"\0\0\x08":
+        raise ValueError(f"no IDX file of bytes: it starts with {content[:4]!r}, not with 0, 0, 8, number of axes")
     axes = content[3]
-    shape = np.frombuffer(content, '>i4', axes, offset=4)
+    shape = np.frombuffer(content, ">i4", axes, offset=4)
     data = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
     if data.size != shape.prod():
-        raise ValueError(f'IDX file with {data.size} bytes of data, its header says {shape.tolist()}')
+        raise ValueError(f"IDX file with {data.size} bytes of data, its header says {shape.tolist()}")
     return data.reshape(shape)
 
 
@@ -106,13 +116,15 @@ def read_digits():
     """Images in [-1, +1] and class numbers of scikit-learn's digits, each a list for training, validation, test."""
     digits = load_digits()  # 8x8 pixels of 0 to 16
     zoom = SIDE / digits.images.shape[1]
-    images = ndimage.zoom(digits.images, (1, zoom, zoom), order=1, mode='nearest', grid_mode=True)
+    images = ndimage.zoom(digits.images, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True)
     pixels = np.rint(images[..., np.newaxis] * (255 / 16))  # 8 bits, as MNIST has
     images = (pixels / 127.5 - 1).astype(np.float32)
     x_train, x_rest, y_train, y_rest = train_test_split(
-        images, digits.target, train_size=DIGITS_TRAIN, stratify=digits.target, random_state=0)
+        images, digits.target, train_size=DIGITS_TRAIN, stratify=digits.target, random_state=0
+    )
     x_val, x_test, y_val, y_test = train_test_split(
-        x_rest, y_rest, train_size=DIGITS_VALIDATION, stratify=y_rest, random_state=0)
+        x_rest, y_rest, train_size=DIGITS_VALIDATION, stratify=y_rest, random_state=0
+    )
     return [x_train, x_val, x_test], [y_train, y_val, y_test]
 
 

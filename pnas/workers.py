@@ -75,7 +75,9 @@ class Workers:
         return self.backend["n_jobs"] if self.client is None else sum(self.client.nthreads().values())
 
     def _check_cluster(self):
-        without = [name for name, found in self.client.run(lambda: importlib.util.find_spec("pnas")).items() if not found]
+        without = [
+            name for name, found in self.client.run(lambda: importlib.util.find_spec("pnas")).items() if not found
+        ]
         if without:
             raise ValueError(
                 f"PARALLEL_BACKEND: {len(without)} workers of the cluster cannot import pnas, such as {without[0]}. Start them "
@@ -128,7 +130,9 @@ class Workers:
         with joblib.parallel_config(**self.backend) as config:
             if self.client:  # where there is room for one only, joblib would train it in this process
                 config["backend"].effective_n_jobs = lambda n_jobs: max(2, self._room())
-            parallel = joblib.Parallel(pre_dispatch=count, batch_size=1, return_as="generator_unordered" if self.streams else "list")
+            parallel = joblib.Parallel(
+                pre_dispatch=count, batch_size=1, return_as="generator_unordered" if self.streams else "list"
+            )
         train = joblib.delayed(train_in_worker)
         tasks = [train(self.start, child, *arguments, *arrays) for child in children]
         if self.streams:

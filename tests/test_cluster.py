@@ -98,7 +98,9 @@ def test_a_cluster_that_is_not_there_is_named():
         workers.Workers("dask", "tcp://127.0.0.1:9", "auto", "tensorflow", 1)
 
 
-@pytest.mark.parametrize("backend, command", [("dask", 'pip install "dask[distributed]"'), ("ray", 'pip install "ray"')])
+@pytest.mark.parametrize(
+    "backend, command", [("dask", 'pip install "dask[distributed]"'), ("ray", 'pip install "ray"')]
+)
 def test_a_missing_package_is_named_with_its_command(backend, command, monkeypatch):
     monkeypatch.setitem(workers.PACKAGES, backend, "there_is_no_such_package")
     constants = {**constants_of_train(), "PARALLEL_BACKEND": backend, "SCHEDULER": "tcp://host:8786"}

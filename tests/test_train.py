@@ -45,7 +45,10 @@ def test_the_log_is_the_documents_to_the_character(searched):
         r'Representation String: "\[\[1\. 0\.\]\] \[\[1\. 0\.\]\] \[\[1\. 0\.\]\] \[\[1\. 0\.\]\]"\n\n'
     )
     # Two operators make three cells of one block; K_ = 2 more have two.
-    assert len(re.findall(r"^Sr\. No: \d+\nReward: .*\nArchitecture: .*\nRepresentation String: \".*\"\n\n", text, re.M)) == 5
+    assert (
+        len(re.findall(r"^Sr\. No: \d+\nReward: .*\nArchitecture: .*\nRepresentation String: \".*\"\n\n", text, re.M))
+        == 5
+    )
     assert re.search(entry, text)
     assert "# DATASET = 'digits'" in text
     assert "# ---- 1 block a cell: 3 children ----" in text and "# ---- 2 blocks a cell: 2 children ----" in text
@@ -58,7 +61,10 @@ def test_the_table_holds_the_same_facts(searched):
         rows = list(csv.DictReader(file))
     assert sorted(int(row["number"]) for row in rows) == [1, 2, 3, 4, 5]
     for row in rows:
-        assert f"Sr. No: {row['number']}\nReward: {float(row['reward']):.4f}\nArchitecture: {row['architecture']}\n" in text
+        assert (
+            f"Sr. No: {row['number']}\nReward: {float(row['reward']):.4f}\nArchitecture: {row['architecture']}\n"
+            in text
+        )
         assert row["dataset"] == "digits"
         assert (row["predicted"] == "nan") == (row["blocks"] == "1")
 
@@ -68,7 +74,9 @@ def test_the_console_shows_a_line_a_child_and_no_noise(searched):
     assert result.stderr == ""
     lines = result.stdout.splitlines()
     assert lines[0] == "1 block a cell: 3 children"
-    line_of_a_child = r" +\d/[32]  child \d +reward [01]\.\d{4}  rank [1-5] +\d+ s  .*\d:\d\d:\d\d left  (3x3 bconv|linear)[^\[]*"
+    line_of_a_child = (
+        r" +\d/[32]  child \d +reward [01]\.\d{4}  rank [1-5] +\d+ s  .*\d:\d\d:\d\d left  (3x3 bconv|linear)[^\[]*"
+    )
     assert sum(bool(re.fullmatch(line_of_a_child, line)) for line in lines) == 5
 
 
@@ -100,7 +108,9 @@ def test_the_best_string_of_the_log_can_be_trained_and_continued(searched):
     (accuracy,) = re.findall(r"^Test accuracy: ([01]\.\d{4})$", result.stdout, re.M)
     assert f"Test accuracy as bits: {accuracy}" in result.stdout
     assert (folder / "weights" / "pnas" / "network.npz").exists()
-    result = run(folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "2", "--REPRESENTATION_STRING", string, "--LOAD_SAVED", "True")
+    result = run(
+        folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "2", "--REPRESENTATION_STRING", string, "--LOAD_SAVED", "True"
+    )
     assert result.returncode == 0, result.stderr
     assert "Epoch 2/2" in result.stdout and "Epoch 1/2" not in result.stdout
 
@@ -204,7 +214,11 @@ def test_a_search_on_mnist(tmp_path):
 
 
 def test_dropout_rates_on_the_command_line_reach_dropout_and_an_edited_one_stays(tmp_path):
-    source = (ROOT / "train.py").read_text().replace("DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)", "DROPOUT = (True, 0.1, 0.3)")
+    source = (
+        (ROOT / "train.py")
+        .read_text()
+        .replace("DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)", "DROPOUT = (True, 0.1, 0.3)")
+    )
     edited = source[: source.index("\n# Keras's backend reads")] + "\nprint(DROPOUT)\n"
     script = tmp_path / "train.py"
     script.write_text(edited)

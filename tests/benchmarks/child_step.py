@@ -82,7 +82,9 @@ def products(cell):
         for kernel in getattr(layer, "binary_kernels", ()):
             *area, inputs, outputs = kernel.variable.shape
             rows = BATCH * math.prod(layer.output.shape[1:-1])
-            if len(layer.binary_kernels) == 2 and kernel is layer.binary_kernels[0]:  # depthwise: each channel by itself
+            if (
+                len(layer.binary_kernels) == 2 and kernel is layer.binary_kernels[0]
+            ):  # depthwise: each channel by itself
                 rows, inputs = rows * inputs, 1
             fan_in = math.prod(area) * inputs
             pairs.append((tf.ones((rows, fan_in)), tf.ones((fan_in, outputs)), layer.input.shape[-1] > 1))
@@ -142,12 +144,12 @@ def serve(pipe, variant, cell, threads):
 def measure(cell, rounds, threads):
     """Median (CPU, wall) seconds a step of each variant, and the project's seconds of tracing."""
     context = multiprocessing.get_context("spawn")
-    pipes, processes = {}, []
+    pipes, processes, tracings = {}, [], {}
     for variant in ENVIRONMENTS:
         pipes[variant], other = context.Pipe()
         processes.append(context.Process(target=serve, args=(other, variant, cell, threads), daemon=True))
         processes[-1].start()
-    tracings = {variant: pipe.recv() for variant, pipe in pipes.items()}
+        tracings[variant] = pipes[variant].recv()
     times = {variant: [] for variant in ENVIRONMENTS}
     for _ in range(rounds):
         for variant, pipe in pipes.items():
@@ -171,7 +173,11 @@ def main():
         f"{arguments.THREADS} thread(s); {BATCH} images a step, medians of {arguments.ROUNDS} x {STEPS - 1} steps"
     )
     others = list(ENVIRONMENTS)[1:]
-    print("cell  project: ms CPU (wall)  times as long, CPU (wall): " + "  ".join(f"{name:12}" for name in others) + "  tracing, s")
+    print(
+        "cell  project: ms CPU (wall)  times as long, CPU (wall): "
+        + "  ".join(f"{name:12}" for name in others)
+        + "  tracing, s"
+    )
     ratios, tracings = [], []
     for number in numbers:
         cell = CELLS[number - 1]
@@ -179,7 +185,9 @@ def main():
         ratios.append([medians[name] / medians["project"] for name in others])
         tracings.append(tracing)
         cpu, wall = medians["project"] * 1000
-        print(f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracing:4.1f}  {cell}", flush=True)
+        print(
+            f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracing:4.1f}  {cell}", flush=True
+        )
     means = np.exp(np.log(ratios).mean(axis=0))
     print(f"geometric mean {'':39}{columns(means)}  {np.median(tracings):4.1f} (median)")
     print(

@@ -101,7 +101,9 @@ def main():
     rows = {}
     if os.path.exists(arguments.CSV):
         with open(arguments.CSV, newline="") as file:
-            rows = {(row["cell"], int(row["epochs"]), row["recipe"], int(row["seed"])): row for row in csv.DictReader(file)}
+            rows = {
+                (row["cell"], int(row["epochs"]), row["recipe"], int(row["seed"])): row for row in csv.DictReader(file)
+            }
     wanted = [(arguments.CELL, arguments.EPOCHS, recipe, seed) for seed in range(arguments.SEEDS) for recipe in recipes]
     jobs = [joblib.delayed(row_of)(*key, os.path.abspath(arguments.DATA_DIR)) for key in wanted if key not in rows]
     with open(arguments.CSV, "a", newline="") as file:
@@ -114,7 +116,9 @@ def main():
             print(*row.values(), sep="  ", flush=True)
             rows[row["cell"], row["epochs"], row["recipe"], row["seed"]] = row
 
-    print(f"\n{arguments.CELL}: {CELLS[arguments.CELL]}, {arguments.EPOCHS} epochs; validation accuracy, mean ± deviation")
+    print(
+        f"\n{arguments.CELL}: {CELLS[arguments.CELL]}, {arguments.EPOCHS} epochs; validation accuracy, mean ± deviation"
+    )
     for recipe in recipes:
         found = [rows[key] for key in wanted if key[2] == recipe and not rows[key]["error"]]
         best, last = ([float(row[when]) for row in found] for when in ("best", "last"))
