@@ -1,10 +1,13 @@
-"""The surrogate on real rewards: tests/data/mnist_cells.csv, whose header says how they were measured."""
+"""The search on real rewards, looked up instead of trained: tests/data/mnist_cells.csv, whose header says how they were got."""
 
 import ast
 import csv
+import math
+import random
 from pathlib import Path
 
 import pytest
+from benchmarks.search_efficiency import Oracle, evolved, progressive, read_rewards
 
 from pnas.encoder import Encoder, StateSpace
 from pnas.model import build_child, count_binary_weights, count_macs
@@ -12,6 +15,7 @@ from pnas.ranking import ranking_quality
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
 SPACE = StateSpace(3, OPERATORS)
+REWARDS = read_rewards()
 
 
 @pytest.fixture(scope="module")
@@ -21,17 +25,17 @@ def table():
         return [{**row, "cell": ast.literal_eval(row["cell"])} for row in rows]
 
 
-def of_size(table, blocks):
-    rows = [row for row in table if len(row["cell"]) == 4 * blocks]
-    return [row["cell"] for row in rows], [float(row["reward_seed_0"]) for row in rows]
+def of_size(blocks):
+    cells = [list(cell) for cell in REWARDS if len(cell) == 4 * blocks]
+    return cells, [REWARDS[tuple(cell)] for cell in cells]
 
 
 def test_the_table_is_of_this_space(table):
     cells = [row["cell"] for row in table]
     assert cells == [SPACE.canonical(cell) for cell in cells] == [SPACE.decode(row["representation"]) for row in table]
     assert len({tuple(cell) for cell in cells}) == len(cells)
-    # All cells of one and two blocks are in it: 4 operators make 10 and 55.
-    assert [len(of_size(table, blocks)[0]) for blocks in (1, 2)] == [10, 55]
+    # 4 operators make 10, 55 and 220 cells of one, two and three blocks.
+    assert [len(of_size(blocks)[0]) for blocks in (1, 2, 3)] == [10, 55, 220]
 
 
 def test_its_costs_are_those_of_the_networks(table):
@@ -40,10 +44,60 @@ def test_its_costs_are_those_of_the_networks(table):
     assert (count_binary_weights(model), count_macs(model)) == (int(row["binary_weights"]), int(row["macs"]))
 
 
-def test_ten_one_block_cells_teach_the_surrogate_to_rank_the_two_block_ones(table):
-    encoder = Encoder(SPACE)
-    encoder.fit(*of_size(table, 1))
-    cells, rewards = of_size(table, 2)
+def test_a_reward_is_the_mean_over_the_seeds_that_a_cell_has(table):
+    for row in (table[0], table[-1]):
+        rewards = [float(row[f"reward_seed_{seed}"]) for seed in (0, 1, 2) if row[f"reward_seed_{seed}"]]
+        assert REWARDS[tuple(row["cell"])] == pytest.approx(sum(rewards) / len(rewards))
+
+
+@pytest.fixture(scope="module")
+def encoder():
+    return Encoder(SPACE)
+
+
+def test_ten_one_block_cells_teach_the_surrogate_to_rank_the_two_block_ones(encoder):
+    encoder.restart(0)
+    encoder.fit(*of_size(1))
+    cells, rewards = of_size(2)
     quality = ranking_quality(encoder.predict(cells), rewards)
     # Of 55 unrelated pairs, 1 in 10,000 has a rank correlation above 0.49 (normal approximation, 3.7 / sqrt(54)).
     assert quality["spearman"] > 0.5
+
+
+def expected_regret_of_random_search(models):
+    """How far the best of so many cells, drawn from all without repetition, is from the best of all, in the mean."""
+    ranked = sorted(REWARDS.values(), reverse=True)
+    n = len(ranked)
+    # The best drawn is the one of rank r if the others come from those behind it.
+    return sum(
+        (ranked[0] - reward) * math.comb(n - rank, models - 1) / math.comb(n, models)
+        for rank, reward in enumerate(ranked, start=1)
+    )
+
+
+def test_a_search_of_26_cells_has_at_most_half_the_regret_of_random_search(encoder):
+    regrets = []
+    for seed in range(3):
+        encoder.restart(seed)
+        trained = progressive(REWARDS, SPACE, encoder, K=8)
+        assert [len(cell) // 4 for cell in trained] == [1] * 10 + [2] * 8 + [3] * 8
+        assert len(set(trained)) == 26
+        regrets.append(max(REWARDS.values()) - max(REWARDS[cell] for cell in trained))
+    assert sum(regrets) / 3 <= expected_regret_of_random_search(26) / 2
+
+
+def test_a_search_that_is_resumed_makes_the_choices_of_the_uninterrupted_one(encoder):
+    """The surrogate of a resumed search is another one, fitted anew to the same rewards with the same seed."""
+    encoder.restart(5)
+    assert progressive(REWARDS, SPACE, encoder, K=8) == progressive(REWARDS, SPACE, Encoder(SPACE, seed=5), K=8)
+
+
+def test_a_surrogate_that_is_never_wrong_finds_the_best_expansions():
+    trained = progressive(REWARDS, SPACE, Oracle(REWARDS), K=4)
+    two_blocks = sorted((cell for cell in REWARDS if len(cell) == 8), key=REWARDS.get, reverse=True)
+    assert trained[10:14] == two_blocks[:4]
+
+
+def test_evolution_trains_as_many_different_cells_as_it_may():
+    trained = evolved(REWARDS, SPACE, 40, random.Random(0))
+    assert len(trained) == len(set(trained)) == 40 and set(trained) <= set(REWARDS)

@@ -30,7 +30,6 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
-os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
 BUDGETS = (4, 8, 16, 32, 64)  # K
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
@@ -131,6 +130,7 @@ def main():
     parser.add_argument("--WORKERS", type=int, default=joblib.cpu_count())
     parser.add_argument("--PLOT", help="PNG file to draw the regrets into")
     arguments = parser.parse_args()
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # of each worker
     rewards = read_rewards()
     best = max(rewards.values())
     top = set(sorted(rewards, key=rewards.get)[-max(1, round(len(rewards) / 100)) :])
