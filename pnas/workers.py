@@ -49,9 +49,10 @@ class Workers:
         self.client = None
         self.streams = backend != "ray"  # from Ray's joblib backend the results of a call come all at once
         if backend == "loky":
-            # One pool serves the whole search, so its workers must not leave while a surrogate is fitted. There are at least
-            # two, because joblib would train a single job in the process of the search, which must outlive its children.
-            self.backend.update(n_jobs=max(2, count), idle_worker_timeout=86400, initializer=_ignore_interrupts)
+            # One pool serves the whole search, so its workers wait while a surrogate is fitted; those of a search that was
+            # killed must not wait forever. There are at least two, because joblib would train a single job in the process of
+            # the search, which must outlive its children.
+            self.backend.update(n_jobs=max(2, count), idle_worker_timeout=600, initializer=_ignore_interrupts)
         elif backend == "dask":
             import distributed
 
