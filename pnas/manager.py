@@ -162,7 +162,8 @@ def load_network(path):
     try:
         return keras.models.load_model(path)  # in Keras's safe mode: no code of the file is run
     except Exception as error:  # keras, zipfile and h5py each have their own
-        raise ValueError(f"{path} cannot be loaded as a network: {str(error).splitlines()[0]}") from None
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a network: {reason}") from None
 
 
 class Keeper(keras.callbacks.Callback):
