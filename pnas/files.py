@@ -2,6 +2,7 @@
 
 import datetime
 import fcntl
+import glob
 import os
 import re
 import socket
@@ -38,6 +39,17 @@ def write_atomically(path, content):
         if os.path.exists(temporary):
             os.remove(temporary)
         raise
+
+
+def remove_unfinished(*patterns):
+    """Removes what `write_atomically` had not yet renamed when a run was killed.
+
+    Args:
+        patterns: of paths without the ending .tmp, as in `glob`; no other process may be writing there.
+    """
+    for pattern in patterns:
+        for path in glob.glob(f"{pattern}.tmp", recursive=True):
+            os.remove(path)
 
 
 def append(path, text):

@@ -8,7 +8,7 @@ import os
 
 from pnas.children import header, read_table, row
 from pnas.events import Events
-from pnas.files import append, check_writable, cut_back, lock, set_aside, write_atomically
+from pnas.files import append, check_writable, cut_back, lock, remove_unfinished, set_aside, write_atomically
 
 
 class Journal:
@@ -46,6 +46,7 @@ class Journal:
         self.best = None
         self.qualities = []
         self.lock = lock(f"{self.logs}.lock")
+        remove_unfinished(f"{self.text_path}.*", f"{self.logs}/**/*", f"{self.network_path}.*")
         if os.path.exists(self.settings_path) and restore:
             self._check_settings()
             self._read_table()

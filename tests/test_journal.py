@@ -110,3 +110,18 @@ def test_a_failed_child_is_never_the_best():
     kept.write_child(child(1, 0.0, error="FloatingPointError: the loss diverged"))
     assert kept.best is None
     assert "Failed: FloatingPointError: the loss diverged\n" in TEXT.read_text()
+
+
+def test_what_a_killed_run_had_half_written_beside_a_file_is_removed_and_nothing_else():
+    two_children()
+    others = [
+        Path(f"{path}.7.tmp")
+        for path in ("architectures/other.txt", "logs/other", "weights/trial/architecture_best.keras")
+    ]
+    half_written = [
+        Path(f"{path}.7.tmp") for path in (TEXT, TABLE, "weights/trial/best.keras", "logs/trial/surrogate.csv")
+    ]
+    for path in others + half_written:
+        path.write_text("")
+    journal()
+    assert all(path.exists() for path in others) and not any(path.exists() for path in half_written)

@@ -1,0 +1,181 @@
+"""How many children an hour a search trains on this machine, and how much memory each of its workers takes.
+
+Four cells of train.py's operators are trained, in turn, by
+
+    search  as many workers as there are cores, a thread each: what `N_WORKERS = 'auto'` does
+    one     one worker with all threads
+    stock   a loop of `fit` with all threads over the same networks of stock Keras layers (stock.py)
+
+on random images. Each has processes of its own, which wait for the others; what a first child needs once (imports, mostly) is
+not in the figures. Printed are children an hour, medians over ROUNDS, and in how many times less time the search is done, the
+median of the ratios of each round.
+
+Memory is that of a worker while two children are trained on as many images as MNIST has and on a tenth of them: its peak
+proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images it keeps in
+pages that it shares with others. Read from /proc, so on Linux only.
+
+    python tests/benchmarks/throughput.py [--IMAGES 6000] [--EPOCHS 2] [--ROUNDS 3]
+"""
+
+import argparse
+import collections
+import multiprocessing
+import os
+import platform
+import re
+import sys
+import threading
+import time
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
+
+CORES = os.cpu_count()
+VARIANTS = ("search", "one", "stock")
+TRAINED = [CELLS[number] for number in (0, 1, 4, 8)]  # those of train.py's default operators
+BATCH, MNIST_IMAGES = 128, 55000
+
+Data = collections.namedtuple("Data", "name x_train y_train x_val y_val")
+
+
+def random_data(images):
+    random = np.random.default_rng(0)
+
+    def some(count):
+        labels = np.eye(10, dtype="float32")[random.integers(0, 10, count)] * 2 - 1
+        return random.uniform(-1, 1, (count, 28, 28, 1)).astype("float32"), labels
+
+    return Data("random", *some(images), *some(1000))
+
+
+def manager_of(images, workers, threads):
+    """A Manager, made in a process whose own backend has so many threads too."""
+    from pnas.manager import Manager
+
+    network = NUM_CELLS, FILTERS, DENSE_LAYERS, (False, 0, 0)
+    return Manager(random_data(images), *network, BATCH, n_workers=workers, threads_per_child=threads)
+
+
+def train(manager, cells, epochs):
+    """Wall seconds in which a manager trains cells."""
+    start = time.perf_counter()
+    for child in manager.train_children([(number, cell, 0.5) for number, cell in enumerate(cells)], epochs):
+        if child.error:
+            raise RuntimeError(child.error)
+    return time.perf_counter() - start
+
+
+def train_stock(cells, images, epochs):
+    """Wall seconds in which a plain loop of `fit` trains the same networks of stock layers."""
+    import keras
+    from stock import stock_child
+
+    data = random_data(images)
+    start = time.perf_counter()
+    for cell in cells:
+        keras.utils.clear_session()
+        model = stock_child(cell, FILTERS, DENSE_LAYERS)
+        model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
+        model.fit(data.x_train, data.y_train, BATCH, epochs, verbose=0, validation_data=(data.x_val, data.y_val))
+    return time.perf_counter() - start
+
+
+def serve(pipe, variant, images, epochs):
+    """Answers every message in the pipe with the seconds in which the cells were trained."""
+    threads = 1 if variant == "search" else CORES
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    if variant == "stock":
+        train_stock(TRAINED[:1], BATCH, 1)
+    else:
+        manager = manager_of(images, CORES if variant == "search" else 1, threads)
+        train(manager, TRAINED[:1] * 2 * CORES, 1)
+    pipe.send("ready")
+    while pipe.recv():
+        pipe.send(train_stock(TRAINED, images, epochs) if variant == "stock" else train(manager, TRAINED, epochs))
+
+
+def memory_of(pid):
+    """(PSS, bytes of it in the files that joblib shares arrays with) of a process."""
+    total = mapped = 0
+    is_shared = False
+    for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
+        if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
+            is_shared = "joblib_memmapping" in line
+        elif line.startswith("Pss:"):
+            total += int(line.split()[1]) * 1024
+        elif line.startswith("Rss:") and is_shared:
+            mapped += int(line.split()[1]) * 1024
+    return total, mapped
+
+
+def measure_memory(images, pipe):
+    """Sends (peak PSS, peak bytes of shared pages, bytes of the data) of a worker, the mean of the workers."""
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
+    manager = manager_of(images, CORES, 1)
+    peaks = collections.defaultdict(lambda: (0, 0))
+    is_over = threading.Event()
+
+    def watch():
+        me = os.getpid()
+        while not is_over.wait(0.5):
+            for pid in Path(f"/proc/{me}/task/{me}/children").read_text().split():
+                try:
+                    if "popen_loky" in Path(f"/proc/{pid}/cmdline").read_text():
+                        peaks[pid] = tuple(map(max, peaks[pid], memory_of(pid)))
+                except OSError:
+                    pass  # it has ended
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    train(manager, TRAINED[:1] * CORES, 1)
+    is_over.set()
+    watcher.join()
+    pipe.send((*np.mean(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    for name, default in (("IMAGES", 6000), ("EPOCHS", 2), ("ROUNDS", 3)):
+        parser.add_argument(f"--{name}", type=int, default=default)
+    options = parser.parse_args()
+    context = multiprocessing.get_context("spawn")
+    pipes, processes, seconds = {}, [], collections.defaultdict(list)
+    print(
+        f"{platform.machine()}, {CORES} cores; {len(TRAINED)} children, {options.IMAGES} images, {options.EPOCHS} epochs"
+    )
+    for variant in VARIANTS:
+        pipes[variant], other = context.Pipe()
+        processes.append(context.Process(target=serve, args=(other, variant, options.IMAGES, options.EPOCHS)))
+        processes[-1].start()
+        pipes[variant].recv()
+    for _ in range(options.ROUNDS):
+        for variant in VARIANTS:
+            pipes[variant].send(True)
+            seconds[variant].append(pipes[variant].recv())
+        print(*(f"{variant} {seconds[variant][-1]:.0f} s" for variant in VARIANTS), sep="   ", flush=True)
+    for variant in VARIANTS:
+        pipes[variant].send(False)
+    for process in processes:
+        process.join()
+    for variant in VARIANTS:
+        hourly = 3600 * len(TRAINED) / np.median(seconds[variant])
+        ratio = np.median(np.divide(seconds[variant], seconds["search"]))
+        print(f"{variant:7} {hourly:7.0f} children an hour   the search takes {ratio:.2f} times less")
+
+    for images in (MNIST_IMAGES // 10, MNIST_IMAGES):
+        pipe, other = context.Pipe()
+        process = context.Process(target=measure_memory, args=(images, other))
+        process.start()
+        pss, shared, data = np.array(pipe.recv()) / 2**20
+        process.join()
+        print(
+            f"a worker at {images:6} images: {pss:.0f} MiB PSS; {shared:.0f} of {data:.0f} MiB of data in shared pages"
+        )
+
+
+if __name__ == "__main__":
+    main()
