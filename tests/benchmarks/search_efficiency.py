@@ -102,25 +102,26 @@ def mutated(cell, space, draw):
     return tuple(space.canonical(cell))
 
 
-def replay(seed, rewards):
-    """(method, K) -> the cells in the order in which they are trained, for one seed."""
-    import pnas.backend  # noqa: F401  (first: it silences Keras)
-    import pnas.backend  # noqa: F401  (silences Keras's, so it comes first)
+def replay(seeds, rewards):
+    """For each seed a dict, (method, K) -> the cells in the order in which they are trained."""
+    import pnas.backend  # noqa: F401  (silences Keras, so it comes first)
     from pnas.encoder import Encoder, StateSpace
 
     space = StateSpace(BLOCKS, OPERATORS)
-    encoder = Encoder(space)
-    results = {}
-    for K in BUDGETS:
-        encoder.restart(seed)
-        draw = random.Random(seed)
-        results["oracle", K] = progressive(rewards, space, Oracle(rewards), K)
-        results["PNAS", K] = progressive(rewards, space, encoder, K)
-        budget = len(results["PNAS", K])
-        results["random", K] = draw.sample(
-            list(rewards), len(rewards)
-        )  # past the budget, for the models to the top 1 %
-        results["evolution", K] = evolved(rewards, space, budget, draw)
+    encoder = Encoder(space)  # traced once
+    results = []
+    for seed in seeds:
+        trained = {}
+        for K in BUDGETS:
+            draw = random.Random(seed)
+            encoder.restart(seed)
+            trained["PNAS", K] = progressive(rewards, space, encoder, K)
+            trained["oracle", K] = progressive(rewards, space, Oracle(rewards), K)
+            trained["random", K] = draw.sample(
+                list(rewards), len(rewards)
+            )  # past the budget, for the models to the top 1 %
+            trained["evolution", K] = evolved(rewards, space, len(trained["PNAS", K]), draw)
+        results.append(trained)
     return results
 
 
@@ -135,7 +136,9 @@ def main():
     best = max(rewards.values())
     top = set(sorted(rewards, key=rewards.get)[-max(1, round(len(rewards) / 100)) :])
     print(f"{len(rewards)} cells, best {best:.4f}, top 1 %: {len(top)} cells; {arguments.SEEDS} seeds")
-    runs = joblib.Parallel(arguments.WORKERS)(joblib.delayed(replay)(seed, rewards) for seed in range(arguments.SEEDS))
+    shares = [range(worker, arguments.SEEDS, arguments.WORKERS) for worker in range(arguments.WORKERS)]
+    replays = joblib.Parallel(arguments.WORKERS)(joblib.delayed(replay)(seeds, rewards) for seeds in shares)
+    runs = [run for share in replays for run in share]
 
     regrets, models = {}, {}
     print("K    models  method     best reward  regret (± of the mean)  models to top 1 % (median)  not within budget")
