@@ -35,10 +35,10 @@ def write_atomically(path, content):
             file.flush()
             os.fsync(file.fileno())
         os.replace(temporary, path)
-    except OSError:
+    except OSError as error:
         if os.path.exists(temporary):
             os.remove(temporary)
-        raise
+        raise OSError(error.errno, error.strerror, path) from None
 
 
 def remove_unfinished(*patterns):
@@ -61,9 +61,9 @@ def append(path, text):
             while rest:
                 rest = rest[file.write(rest) :]
             os.fsync(file.fileno())
-        except OSError:
+        except OSError as error:
             os.truncate(path, end)
-            raise
+            raise OSError(error.errno, error.strerror, path) from None
 
 
 def cut_back(path, end):

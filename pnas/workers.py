@@ -11,8 +11,12 @@ import os
 import signal
 import sys
 import threading
+import warnings
 
 import joblib
+
+# A search that stops need not be told that its children stop, too.
+warnings.filterwarnings("ignore", r"\d+ tasks which were still being processed", UserWarning, "joblib")
 
 PACKAGES = {"dask": "distributed", "ray": "ray"}  # what the backends of joblib need beyond joblib
 PIP_NAMES = {"dask": "dask[distributed]", "ray": "ray"}

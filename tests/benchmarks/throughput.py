@@ -1,6 +1,7 @@
 """How many children an hour a search trains on this machine, and how much memory each of its workers takes.
 
-Four cells of train.py's operators are trained, in turn, by
+Three cells of train.py's operators, each as many times as there are cores, so that no worker is idle at the end, are trained
+in turn by
 
     search  as many workers as there are cores, a thread each: what `N_WORKERS = 'auto'` does
     one     one worker with all threads
@@ -14,7 +15,7 @@ Memory is that of a worker while two children are trained on as many images as M
 proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images it keeps in
 pages that it shares with others. Read from /proc, so on Linux only.
 
-    python tests/benchmarks/throughput.py [--IMAGES 6000] [--EPOCHS 2] [--ROUNDS 3]
+    python tests/benchmarks/throughput.py [--IMAGES 3000] [--EPOCHS 2] [--ROUNDS 3]
 """
 
 import argparse
@@ -35,7 +36,7 @@ from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
 
 CORES = os.cpu_count()
 VARIANTS = ("search", "one", "stock")
-TRAINED = [CELLS[number] for number in (0, 1, 4, 8)]  # those of train.py's default operators
+TRAINED = [CELLS[number] for number in (0, 1, 4) for _ in range(CORES)]  # of train.py's default operators
 BATCH, MNIST_IMAGES = 128, 55000
 
 Data = collections.namedtuple("Data", "name x_train y_train x_val y_val")
@@ -89,10 +90,10 @@ def serve(pipe, variant, images, epochs):
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if variant == "stock":
-        train_stock(TRAINED[:1], BATCH, 1)
+        train_stock(CELLS[:1], BATCH, 1)
     else:
         manager = manager_of(images, CORES if variant == "search" else 1, threads)
-        train(manager, TRAINED[:1] * 2 * CORES, 1)
+        train(manager, CELLS[:1] * 2 * CORES, 1)
     pipe.send("ready")
     while pipe.recv():
         pipe.send(train_stock(TRAINED, images, epochs) if variant == "stock" else train(manager, TRAINED, epochs))
@@ -131,7 +132,7 @@ def measure_memory(images, pipe):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    train(manager, TRAINED[:1] * CORES, 1)
+    train(manager, CELLS[:1] * CORES, 1)
     is_over.set()
     watcher.join()
     pipe.send((*np.mean(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))
@@ -139,7 +140,7 @@ def measure_memory(images, pipe):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("IMAGES", 6000), ("EPOCHS", 2), ("ROUNDS", 3)):
+    for name, default in (("IMAGES", 3000), ("EPOCHS", 2), ("ROUNDS", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     context = multiprocessing.get_context("spawn")
