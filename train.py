@@ -15,9 +15,7 @@ RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block si
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
-INPUT_LOOKFORWARD_DEPTH = (
-    0  # How many blocks of a cell its other blocks may read: 0 (flat cells), a number, or None for all
-)
+INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell the others may read: 0 (flat cells), a number, or None for all
 # ------------------------------------------
 
 # ------- Common Settings --------

@@ -157,6 +157,13 @@ def constants_of_train():
     return values
 
 
+def test_every_constant_is_explained_by_the_command_line(tmp_path):
+    result = run(tmp_path, "--help")
+    assert result.returncode == 0, result.stderr
+    for name in RULES:
+        assert re.search(rf"^  --{name} VALUE\s+[A-Z0-9']", result.stdout, re.M), name
+
+
 def test_the_constants_are_accepted_as_they_stand():
     constants = constants_of_train()
     assert set(constants) == set(RULES)
