@@ -12,9 +12,8 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh
 
-WORTH_COMPILING = (
-    2048  # numbers an image; with fewer, a step saves too little to make up for the half second of compiling
-)
+# Numbers an image; with fewer, a step saves too little to make up for the half second of compiling.
+WORTH_COMPILING = 2048
 
 
 def _compiled(function):

@@ -111,9 +111,8 @@ def _predict_sorted(tokens, weights):
     new = np.ones(tokens.shape, bool)
     np.logical_or.accumulate(tokens[1:] != tokens[:-1], axis=1, out=new[1:])
     firsts = [np.flatnonzero(column) for column in new.T]
-    beginnings = np.vstack(
-        [np.zeros(len(tokens), int), *(np.cumsum(new, axis=0).T - 1)]
-    )  # of every row, before and after a step
+    # Of every row, before the first step and after each.
+    beginnings = np.vstack([np.zeros(len(tokens), int), *(np.cumsum(new, axis=0).T - 1)])
     return np.stack([_outputs(tokens, firsts, beginnings, *of_one) for of_one in weights], axis=1)
 
 

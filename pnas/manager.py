@@ -14,7 +14,7 @@ import numpy as np
 from binarized.normalization import Normalization
 from pnas.children import Child
 from pnas.files import set_aside, write_atomically
-from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.model import binary_kernels, build_child, count_binary_weights, count_macs
 from pnas.workers import Workers
 
 CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
@@ -211,9 +211,8 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     keras.utils.set_random_seed(child.seed)
     model = build_child(child.cell, **network)
     compile_child(model, len(x_train), epochs, **training)
-    best = keras.callbacks.EarlyStopping(
-        "val_accuracy", mode="max", patience=epochs, restore_best_weights=True  # never stops: it keeps the best epoch
-    )
+    # With so much patience it never stops; it keeps the best epoch.
+    best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     history = model.fit(
         x_train,
         y_train,
@@ -270,8 +269,8 @@ class SignFlips(keras.callbacks.Callback):
         logs["sign_flips"] = float(np.mean(self.signs != before))
 
     def _signs(self):
-        kernels = [kernel for layer in self.model.layers for kernel in getattr(layer, "binary_kernels", ())]
-        return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for kernel in kernels])
+        kernels = binary_kernels(self.model)
+        return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
 
 
 class Recalibration(keras.callbacks.Callback):

@@ -244,15 +244,16 @@ def _as_name(text):
     return re.sub(r"\W+", "_", text).strip("_")
 
 
+def binary_kernels(model):
+    """(layer, kernel) of every binary kernel of a model."""
+    return [(layer, kernel) for layer in model.layers for kernel in getattr(layer, "binary_kernels", ())]
+
+
 def count_binary_weights(model):
     """Number of weights that take one bit at run time."""
-    return sum(kernel.size for layer in model.layers for kernel in getattr(layer, "binary_kernels", ()))
+    return sum(kernel.size for _, kernel in binary_kernels(model))
 
 
 def count_macs(model):
     """Multiply-accumulates for one image: every binary weight is used once at every position of its layer's output."""
-    return sum(
-        math.prod(layer.output.shape[1:-1]) * kernel.size
-        for layer in model.layers
-        for kernel in getattr(layer, "binary_kernels", ())
-    )
+    return sum(math.prod(layer.output.shape[1:-1]) * kernel.size for layer, kernel in binary_kernels(model))

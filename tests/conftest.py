@@ -1,10 +1,8 @@
 """What several test files share: where the project is, and derivatives under the running backend."""
 
-import os
 import sys
 from pathlib import Path
 
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
 from pnas.backend import keras  # noqa: E402  (first: it settles how the backend starts)

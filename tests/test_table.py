@@ -1,28 +1,22 @@
 """The search on real rewards, looked up instead of trained: tests/data/mnist_cells.csv, whose header says how they were got."""
 
-import ast
-import csv
 import math
 import random
-from pathlib import Path
 
 import pytest
-from benchmarks.search_efficiency import Oracle, evolved, progressive, read_rewards
+from benchmarks.search_efficiency import BLOCKS, OPERATORS, Oracle, evolved, progressive, read_rewards, read_rows
 
 from pnas.encoder import Encoder, StateSpace
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.ranking import ranking_quality
 
-OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
-SPACE = StateSpace(3, OPERATORS)
+SPACE = StateSpace(BLOCKS, OPERATORS)
 REWARDS = read_rewards()
 
 
 @pytest.fixture(scope="module")
 def table():
-    with open(Path(__file__).parent / "data" / "mnist_cells.csv", newline="") as file:
-        rows = csv.DictReader(line for line in file if not line.startswith("#"))
-        return [{**row, "cell": ast.literal_eval(row["cell"])} for row in rows]
+    return read_rows()
 
 
 def of_size(blocks):

@@ -18,7 +18,6 @@ building and compiling the network, and its first `fit` of one step less a later
 
 import argparse
 import math
-import multiprocessing
 import os
 import platform
 import sys
@@ -29,6 +28,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
+from turns import random_images, take_turns  # noqa: E402
 
 BATCH, STEPS = 128, 8
 ENVIRONMENTS = {"project": {}, "stock": {}, "oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "float": {}, "bound": {}}
@@ -55,19 +55,15 @@ def fit(model, images, labels):
 
 def make_child(variant, cell):
     """The compiled network of a variant."""
-    from stock import stock_child
+    if variant != "project":
+        from stock import stock_child
 
-    if variant == "project":
-        from pnas.manager import compile_child
-        from pnas.model import build_child
+        return stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
+    from pnas.manager import compile_child
+    from pnas.model import build_child
 
-        model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
-        compile_child(model, BATCH * STEPS, 1, BATCH, (1e-2, 1e-5))
-    else:
-        import keras
-
-        model = stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
-        model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
+    model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
+    compile_child(model, BATCH * STEPS, 1, BATCH, (1e-2, 1e-5))
     return model
 
 
@@ -75,19 +71,17 @@ def products(cell):
     """A function that does the multiply-accumulates of a training step as matrix products, and nothing else."""
     import tensorflow as tf
 
-    from pnas.model import build_child
+    from pnas.model import binary_kernels, build_child
 
     pairs = []
-    for layer in build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS).layers:
-        for kernel in getattr(layer, "binary_kernels", ()):
-            *area, inputs, outputs = kernel.variable.shape
-            rows = BATCH * math.prod(layer.output.shape[1:-1])
-            if (
-                len(layer.binary_kernels) == 2 and kernel is layer.binary_kernels[0]
-            ):  # depthwise: each channel by itself
-                rows, inputs = rows * inputs, 1
-            fan_in = math.prod(area) * inputs
-            pairs.append((tf.ones((rows, fan_in)), tf.ones((fan_in, outputs)), layer.input.shape[-1] > 1))
+    for layer, kernel in binary_kernels(build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)):
+        *area, inputs, outputs = kernel.variable.shape
+        rows = BATCH * math.prod(layer.output.shape[1:-1])
+        is_depthwise = len(layer.binary_kernels) == 2 and kernel is layer.binary_kernels[0]
+        if is_depthwise:  # each channel by itself
+            rows, inputs = rows * inputs, 1
+        fan_in = math.prod(area) * inputs
+        pairs.append((tf.ones((rows, fan_in)), tf.ones((fan_in, outputs)), layer.input.shape[-1] > 1))
 
     @tf.function
     def step():
@@ -101,8 +95,8 @@ def products(cell):
     return step
 
 
-def serve(pipe, variant, cell, threads):
-    """Answers every message in the pipe with the CPU and wall seconds of a step, after the seconds of tracing."""
+def prepare(variant, cell, threads):
+    """The seconds of tracing of a variant, and a function that measures CPU and wall seconds a step."""
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads), **ENVIRONMENTS[variant])
     if variant in ("project", "bound"):
         import pnas.backend  # noqa: F401
@@ -110,55 +104,26 @@ def serve(pipe, variant, cell, threads):
     import keras
 
     keras.utils.set_random_seed(0)
-    random = np.random.default_rng(0)
-    images = random.uniform(-1, 1, (BATCH * STEPS, 28, 28, 1)).astype("float32")
-    labels = np.eye(10, dtype="float32")[random.integers(0, 10, len(images))] * 2 - 1
     if variant == "bound":
         step = products(cell)
         step()
 
-        def run():
+        def measure():
             start = clock()
             for _ in range(STEPS - 1):
                 step()
             return (clock() - start) / (STEPS - 1)
 
-        tracing = 0
-    else:
-        start = clock()[1]
-        model = make_child(variant, cell)
-        model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
-        first = clock()[1] - start
-        start = clock()[1]
-        model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
-        tracing = first - (clock()[1] - start)
+        return 0, measure
 
-        def run():
-            return fit(model, images, labels)
-
-    pipe.send(tracing)
-    while pipe.recv():
-        pipe.send(run())
-
-
-def measure(cell, rounds, threads):
-    """Median (CPU, wall) seconds a step of each variant, and the project's seconds of tracing."""
-    context = multiprocessing.get_context("spawn")
-    pipes, processes, tracings = {}, [], {}
-    for variant in ENVIRONMENTS:
-        pipes[variant], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(other, variant, cell, threads), daemon=True))
-        processes[-1].start()
-        tracings[variant] = pipes[variant].recv()
-    times = {variant: [] for variant in ENVIRONMENTS}
-    for _ in range(rounds):
-        for variant, pipe in pipes.items():
-            pipe.send(True)
-            times[variant].append(pipe.recv())
-    for pipe, process in zip(pipes.values(), processes):
-        pipe.send(False)
-        process.join()
-    return {variant: np.median(values, axis=0) for variant, values in times.items()}, tracings["project"]
+    images, labels = random_images(BATCH * STEPS)
+    start = clock()[1]
+    model = make_child(variant, cell)
+    model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
+    first = clock()[1] - start
+    start = clock()[1]
+    model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
+    return first - (clock()[1] - start), lambda: fit(model, images, labels)
 
 
 def main():
@@ -181,12 +146,14 @@ def main():
     ratios, tracings = [], []
     for number in numbers:
         cell = CELLS[number - 1]
-        medians, tracing = measure(cell, arguments.ROUNDS, arguments.THREADS)
+        tracing, *rounds = take_turns(prepare, ENVIRONMENTS, arguments.ROUNDS, cell, arguments.THREADS)
+        medians = {name: np.median([times[name] for times in rounds], axis=0) for name in ENVIRONMENTS}
         ratios.append([medians[name] / medians["project"] for name in others])
-        tracings.append(tracing)
+        tracings.append(tracing["project"])
         cpu, wall = medians["project"] * 1000
         print(
-            f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracing:4.1f}  {cell}", flush=True
+            f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracings[-1]:4.1f}  {cell}",
+            flush=True,
         )
     means = np.exp(np.log(ratios).mean(axis=0))
     print(f"geometric mean {'':39}{columns(means)}  {np.median(tracings):4.1f} (median)")

@@ -35,7 +35,7 @@ class BinarySeparableConv2D(layers.SeparableConv2D):
 
 
 def stock_child(cell, filters, dense_layers, binary=True):
-    """The network of `pnas.model.build_child`, images (n, 28, 28, 1) -> (n, classes), not compiled.
+    """The network of `pnas.model.build_child`, images (n, 28, 28, 1) -> (n, classes), compiled.
 
     Args:
         cell, filters, dense_layers: as in `build_child`.
@@ -83,4 +83,6 @@ def stock_child(cell, filters, dense_layers, binary=True):
     for units in dense_layers[:-1]:
         x = normalize(dense_layer(units, use_bias=False, **bounded)(x))
     x = layers.BatchNormalization()(dense_layer(dense_layers[-1], use_bias=False, **bounded)(x))
-    return keras.Model(image, x)
+    model = keras.Model(image, x)
+    model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
+    return model

@@ -33,6 +33,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
+from turns import random_images, take_turns  # noqa: E402
 
 CORES = os.cpu_count()
 VARIANTS = ("search", "one", "stock")
@@ -43,13 +44,7 @@ Data = collections.namedtuple("Data", "name x_train y_train x_val y_val")
 
 
 def random_data(images):
-    random = np.random.default_rng(0)
-
-    def some(count):
-        labels = np.eye(10, dtype="float32")[random.integers(0, 10, count)] * 2 - 1
-        return random.uniform(-1, 1, (count, 28, 28, 1)).astype("float32"), labels
-
-    return Data("random", *some(images), *some(1000))
+    return Data("random", *random_images(images), *random_images(1000))
 
 
 def manager_of(images, workers, threads):
@@ -79,24 +74,21 @@ def train_stock(cells, images, epochs):
     for cell in cells:
         keras.utils.clear_session()
         model = stock_child(cell, FILTERS, DENSE_LAYERS)
-        model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
         model.fit(data.x_train, data.y_train, BATCH, epochs, verbose=0, validation_data=(data.x_val, data.y_val))
     return time.perf_counter() - start
 
 
-def serve(pipe, variant, images, epochs):
-    """Answers every message in the pipe with the seconds in which the cells were trained."""
+def prepare(variant, images, epochs):
+    """Nothing to say, and a function that measures the seconds in which the cells are trained."""
     threads = 1 if variant == "search" else CORES
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if variant == "stock":
         train_stock(CELLS[:1], BATCH, 1)
-    else:
-        manager = manager_of(images, CORES if variant == "search" else 1, threads)
-        train(manager, CELLS[:1] * 2 * CORES, 1)
-    pipe.send("ready")
-    while pipe.recv():
-        pipe.send(train_stock(TRAINED, images, epochs) if variant == "stock" else train(manager, TRAINED, epochs))
+        return None, lambda: train_stock(TRAINED, images, epochs)
+    manager = manager_of(images, CORES if variant == "search" else 1, threads)
+    train(manager, CELLS[:1] * 2 * CORES, 1)
+    return None, lambda: train(manager, TRAINED, epochs)
 
 
 def memory_of(pid):
@@ -143,30 +135,22 @@ def main():
     for name, default in (("IMAGES", 3000), ("EPOCHS", 2), ("ROUNDS", 3)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
-    context = multiprocessing.get_context("spawn")
-    pipes, processes, seconds = {}, [], collections.defaultdict(list)
     print(
         f"{platform.machine()}, {CORES} cores; {len(TRAINED)} children, {options.IMAGES} images, {options.EPOCHS} epochs"
     )
-    for variant in VARIANTS:
-        pipes[variant], other = context.Pipe()
-        processes.append(context.Process(target=serve, args=(other, variant, options.IMAGES, options.EPOCHS)))
-        processes[-1].start()
-        pipes[variant].recv()
-    for _ in range(options.ROUNDS):
-        for variant in VARIANTS:
-            pipes[variant].send(True)
-            seconds[variant].append(pipes[variant].recv())
-        print(*(f"{variant} {seconds[variant][-1]:.0f} s" for variant in VARIANTS), sep="   ", flush=True)
-    for variant in VARIANTS:
-        pipes[variant].send(False)
-    for process in processes:
-        process.join()
+    turns = take_turns(prepare, VARIANTS, options.ROUNDS, options.IMAGES, options.EPOCHS)
+    next(turns)  # all are ready
+    seconds = collections.defaultdict(list)
+    for times in turns:
+        for variant, value in times.items():
+            seconds[variant].append(value)
+        print(*(f"{variant} {value:.0f} s" for variant, value in times.items()), sep="   ", flush=True)
     for variant in VARIANTS:
         hourly = 3600 * len(TRAINED) / np.median(seconds[variant])
         ratio = np.median(np.divide(seconds[variant], seconds["search"]))
         print(f"{variant:7} {hourly:7.0f} children an hour   the search takes {ratio:.2f} times less")
 
+    context = multiprocessing.get_context("spawn")
     for images in (MNIST_IMAGES // 10, MNIST_IMAGES):
         pipe, other = context.Pipe()
         process = context.Process(target=measure_memory, args=(images, other))
