@@ -27,6 +27,7 @@ import re
 import sys
 import threading
 import time
+from multiprocessing.util import Finalize
 from pathlib import Path
 
 import numpy as np
@@ -49,8 +50,12 @@ def random_data(images):
 
 def manager_of(images, workers, threads):
     """A Manager, made in a process whose own backend has so many threads too."""
+    from joblib.externals.loky import get_reusable_executor
+
     from pnas.manager import Manager
 
+    # A process of multiprocessing waits for its children when it ends, and these for work, so they are sent home first.
+    Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(kill_workers=True), exitpriority=1)
     network = NUM_CELLS, FILTERS, DENSE_LAYERS, (False, 0, 0)
     return Manager(random_data(images), *network, BATCH, n_workers=workers, threads_per_child=threads)
 
