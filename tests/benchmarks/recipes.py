@@ -34,14 +34,17 @@ RECIPES = {  # name -> what differs
     "1e-2 to 1e-4": {"learning_rate": (1e-2, 1e-4)},
     "1e-2 to 1e-6": {"learning_rate": (1e-2, 1e-6)},
     "3e-2 to 1e-5": {"learning_rate": (3e-2, 1e-5)},
+    "3e-2 to 1e-5, warm-up": {"learning_rate": (3e-2, 1e-5), "warm_up": True},
     "batches of 64": {"batch_size": 64},
     "batches of 256": {"batch_size": 256},
     "dropout 0.2 and 0.5": {"dropout": (True, 0.2, 0.5)},
     "dropout 0 and 0.2": {"dropout": (True, 0.0, 0.2)},
     "expansion": {"expansion": True},
     "expansion, batches of 256": {"expansion": True, "batch_size": 256},
+    "expansion, batches of 256, 3e-2 to 1e-5": {"expansion": True, "batch_size": 256, "learning_rate": (3e-2, 1e-5)},
     "expansion, dropout 0 and 0.2": {"expansion": True, "dropout": (True, 0.0, 0.2)},
 }
+WARM_UP = 430  # steps, an epoch of MNIST
 COLUMNS = ("cell", "epochs", "recipe", "seed", "best", "last", "seconds", "error")
 
 
@@ -60,20 +63,49 @@ def without_multiplier(build):
     return build_without
 
 
-def train(cell, epochs, seed, data_dir, multiplier=True, recalibration=True, expansion=False, dropout=None, **training):
+def with_warm_up(schedule):
+    """A learning rate schedule that takes its first WARM_UP steps to rise from 0."""
+
+    class WarmUp(schedule):
+        def __call__(self, step):
+            from keras import ops
+
+            return super().__call__(step) * ops.minimum(1.0, (ops.cast(step, "float32") + 1) / WARM_UP)
+
+    return WarmUp
+
+
+def train(
+    cell,
+    epochs,
+    seed,
+    data_dir,
+    multiplier=True,
+    recalibration=True,
+    warm_up=False,
+    expansion=False,
+    dropout=None,
+    **training,
+):
     """The trained `Child` of a cell."""
     from pnas import manager
     from pnas.backend import keras
     from mnist.mnist_data import load_data
 
+    schedules = keras.optimizers.schedules
+    schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay
     training = {"batch_size": 128, "learning_rate": (1e-2, 1e-5), **training}
     data = load_data("mnist", data_dir, use_expansion=expansion)
     network = {"num_cells": 3, "filters": [16, 24, 32], "dense_layers": [32, 10], "dropout": dropout or (False, 0, 0)}
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
     build = manager.build_child if multiplier else without_multiplier(manager.build_child)
     callback = manager.Recalibration if recalibration else lambda *args: keras.callbacks.Callback()
-    with mock.patch.object(manager, "build_child", build), mock.patch.object(manager, "Recalibration", callback):
-        return manager.train_child(manager.Child(1, cell, 0.0, seed), network, training, epochs, arrays)
+    with (
+        mock.patch.object(manager, "build_child", build),
+        mock.patch.object(manager, "Recalibration", callback),
+        mock.patch.object(schedules, "ExponentialDecay", schedule),
+    ):
+        return manager.train_child(manager.Child(1, cell, 0.0, seed), network, training, epochs, *arrays)
 
 
 def row_of(cell, epochs, recipe, seed, data_dir):

@@ -1,9 +1,9 @@
 """How many children an hour a search trains on this machine, and how much memory each of its workers takes.
 
-Three cells of train.py's operators, each as many times as there are cores, so that no worker is idle at the end, are trained
+Three cells of train.py's operators, each as many times as there are workers, so that none is idle at the end, are trained
 in turn by
 
-    search  as many workers as there are cores, a thread each: what `N_WORKERS = 'auto'` does
+    search  so many WORKERS, on a CPU as many as there are cores, a thread each: what `N_WORKERS = 'auto'` does
     one     one worker with all threads
     stock   a loop of `fit` with all threads over the same networks of stock Keras layers (stock.py)
 
@@ -15,7 +15,7 @@ Memory is that of a worker while two children are trained on as many images as M
 proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images it keeps in
 pages that it shares with others. Read from /proc, so on Linux only.
 
-    python tests/benchmarks/throughput.py [--IMAGES 3000] [--EPOCHS 2] [--ROUNDS 3]
+    python tests/benchmarks/throughput.py [--IMAGES 3000] [--EPOCHS 2] [--ROUNDS 3] [--WORKERS 2]
 """
 
 import argparse
@@ -38,7 +38,7 @@ from turns import random_images, take_turns  # noqa: E402
 
 CORES = os.cpu_count()
 VARIANTS = ("search", "one", "stock")
-TRAINED = [CELLS[number] for number in (0, 1, 4) for _ in range(CORES)]  # of train.py's default operators
+TRAINED = [CELLS[number] for number in (0, 1, 4)]  # of train.py's default operators
 BATCH, MNIST_IMAGES = 128, 55000
 
 Data = collections.namedtuple("Data", "name x_train y_train x_val y_val")
@@ -83,17 +83,19 @@ def train_stock(cells, images, epochs):
     return time.perf_counter() - start
 
 
-def prepare(variant, images, epochs):
+def prepare(variant, images, epochs, workers):
     """Nothing to say, and a function that measures the seconds in which the cells are trained."""
+    cells = [cell for cell in TRAINED for _ in range(workers)]
     threads = 1 if variant == "search" else CORES
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if variant == "stock":
         train_stock(CELLS[:1], BATCH, 1)
-        return None, lambda: train_stock(TRAINED, images, epochs)
-    manager = manager_of(images, CORES if variant == "search" else 1, threads)
-    train(manager, CELLS[:1] * 2 * CORES, 1)
-    return None, lambda: train(manager, TRAINED, epochs)
+        return None, lambda: train_stock(cells, images, epochs)
+    count = workers if variant == "search" else 1
+    manager = manager_of(images, count, threads)
+    train(manager, CELLS[:1] * 2 * count, 1)
+    return None, lambda: train(manager, cells, epochs)
 
 
 def memory_of(pid):
@@ -110,10 +112,10 @@ def memory_of(pid):
     return total, mapped
 
 
-def measure_memory(images, pipe):
+def measure_memory(images, workers, pipe):
     """Sends (peak PSS, peak bytes of shared pages, bytes of the data) of a worker, the mean of the workers."""
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
-    manager = manager_of(images, CORES, 1)
+    manager = manager_of(images, workers, 1)
     peaks = collections.defaultdict(lambda: (0, 0))
     is_over = threading.Event()
 
@@ -129,7 +131,7 @@ def measure_memory(images, pipe):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    train(manager, CELLS[:1] * CORES, 1)
+    train(manager, CELLS[:1] * workers, 1)
     is_over.set()
     watcher.join()
     pipe.send((*np.mean(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))
@@ -137,13 +139,15 @@ def measure_memory(images, pipe):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("IMAGES", 3000), ("EPOCHS", 2), ("ROUNDS", 3)):
+    for name, default in (("IMAGES", 3000), ("EPOCHS", 2), ("ROUNDS", 3), ("WORKERS", CORES)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
+    count = len(TRAINED) * options.WORKERS
     print(
-        f"{platform.machine()}, {CORES} cores; {len(TRAINED)} children, {options.IMAGES} images, {options.EPOCHS} epochs"
+        f"{platform.machine()}, {CORES} cores, {options.WORKERS} workers; "
+        f"{count} children, {options.IMAGES} images, {options.EPOCHS} epochs"
     )
-    turns = take_turns(prepare, VARIANTS, options.ROUNDS, options.IMAGES, options.EPOCHS)
+    turns = take_turns(prepare, VARIANTS, options.ROUNDS, options.IMAGES, options.EPOCHS, options.WORKERS)
     next(turns)  # all are ready
     seconds = collections.defaultdict(list)
     for times in turns:
@@ -151,14 +155,14 @@ def main():
             seconds[variant].append(value)
         print(*(f"{variant} {value:.0f} s" for variant, value in times.items()), sep="   ", flush=True)
     for variant in VARIANTS:
-        hourly = 3600 * len(TRAINED) / np.median(seconds[variant])
+        hourly = 3600 * count / np.median(seconds[variant])
         ratio = np.median(np.divide(seconds[variant], seconds["search"]))
         print(f"{variant:7} {hourly:7.0f} children an hour   the search takes {ratio:.2f} times less")
 
     context = multiprocessing.get_context("spawn")
     for images in (MNIST_IMAGES // 10, MNIST_IMAGES):
         pipe, other = context.Pipe()
-        process = context.Process(target=measure_memory, args=(images, other))
+        process = context.Process(target=measure_memory, args=(images, options.WORKERS, other))
         process.start()
         pss, shared, data = np.array(pipe.recv()) / 2**20
         process.join()
