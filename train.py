@@ -53,12 +53,14 @@ import os
 import re
 import shlex
 import sys
+import time
 
 import joblib
 import numpy as np
 
 from pnas.command_line import read_command_line
 
+started = time.monotonic()
 train_arc = False
 if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
@@ -123,6 +125,7 @@ def search():
     command = " ".join(["python train.py --train_arc", *(quoted(argument) for argument in arguments)])
     journal.write_end(command)
     write_report(EXPERIMENT_NAME)
+    progress.show_times(time.monotonic() - started)
     print(
         f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\n"
         f"Pictures:    {journal.logs}/report\nRetrain it:  {command}"

@@ -50,6 +50,7 @@ class Progress:
         self.seconds = {}  # number of blocks -> what each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs, which may have had another machine
         self.training_time = 0.0  # seconds in which this run trained children
+        self.stepping = 0.0  # seconds that their training steps and validation took, all workers together
 
     def follow(self, blocks, new, known, results):
         """Yields the results of a block size and shows each once the caller, who keeps it, asks for the next.
@@ -85,6 +86,7 @@ class Progress:
             self.running.pop(child.number, None)
             self._hand_out()
             self._count(child, self.seconds)
+            self.stepping += child.stepping
             self._print(self._line(child))
 
     def _hand_out(self):
@@ -149,6 +151,18 @@ class Progress:
             f"Predicted before training: Spearman {quality['spearman']:.2f}, mean absolute error "
             f"{quality['mean_absolute_error']:.4f}, top-5 recall {quality['top_5_recall']:.1f}"
         )
+
+    def show_times(self, wall):
+        """Shows which share of its wall time, in seconds, a search spent outside training steps and validation.
+
+        That is the workers' time in which they imported, traced or saved, or waited for others or for the surrogate.
+        """
+        if self.workers and self.stepping:
+            share = 1 - self.stepping / (wall * self.workers)
+            self._print(
+                f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "
+                "steps and validation"
+            )
 
     def _print(self, line):
         self.console.print(line, soft_wrap=not self.console.is_interactive)  # a line of a file stays whole

@@ -15,6 +15,7 @@ from binarized.normalization import Normalization
 from pnas.children import Child
 from pnas.files import set_aside, write_atomically
 from pnas.model import binary_kernels, build_child, count_binary_weights, count_macs
+from pnas.optimizer import decaying_adam
 from pnas.workers import Workers
 
 CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
@@ -213,6 +214,7 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     compile_child(model, len(x_train), epochs, **training)
     # With so much patience it never stops; it keeps the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
+    times = EpochTimes()
     history = model.fit(
         x_train,
         y_train,
@@ -220,7 +222,7 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
         epochs=epochs,
         validation_data=(x_val, y_val),
         validation_batch_size=VALIDATION_BATCH,
-        callbacks=[Recalibration(x_train, training["batch_size"]), LearningRateLog(), SignFlips(), best],
+        callbacks=[Recalibration(x_train, training["batch_size"]), times, LearningRateLog(), SignFlips(), best],
         verbose=0,
     ).history
     if not np.all(np.isfinite(history["loss"])):
@@ -229,6 +231,7 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     return child._replace(
         reward=max(history["val_accuracy"]),
         seconds=time.perf_counter() - start,
+        stepping=times.stepping(),
         parameters=model.count_params(),
         binary_weights=count_binary_weights(model),
         macs=count_macs(model),
@@ -239,16 +242,32 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
 
 def compile_child(model, images, epochs, batch_size, learning_rate):
     """Squared hinge and Adam, its learning rate decaying from step to step over all epochs."""
-    first, last = learning_rate
-    steps = epochs * -(-images // batch_size)
     model.compile(
-        keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(first, steps, last / first)),
+        decaying_adam(*learning_rate, steps=epochs * -(-images // batch_size)),
         loss="squared_hinge",
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),
     )
     model.optimizer.build(model.trainable_variables)  # else the first step makes its variables, and is traced twice
+
+
+class EpochTimes(keras.callbacks.Callback):
+    """Measures the seconds of every epoch, its validation included."""
+
+    def on_train_begin(self, logs=None):
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.start)
+
+    def stepping(self):
+        """Seconds of all epochs; the first, in which steps and validation are traced, counts no longer than the others' mean."""
+        first, *others = self.seconds
+        return sum(others) + min(first, np.mean(others or first))
 
 
 class LearningRateLog(keras.callbacks.Callback):
