@@ -12,6 +12,7 @@ import pytest
 from pnas.children import Child
 from pnas.console import Progress, in_short
 from pnas.encoder import StateSpace
+from pnas.manager import EpochTimes
 
 ROOT = Path(__file__).parents[1]
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
@@ -55,6 +56,27 @@ def test_a_cell_in_short_says_all_of_it():
     cells = space.initial_children()
     cells += space.expand(cells)
     assert len(cells) > 100 and [in_full(in_short(cell)) for cell in cells] == cells
+
+
+def test_the_share_of_time_outside_training_is_of_all_workers_time(capsys):
+    progress = Progress(K=2, B=1, workers=2)
+    shown(capsys, progress, 1, [child(number, 0.5)._replace(stepping=30.0) for number in (1, 2, 3)])
+    progress.show_times(wall=60.0)  # 90 of 120 seconds are training
+    assert capsys.readouterr().out == "0:01:00 with 2 workers, 25.0% of it outside training steps and validation\n"
+
+
+def test_a_run_that_trained_nothing_has_no_such_share(capsys):
+    progress = Progress(K=2, B=1, workers=1)
+    shown(capsys, progress, 1, [], known=[child(1, 0.5)])
+    progress.show_times(wall=60.0)
+    assert "outside" not in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("seconds, stepping", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
+def test_the_first_epoch_counts_no_longer_than_the_mean_of_the_others(seconds, stepping):
+    times = EpochTimes()
+    times.seconds = seconds
+    assert times.stepping() == stepping
 
 
 def test_a_child_is_ranked_among_all_so_far_and_of_equal_ones_the_first_is_better(capsys):

@@ -6,9 +6,10 @@ size, the candidates, the LSTM steps a candidate (those that begin alike share t
 deduplication and of their ranking; then the ranking of all, half and a quarter of the largest size's, interleaved, REPEATS
 times, as medians; then the same candidates through `keras.Model.predict`, on a sample.
 
-    python tests/benchmarks/ranking.py
+    python tests/benchmarks/ranking.py [--NUM_PREDICTORS 5]
 """
 
+import argparse
 import os
 import platform
 import resource
@@ -45,12 +46,16 @@ def steps(cells):
 
 
 def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--NUM_PREDICTORS", type=int, default=5, help="LSTMs in the surrogate")
+    options = parser.parse_args()
     print(
         f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
-        f"numpy {np.__version__}, Keras {keras.__version__} on {keras.backend.backend()}"
+        f"numpy {np.__version__}, Keras {keras.__version__} on {keras.backend.backend()}, "
+        f"{options.NUM_PREDICTORS} LSTM(s)"
     )
     space = StateSpace(B, OPERATORS, -2, None)
-    encoder = Encoder(space)
+    encoder = Encoder(space, num_predictors=options.NUM_PREDICTORS)
     cells = space.initial_children()
     print(f"1 block: {len(cells)} cells")
     for blocks in range(2, B + 1):
