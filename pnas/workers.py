@@ -29,6 +29,11 @@ def missing_package(backend):
         return f'pip install "{PIP_NAMES[backend]}"'
 
 
+def _missing_import():
+    """The first package that this process cannot import of those that training needs, or None."""
+    return next((name for name in ("pnas", "keras", "numpy") if importlib.util.find_spec(name) is None), None)
+
+
 class Workers:
     """Processes that train children side by side.
 
@@ -49,7 +54,7 @@ class Workers:
         self.start = {"keras_backend": keras_backend, "threads": threads}
         self.backend = {"backend": backend}  # arguments of joblib.parallel_config
         self.grows = count == "auto"  # all children are handed to the cluster, also for workers that join it later
-        self.deaths, self.losses = concurrent.futures.BrokenExecutor, ()
+        self.deaths = concurrent.futures.BrokenExecutor  # what a process that dies is announced by
         self.client = None
         self.streams = backend != "ray"  # from Ray's joblib backend the results of a call come all at once
         if backend == "loky":
@@ -60,9 +65,9 @@ class Workers:
         elif backend == "dask":
             import distributed
 
-            self.deaths, self.losses = distributed.KilledWorker, distributed.client.FutureCancelledError
+            # The second is of workers that took the only copies of the images with them.
+            self.deaths = distributed.KilledWorker, distributed.client.FutureCancelledError
             self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
-            self.backend.update(client=self.client)
             self._check_cluster()
         elif backend == "ray":
             import ray
@@ -80,13 +85,17 @@ class Workers:
         return self.backend["n_jobs"] if self.client is None else sum(self.client.nthreads().values())
 
     def _check_cluster(self):
-        without = [
-            name for name, found in self.client.run(lambda: importlib.util.find_spec("pnas")).items() if not found
-        ]
+        try:
+            self.client.wait_for_workers(1, timeout=60)
+        except TimeoutError:
+            raise OSError(f"PARALLEL_BACKEND: the cluster at {self.client.scheduler.address} has no worker") from None
+        # A worker that does not answer is leaving: Dask notices it by itself.
+        without = {name: package for name, package in self.client.run(_missing_import, on_error="ignore").items() if package}
         if without:
+            name, package = next(iter(without.items()))
             raise ValueError(
-                f"PARALLEL_BACKEND: {len(without)} workers of the cluster cannot import pnas, such as {without[0]}. Start them "
-                "with the folder of train.py in PYTHONPATH"
+                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {name} cannot import {package}. "
+                "Install what requirements.txt names, and start the workers with the folder of train.py in PYTHONPATH"
             )
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]
         if several:
@@ -117,6 +126,8 @@ class Workers:
                     del waiting[child.number]
                     yield child
             except self.deaths as death:
+                if self.client and self.client.status != "running":
+                    raise OSError(f"the cluster was lost: {death}") from None
                 rest = list(waiting.values())
                 suspects, rest = rest[:count], rest[count:]
                 deaths.update(child.number for child in suspects)
@@ -125,16 +136,14 @@ class Workers:
                     continue
                 half = (len(suspects) + 1) // 2
                 groups = [group for group in (suspects[:half], suspects[half:], rest) if group] + groups
-            except self.losses as error:
-                raise OSError(f"the cluster was lost: {error}") from None
 
     def _train(self, children, count, *arguments, arrays):
         if self.client:
+            from pnas.dask_backend import Backend
+
             self._check_cluster()
-            self.backend.update(scatter=list(arrays))  # sent once to every worker, not once a child
-        with joblib.parallel_config(**self.backend) as config:
-            if self.client:  # where there is room for one only, joblib would train it in this process
-                config["backend"].effective_n_jobs = lambda n_jobs: max(2, self._room())
+            self.backend = {"backend": Backend(client=self.client, scatter=list(arrays))}
+        with joblib.parallel_config(**self.backend):
             parallel = joblib.Parallel(
                 pre_dispatch=count, batch_size=1, return_as="generator_unordered" if self.streams else "list"
             )

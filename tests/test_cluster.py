@@ -7,10 +7,12 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 import search
 
 from pnas import workers
+from pnas.children import Child
 from pnas.settings import check
 from test_train import constants_of_train
 
@@ -36,7 +38,7 @@ class Cluster:
                 subprocess.Popen(
                     [*command, "--no-dashboard", *arguments],
                     cwd=folder,
-                    env={**os.environ, "PYTHONPATH": str(search.ROOT)},
+                    env={**os.environ, "PYTHONPATH": os.pathsep.join([str(search.ROOT), os.environ.get("PYTHONPATH", "")])},
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -86,6 +88,18 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(cluster, uninterr
             machines.kill(1)
     assert process.wait() == 0, "".join(lines)
     assert search.results(tmp_path) == search.results(uninterrupted)
+
+
+def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
+    """Dask gives a child up after one death here, after four by default; the images have died with both workers by then."""
+    monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
+    monkeypatch.setenv("PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep)  # where the workers find search.deadly
+    monkeypatch.setattr(workers, "train_in_worker", search.deadly)
+    pool = workers.Workers("dask", cluster().address, "auto", "tensorflow", 1)
+    children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 6)]
+    trained = {child.number: child for child in pool.train(children, {3}, arrays=(np.zeros(10_000),))}
+    assert {number: child.reward for number, child in trained.items()} == {1: 0.5, 2: 0.5, 3: 0, 4: 0.5, 5: 0.5}
+    assert "its worker died" in trained[3].error
 
 
 def test_workers_that_would_train_two_children_in_one_process_are_refused(cluster):
