@@ -101,7 +101,7 @@ def search():
     predicted = [math.nan] * len(cells)
     for blocks in range(1, B + 1):
         numbered = enumerate(zip(cells, predicted), start=len(trained) + 1)
-        children = [(number, cell, float(prediction)) for number, (cell, prediction) in numbered]
+        children = [(number, cell, prediction) for number, (cell, prediction) in numbered]
         done = [journal.finished[tuple(cell)] for _, cell, _ in children if tuple(cell) in journal.finished]
         new = [child for child in children if tuple(child[1]) not in journal.finished]
         journal.write_heading(blocks, len(cells))
@@ -109,14 +109,17 @@ def search():
             journal.write_child(child)
             done.append(child)
         trained += sorted(done, key=lambda child: child.number)  # the order in which they ended is chance
-        if blocks > 1 and len(done) > 1:
-            quality = ranking_quality([child.predicted for child in done], [child.reward for child in done])
+        judged = [child for child in done if not child.error]
+        if blocks > 1 and len(judged) > 1:
+            quality = ranking_quality([child.predicted for child in judged], [child.reward for child in judged])
             journal.write_quality(blocks, quality)
             progress.show_quality(quality)
         if blocks < B:
             losses = encoder.fit([child.cell for child in trained], [child.reward for child in trained])
             journal.events.write_surrogate(blocks, losses)
-            cells, predicted = encoder.rank(state_space.expand(cells), K_)
+            if blocks + 1 not in journal.choices:
+                journal.write_choice(blocks + 1, *encoder.rank(state_space.expand(cells), K_))
+            cells, predicted = journal.choices[blocks + 1]
 
     if journal.best is None:
         raise ValueError(f"all children failed; {journal.text_path} says why")

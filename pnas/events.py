@@ -1,6 +1,6 @@
 """What TensorBoard shows of a search: curves, and a page that lists the children by operation and reward."""
 
-import glob
+import io
 import math
 import os
 import time
@@ -8,7 +8,9 @@ import time
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, IntInterval, Metric, hparams_config_pb, hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
-from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from tensorboard.summary.writer.record_writer import RecordWriter
+
+from pnas.files import write_atomically
 
 
 class Events:
@@ -56,13 +58,16 @@ class Events:
         self._write(os.path.join("surrogate", "quality"), events, f".{blocks}_blocks")
 
     def _write(self, run, events, ending=""):
-        folder = os.path.join(self.folder, run)
-        if glob.glob(os.path.join(glob.escape(folder), f"events.*{ending}")):
+        path = os.path.join(self.folder, run, f"events.out.tfevents{ending}")
+        if os.path.exists(path):
             return
-        writer = EventFileWriter(folder, filename_suffix=ending)
+        content = io.BytesIO()
+        writer = RecordWriter(content)
+        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
         for step, summary in events:
-            writer.add_event(Event(wall_time=time.time(), step=step, summary=summary))
-        writer.close()
+            writer.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
+        os.makedirs(os.path.dirname(path), exist_ok=True)
+        write_atomically(path, content.getvalue())
 
 
 def _curves(group, history):

@@ -3,6 +3,7 @@
 import datetime
 import fcntl
 import glob
+import json
 import os
 import re
 import socket
@@ -39,6 +40,47 @@ def write_atomically(path, content):
         if os.path.exists(temporary):
             os.remove(temporary)
         raise OSError(error.errno, error.strerror, path) from None
+
+
+def read_json(path):
+    """The object of a JSON file, a dict.
+
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    try:
+        with open(path, "rb") as file:
+            kept = json.load(file)
+        if not isinstance(kept, dict):
+            raise ValueError("it holds no object")
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged ({str(error)[:200]}). Put it right, or move {os.path.dirname(path)} away to begin anew"
+        ) from None
+    return kept
+
+
+def check_settings(path, settings, way_out):
+    """Compares the settings that files were made with, which a JSON file beside them holds, with those of this run.
+
+    Args:
+        path: of the JSON file.
+        settings: dict of JSON's types.
+        way_out: what to do when they differ, for the message.
+    Raises:
+        ValueError: they differ, or the file is damaged.
+        OSError: it cannot be read.
+    """
+    kept = read_json(path)
+    other = [key for key in {**kept, **settings} if kept.get(key) != settings.get(key)]
+    if other:
+        differences = ", ".join(
+            f"{key:.40} was {kept.get(key)!r:.200} and is {settings.get(key)!r:.200}" for key in other
+        )
+        raise ValueError(
+            f"{os.path.dirname(path)} was made with other settings: {differences:.2000}. Set them back to go on with it, {way_out}"
+        )
 
 
 def remove_unfinished(*patterns):

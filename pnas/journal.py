@@ -5,10 +5,12 @@ import datetime
 import io
 import json
 import os
+import warnings
 
 from pnas.children import header, read_table, row
 from pnas.events import Events
-from pnas.files import append, check_writable, cut_back, lock, remove_unfinished, set_aside, write_atomically
+from pnas.files import append, check_settings, check_writable, cut_back, lock, read_json, remove_unfinished, set_aside
+from pnas.files import write_atomically
 
 
 class Journal:
@@ -16,6 +18,7 @@ class Journal:
 
     - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child.
     - `logs/NAME/children.csv`: the same and more as a table. `logs/NAME/settings.json`: the constants it was made with.
+    - `logs/NAME/choices.json`: which cells of each block size after the first are trained, and what was predicted of them.
     - `logs/NAME/surrogate.csv`: how well the surrogate had predicted the children of each block size.
     - `logs/NAME/children/`, `logs/NAME/surrogate/`: event files for TensorBoard.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
@@ -28,6 +31,7 @@ class Journal:
     Attributes:
         finished: dict, cell as a tuple -> Child, of those that earlier runs trained.
         best: Child with the highest reward so far, or None.
+        choices: dict, block size -> (list of cells in the order of their numbers, list of their predicted rewards).
         events: Events, which also keeps the surrogate's loss.
     Raises:
         ValueError: restore is set, but what was kept was made with other constants, or is damaged; or another run is
@@ -41,15 +45,22 @@ class Journal:
         self.logs = os.path.join("logs", name)
         self.table_path = os.path.join(self.logs, "children.csv")
         self.settings_path = os.path.join(self.logs, "settings.json")
+        self.choices_path = os.path.join(self.logs, "choices.json")
         self.network_path = os.path.join("weights", name, "best.keras")
         self.finished = {}
         self.best = None
+        self.choices = {}
         self.qualities = []
         self.lock = lock(f"{self.logs}.lock")
         remove_unfinished(f"{self.text_path}.*", f"{self.logs}/**/*", f"{self.network_path}.*")
         if os.path.exists(self.settings_path) and restore:
-            self._check_settings()
+            check_settings(
+                self.settings_path,
+                settings,
+                "choose another EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside",
+            )
             self._read_table()
+            self._read_choices()
         else:
             set_aside(self.text_path, self.logs, self.network_path)
         check_writable(*(os.path.dirname(path) for path in (self.text_path, self.table_path, self.network_path)))
@@ -58,24 +69,6 @@ class Journal:
             write_atomically(self.settings_path, json.dumps(settings, indent=1).encode())
         self.events = Events(self.logs, state_space.operators, state_space.B)
         self._write_header()
-
-    def _check_settings(self):
-        try:
-            with open(self.settings_path, "rb") as file:
-                kept = json.load(file)
-            if not isinstance(kept, dict):
-                raise ValueError("it holds no object")
-        except (ValueError, RecursionError) as error:
-            raise ValueError(
-                f"{self.settings_path} is damaged ({str(error)[:200]}). Put it right, or move {self.logs} away to begin anew"
-            ) from None
-        other = [key for key in {**kept, **self.settings} if kept.get(key) != self.settings.get(key)]
-        if other:
-            differences = ", ".join(f"{key} was {kept.get(key)!r} and is {self.settings.get(key)!r}" for key in other)
-            raise ValueError(
-                f"{self.logs} was made with other settings: {differences}. Set them back to go on with it, choose another "
-                "EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
-            )
 
     def _read_table(self):
         cut_back(self.table_path, b"\n")
@@ -87,6 +80,26 @@ class Journal:
                 raise ValueError(f"{self.table_path}: row {child.number} is damaged ({str(error)[:200]})") from None
             self.finished[tuple(child.cell)] = child
             self._compare(child)
+        if self.best and not os.path.exists(self.network_path):
+            warnings.warn(
+                f"{self.network_path}, the network of child {self.best.number}, is gone; retrain it from the log"
+            )
+
+    def _read_choices(self):
+        if not os.path.exists(self.choices_path):
+            return
+        for blocks, choice in read_json(self.choices_path).items():
+            try:
+                cells, predicted = choice
+                if len(cells) != len(predicted):
+                    raise ValueError("there are more cells than predictions, or fewer")
+                for cell in cells:
+                    self.state_space.encode(cell)
+                self.choices[int(blocks)] = cells, [float(prediction) for prediction in predicted]
+            except (TypeError, ValueError) as error:
+                raise ValueError(
+                    f"{self.choices_path}: the choice of {blocks:.20} blocks is damaged ({str(error)[:200]})"
+                ) from None
 
     def _write_header(self):
         append(self.text_path, "")
@@ -102,13 +115,21 @@ class Journal:
         """Announces the children of a block size."""
         append(self.text_path, f"# ---- {blocks} block{'s' * (blocks > 1)} a cell: {children} children ----\n\n")
 
+    def write_choice(self, blocks, cells, predicted):
+        """Keeps which cells of a block size are trained, so that a later run trains the same under the same numbers.
+
+        A surrogate that is fitted again, on another processor perhaps, may rank close cells in another order.
+        """
+        self.choices[blocks] = cells, [float(prediction) for prediction in predicted]
+        write_atomically(self.choices_path, json.dumps(self.choices).encode())
+
     def write_child(self, child):
-        """Keeps a trained child. What a later run goes on from is the table; the network must not be older than it."""
+        """Keeps a trained child. What a later run goes on from is the table; what that does not hold is written first."""
         if self._compare(child):
             write_atomically(self.network_path, child.network)
+        self.events.write_child(child)
         append(self.table_path, row(child, self.settings["DATASET"], self.state_space.encode(child.cell)))
         append(self.text_path, self._entry(child))
-        self.events.write_child(child)
 
     def _entry(self, child):
         failure = f"Failed: {child.error}\n" if child.error else ""

@@ -3,8 +3,8 @@
 import pnas.backend  # isort: skip  (first, also in the processes that this module is loaded in for train_child)
 import errno
 import functools
+import json
 import os
-import tempfile
 import time
 import zlib
 
@@ -12,14 +12,13 @@ import joblib
 import keras
 import numpy as np
 
-from binarized.normalization import Normalization
+from pnas.callbacks import EpochTimes, Keeper, LearningRateLog, Recalibration, SignFlips, file_content
 from pnas.children import Child
-from pnas.files import set_aside, write_atomically
-from pnas.model import binary_kernels, build_child, count_binary_weights, count_macs
+from pnas.files import check_settings, set_aside, write_atomically
+from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.optimizer import decaying_adam
 from pnas.workers import Workers
 
-CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
 # Children side by side on a GPU. They are small and spend much of their time in tracing and compiling, which takes a core each;
 # 16 had room on one of 80 GiB when the rewards of tests/data/mnist_cells.csv were measured.
 CHILDREN_PER_GPU = 4
@@ -107,37 +106,42 @@ class Manager:
         Returns:
             The best network, a keras.Model.
         Raises:
-            ValueError: nothing was saved, or it is another architecture's.
+            ValueError: nothing was saved, or it is another architecture's, or of a training on other images or in other
+                batches.
         """
         x_train, y_train, x_val, y_val = self.arrays
         batch_size = self.training["batch_size"]
         best_path = os.path.join(folder, "architecture_best.keras")
         last_path = os.path.join(folder, "architecture_last.keras")
+        settings_path = os.path.join(folder, "architecture.json")
+        settings = {
+            "data set": self.network["prefix"],
+            "training images": len(x_train),
+            "BATCHSIZE": batch_size,
+            "SEED": self.seed,
+        }
         keras.utils.set_random_seed(self.child_seed(cell))
         model = build_child(cell, **self.network)
         compile_child(model, len(x_train), epochs, **self.training)
         trained_epochs, best_accuracy = 0, -1.0
         if load_saved:
-            saved, best = load_network(last_path), load_network(best_path)
-            if _shapes(saved) != _shapes(model):
-                raise ValueError(
-                    f"LOAD_SAVED: {last_path} holds {saved.name}, or one of other filters or dense layers, not "
-                    f"{model.name}. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
-                )
+            if os.path.exists(settings_path):
+                check_settings(settings_path, settings, "or set LOAD_SAVED = False")
+            saved, best = (_load_training(path, model) for path in (last_path, best_path))
             trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)
             best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
             model.set_weights(saved.get_weights())
             for variable, kept in zip(model.optimizer.variables, saved.optimizer.variables):
                 variable.assign(kept)
         else:
-            set_aside(best_path, last_path)
-        os.makedirs(folder, exist_ok=True)
+            set_aside(best_path, last_path, settings_path)
+            os.makedirs(folder, exist_ok=True)
+            write_atomically(settings_path, json.dumps(settings).encode())
         model.fit(
-            x_train,
-            y_train,
-            batch_size=batch_size,
+            Batches(x_train, y_train, batch_size, self.child_seed(cell), trained_epochs),
             epochs=epochs,
             initial_epoch=trained_epochs,
+            shuffle=False,
             validation_data=(x_val, y_val),
             validation_batch_size=VALIDATION_BATCH,
             callbacks=[
@@ -156,10 +160,6 @@ def _has_gpu():
         return False
 
 
-def _shapes(model):
-    return [model.name, *((weight.path, weight.shape) for weight in model.weights)]
-
-
 def load_network(path):
     """The network of a .keras file.
 
@@ -173,19 +173,20 @@ def load_network(path):
         raise ValueError(f"{path} cannot be loaded as a network: {reason}") from None
 
 
-class Keeper(keras.callbacks.Callback):
-    """Saves the network after every epoch, and the best one, each file either old or new and never half written."""
+def _load_training(path, model):
+    """The network of a .keras file, which must be one of the same architecture as `model`, with its optimizer.
 
-    def __init__(self, best_path, last_path, best_accuracy):
-        super().__init__()
-        self.best_path, self.last_path, self.best_accuracy = best_path, last_path, best_accuracy
-
-    def on_epoch_end(self, epoch, logs=None):
-        content = file_content(self.model)
-        if logs["val_accuracy"] > self.best_accuracy:
-            self.best_accuracy = logs["val_accuracy"]
-            write_atomically(self.best_path, content)
-        write_atomically(self.last_path, content)
+    Raises:
+        ValueError: it is not, or there is no such file, or it is damaged.
+    """
+    saved = load_network(path)
+    parts = [[network.name, *((weight.path, weight.shape) for weight in network.weights)] for network in (saved, model)]
+    if parts[0] != parts[1] or getattr(saved, "optimizer", None) is None:
+        raise ValueError(
+            f"LOAD_SAVED: {path} holds {saved.name}, one of other filters or dense layers, or one without its optimizer, not "
+            f"{model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
+        )
+    return saved
 
 
 def train_child(child, network, training, epochs, *arrays):
@@ -222,10 +223,9 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
     history = model.fit(
-        x_train,
-        y_train,
-        batch_size=training["batch_size"],
+        Batches(x_train, y_train, training["batch_size"], child.seed),
         epochs=epochs,
+        shuffle=False,
         validation_data=(x_val, y_val),
         validation_batch_size=VALIDATION_BATCH,
         callbacks=[Recalibration(x_train, training["batch_size"]), times, LearningRateLog(), SignFlips(), best],
@@ -246,6 +246,41 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     )
 
 
+class Batches(keras.utils.PyDataset):
+    """Training images and their labels in batches, in another order in every epoch.
+
+    Keras would copy arrays into memory of the backend; of these, which processes on one machine share, each batch is read when
+    its turn comes. The order depends on seed and epoch alone, so a training that goes on sees what it would have seen.
+    Give it to `fit` with shuffle=False.
+
+    Args:
+        images, labels: arrays with as many rows.
+        batch_size: rows in a batch; the last one of an epoch has what is left.
+        seed: int.
+        epoch: number of the first epoch, counted from 0.
+    """
+
+    def __init__(self, images, labels, batch_size, seed, epoch=0):
+        super().__init__()
+        self.images, self.labels = images, labels
+        self.batch_size, self.seed, self.epoch = batch_size, seed, epoch
+        self.shuffle()
+
+    def shuffle(self):
+        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
+
+    def __len__(self):
+        return -(-len(self.images) // self.batch_size)
+
+    def __getitem__(self, number):
+        rows = self.order[number * self.batch_size :][: self.batch_size]
+        return self.images[rows], self.labels[rows]
+
+    def on_epoch_end(self):
+        self.epoch += 1
+        self.shuffle()
+
+
 def compile_child(model, images, epochs, batch_size, learning_rate):
     """Squared hinge and Adam, its learning rate decaying from step to step over all epochs."""
     model.compile(
@@ -256,95 +291,3 @@ def compile_child(model, images, epochs, batch_size, learning_rate):
         jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),
     )
     model.optimizer.build(model.trainable_variables)  # else the first step makes its variables, and is traced twice
-
-
-class EpochTimes(keras.callbacks.Callback):
-    """Measures the seconds of every epoch, its validation included."""
-
-    def on_train_begin(self, logs=None):
-        self.seconds = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.start)
-
-    def stepping(self):
-        """Seconds of all epochs; the first, in which steps and validation are traced, counts no longer than the others' mean."""
-        first, *others = self.seconds
-        return sum(others) + min(first, np.mean(others or first))
-
-
-class LearningRateLog(keras.callbacks.Callback):
-    """Adds the learning rate after each epoch to its logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-
-
-class SignFlips(keras.callbacks.Callback):
-    """Adds the share of binary weights whose signs an epoch flipped, in [0, 1], to its logs."""
-
-    def on_train_begin(self, logs=None):
-        self.signs = self._signs()
-
-    def on_epoch_end(self, epoch, logs=None):
-        before, self.signs = self.signs, self._signs()
-        logs["sign_flips"] = float(np.mean(self.signs != before))
-
-    def _signs(self):
-        kernels = binary_kernels(self.model)
-        return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
-
-
-class Recalibration(keras.callbacks.Callback):
-    """Estimates the moments of all normalizations anew before every evaluation.
-
-    While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
-    weights that are gone. So the last weights see some training batches once more, without a step and without dropout.
-
-    Args:
-        images: training images; the first whole batches of them are used, at most CALIBRATION_BATCHES.
-        batch_size: int.
-    """
-
-    def __init__(self, images, batch_size):
-        super().__init__()
-        batches = min(CALIBRATION_BATCHES, max(1, len(images) // batch_size))
-        self.images = images[: batches * batch_size]
-        self.batch_size = batch_size
-
-    def on_train_begin(self, logs=None):
-        self.gatherer = Gatherer(self.model)
-
-    def on_test_begin(self, logs=None):
-        for layer in self.gatherer.normalizations:
-            layer.reset()
-        self.gatherer.predict(self.images, batch_size=self.batch_size, verbose=0)
-
-
-class Gatherer(keras.Model):
-    """A child that takes over the moments of every batch it predicts."""
-
-    def __init__(self, child):
-        super().__init__()
-        self.child = child
-        self.normalizations = [layer for layer in child.layers if isinstance(layer, Normalization)]
-
-    def call(self, images):
-        for layer in self.normalizations:
-            layer.gathering = True
-        outputs = self.child(images, training=False)
-        for layer in self.normalizations:
-            layer.gathering = False
-        return outputs
-
-
-def file_content(model):
-    """The model, its optimizer's state included, as the bytes of a .keras file."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "network.keras")
-        model.save(path)
-        with open(path, "rb") as file:
-            return file.read()

@@ -90,7 +90,9 @@ class Workers:
         except TimeoutError:
             raise OSError(f"PARALLEL_BACKEND: the cluster at {self.client.scheduler.address} has no worker") from None
         # A worker that does not answer is leaving: Dask notices it by itself.
-        without = {name: package for name, package in self.client.run(_missing_import, on_error="ignore").items() if package}
+        without = {
+            name: package for name, package in self.client.run(_missing_import, on_error="ignore").items() if package
+        }
         if without:
             name, package = next(iter(without.items()))
             raise ValueError(

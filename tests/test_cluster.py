@@ -38,7 +38,10 @@ class Cluster:
                 subprocess.Popen(
                     [*command, "--no-dashboard", *arguments],
                     cwd=folder,
-                    env={**os.environ, "PYTHONPATH": os.pathsep.join([str(search.ROOT), os.environ.get("PYTHONPATH", "")])},
+                    env={
+                        **os.environ,
+                        "PYTHONPATH": os.pathsep.join([str(search.ROOT), os.environ.get("PYTHONPATH", "")]),
+                    },
                     stdout=log,
                     stderr=log,
                     start_new_session=True,
@@ -93,7 +96,9 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(cluster, uninterr
 def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
     """Dask gives a child up after one death here, after four by default; the images have died with both workers by then."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    monkeypatch.setenv("PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep)  # where the workers find search.deadly
+    monkeypatch.setenv(
+        "PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep
+    )  # where the workers find search.deadly
     monkeypatch.setattr(workers, "train_in_worker", search.deadly)
     pool = workers.Workers("dask", cluster().address, "auto", "tensorflow", 1)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 6)]

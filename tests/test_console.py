@@ -12,7 +12,7 @@ import pytest
 from pnas.children import Child
 from pnas.console import Progress, in_short
 from pnas.encoder import StateSpace
-from pnas.manager import EpochTimes
+from pnas.callbacks import EpochTimes
 
 ROOT = Path(__file__).parents[1]
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"

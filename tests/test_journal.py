@@ -3,6 +3,7 @@
 import csv
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pnas.encoder import StateSpace
@@ -85,6 +86,42 @@ def test_other_settings_are_refused_by_name():
     two_children()
     with pytest.raises(ValueError, match="SEED was 0 and is 1"):
         journal(settings={**SETTINGS, "SEED": 1})
+
+
+def test_a_choice_is_kept_with_its_predictions_to_the_last_digit():
+    journal().write_choice(2, [CELLS[1], CELLS[0]], np.float32([0.1, 0.7]))
+    assert journal().choices == {2: ([CELLS[1], CELLS[0]], [float(np.float32(0.1)), float(np.float32(0.7))])}
+
+
+@pytest.mark.parametrize(
+    "content", ["[]", '{"2": 3}', '{"2": [[[0, "linear"]], [0.5]]}', '{"2": [[], [0.5]]}', '{"x": [[], []]}', "{"]
+)
+def test_a_damaged_choice_is_named(content):
+    two_children()
+    Path("logs/trial/choices.json").write_text(content)
+    with pytest.raises(ValueError, match="choices.json.* is damaged"):
+        journal()
+
+
+def test_a_child_whose_row_was_not_written_has_its_curves_already_and_is_trained_again(monkeypatch):
+    kept = journal()
+
+    def killed(*arguments):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr("pnas.journal.append", killed)
+        kept.write_child(child(1, 0.5, history={"loss": [1.0]}))
+    kept.lock.close()
+    assert journal().finished == {}
+    assert Path("logs/trial/children/0001/events.out.tfevents").exists()
+
+
+def test_a_best_network_that_is_gone_is_missed():
+    two_children()
+    Path("weights/trial/best.keras").unlink()
+    with pytest.warns(UserWarning, match="best.keras, the network of child 1, is gone"):
+        journal()
 
 
 def test_without_restore_everything_is_moved_aside():

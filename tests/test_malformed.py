@@ -13,7 +13,8 @@ from pnas.children import Child, header, read_table, row
 from pnas.encoder import StateSpace
 from pnas.files import is_experiment_name
 from pnas.journal import Journal
-from pnas.manager import file_content, load_network
+from pnas.callbacks import file_content
+from pnas.manager import load_network
 from pnas.model import build_child
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookback_depth=-1, input_lookforward_depth=None)

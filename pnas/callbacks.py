@@ -1,0 +1,121 @@
+"""What is measured, mended and kept while a network is trained: Keras callbacks."""
+
+import os
+import tempfile
+import time
+
+import keras
+import numpy as np
+
+from binarized.normalization import Normalization
+from pnas.files import write_atomically
+from pnas.model import binary_kernels
+
+CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
+
+
+class EpochTimes(keras.callbacks.Callback):
+    """Measures the seconds of every epoch, its validation included."""
+
+    def on_train_begin(self, logs=None):
+        self.seconds = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.start = time.perf_counter()
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.seconds.append(time.perf_counter() - self.start)
+
+    def stepping(self):
+        """Seconds of all epochs; the first, in which steps and validation are traced, counts no longer than the others' mean."""
+        first, *others = self.seconds
+        return sum(others) + min(first, np.mean(others or first))
+
+
+class LearningRateLog(keras.callbacks.Callback):
+    """Adds the learning rate after each epoch to its logs."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
+
+
+class SignFlips(keras.callbacks.Callback):
+    """Adds the share of binary weights whose signs an epoch flipped, in [0, 1], to its logs."""
+
+    def on_train_begin(self, logs=None):
+        self.signs = self._signs()
+
+    def on_epoch_end(self, epoch, logs=None):
+        before, self.signs = self.signs, self._signs()
+        logs["sign_flips"] = float(np.mean(self.signs != before))
+
+    def _signs(self):
+        kernels = binary_kernels(self.model)
+        return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
+
+
+class Recalibration(keras.callbacks.Callback):
+    """Estimates the moments of all normalizations anew before every evaluation.
+
+    While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
+    weights that are gone. So the last weights see some training batches once more, without a step and without dropout.
+
+    Args:
+        images: training images; the first whole batches of them are used, at most CALIBRATION_BATCHES.
+        batch_size: int.
+    """
+
+    def __init__(self, images, batch_size):
+        super().__init__()
+        batches = min(CALIBRATION_BATCHES, max(1, len(images) // batch_size))
+        self.images = images[: batches * batch_size]
+        self.batch_size = batch_size
+
+    def on_train_begin(self, logs=None):
+        self.gatherer = Gatherer(self.model)
+
+    def on_test_begin(self, logs=None):
+        for layer in self.gatherer.normalizations:
+            layer.reset()
+        self.gatherer.predict(self.images, batch_size=self.batch_size, verbose=0)
+
+
+class Gatherer(keras.Model):
+    """A child that takes over the moments of every batch it predicts."""
+
+    def __init__(self, child):
+        super().__init__()
+        self.child = child
+        self.normalizations = [layer for layer in child.layers if isinstance(layer, Normalization)]
+
+    def call(self, images):
+        for layer in self.normalizations:
+            layer.gathering = True
+        outputs = self.child(images, training=False)
+        for layer in self.normalizations:
+            layer.gathering = False
+        return outputs
+
+
+class Keeper(keras.callbacks.Callback):
+    """Saves the network after every epoch, and the best one, each file either old or new and never half written."""
+
+    def __init__(self, best_path, last_path, best_accuracy):
+        super().__init__()
+        self.best_path, self.last_path, self.best_accuracy = best_path, last_path, best_accuracy
+
+    def on_epoch_end(self, epoch, logs=None):
+        content = file_content(self.model)
+        if logs["val_accuracy"] > self.best_accuracy:
+            self.best_accuracy = logs["val_accuracy"]
+            write_atomically(self.best_path, content)
+        write_atomically(self.last_path, content)
+
+
+def file_content(model):
+    """The model, its optimizer's state included, as the bytes of a .keras file."""
+    with tempfile.TemporaryDirectory() as folder:
+        path = os.path.join(folder, "network.keras")
+        model.save(path)
+        with open(path, "rb") as file:
+            return file.read()
