@@ -264,10 +264,11 @@ class Batches(keras.utils.PyDataset):
         super().__init__()
         self.images, self.labels = images, labels
         self.batch_size, self.seed, self.epoch = batch_size, seed, epoch
-        self.shuffle()
+        self.order = np.arange(len(images))  # until the first epoch; Keras looks at a batch before
 
-    def shuffle(self):
+    def on_epoch_begin(self):
         self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
+        self.epoch += 1
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
@@ -275,10 +276,6 @@ class Batches(keras.utils.PyDataset):
     def __getitem__(self, number):
         rows = self.order[number * self.batch_size :][: self.batch_size]
         return self.images[rows], self.labels[rows]
-
-    def on_epoch_end(self):
-        self.epoch += 1
-        self.shuffle()
 
 
 def compile_child(model, images, epochs, batch_size, learning_rate):

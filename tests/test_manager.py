@@ -1,0 +1,147 @@
+"""How images are batched, how many children are trained side by side, and what a training that goes on starts from."""
+
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+
+from pnas import manager
+from pnas.backend import keras
+from pnas.callbacks import Keeper
+from pnas.manager import CHILDREN_PER_GPU, Batches, Manager
+
+CELL = [0, "3x3 bconv", 0, "linear"]
+
+
+def images(count, seed=0):
+    random = np.random.default_rng(seed)
+    x = random.uniform(-1, 1, (count, 8, 8, 1)).astype("float32")
+    return x, np.where(np.eye(10)[random.integers(0, 10, count)], 1, -1).astype("float32")
+
+
+def manager_of(count=50, seed=0, batch_size=16, filters=(2,), **others):
+    x_train, y_train = images(count)
+    x_val, y_val = images(30, seed=1)
+    data = SimpleNamespace(name="noise", x_train=x_train, y_train=y_train, x_val=x_val, y_val=y_val)
+    return Manager(data, 1, list(filters), [10], (False, 0, 0), batch_size, seed=seed, **others)
+
+
+# -------------------------------------------------------------------------------------------------------------- batches
+
+
+def epoch_of(batches):
+    batches.on_epoch_begin()
+    seen = [batches[number] for number in range(len(batches))]
+    return [row for rows, _ in seen for row in rows], [label for _, labels in seen for label in labels]
+
+
+def test_an_epoch_shows_each_image_once_with_its_label_and_the_next_one_in_another_order():
+    batches = Batches(np.arange(10), 100 + np.arange(10), batch_size=4, seed=0)
+    assert [len(batches[number][0]) for number in range(len(batches))] == [4, 4, 2]
+    first, labels = epoch_of(batches)
+    second, _ = epoch_of(batches)
+    assert sorted(first) == sorted(second) == list(range(10)) and first != second
+    assert [100 + row for row in first] == labels
+
+
+def test_a_training_that_goes_on_sees_the_order_that_it_would_have_seen():
+    whole = Batches(np.arange(50), np.arange(50), batch_size=8, seed=7)
+    epochs = [epoch_of(whole) for _ in range(3)]
+    assert epoch_of(Batches(np.arange(50), np.arange(50), batch_size=8, seed=7, epoch=2)) == epochs[2]
+    assert epoch_of(Batches(np.arange(50), np.arange(50), batch_size=8, seed=8, epoch=2)) != epochs[2]
+
+
+def test_keras_trains_on_the_whole_batches_of_each_epoch_in_their_order():
+    asked = []
+
+    class Watched(Batches):
+        def __getitem__(self, number):
+            asked.append((self.epoch, number))
+            return super().__getitem__(number)
+
+    model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(10)])
+    model.compile("sgd", "mse")
+    model.fit(Watched(*images(50), batch_size=16, seed=0), epochs=3, shuffle=False, verbose=0)
+    in_epochs = [(epoch, number) for epoch, number in asked if epoch > 0]  # it looks at some before the first epoch
+    assert in_epochs == [(epoch, number) for epoch in (1, 2, 3) for number in range(4)]
+
+
+# -------------------------------------------------------------------------------------------------------- side by side
+
+
+@pytest.mark.parametrize(
+    "has_gpu, cores, count", [(False, 6, 3), (False, 1, 1), (True, 32, CHILDREN_PER_GPU), (True, 2, 1)]
+)
+def test_as_many_children_as_cores_allow_and_on_a_gpu_a_few(has_gpu, cores, count, monkeypatch):
+    monkeypatch.setattr(manager, "_has_gpu", lambda: has_gpu)
+    monkeypatch.setattr(manager.joblib, "cpu_count", lambda: cores)
+    monkeypatch.setattr(manager, "Workers", lambda backend, scheduler, count, keras_backend, threads: count)
+    assert manager_of(threads_per_child=2).workers == count
+
+
+# ------------------------------------------------------------------------------------------------------------- going on
+
+
+def train(folder, load_saved=False, epochs=3, cell=CELL, **constants):
+    return manager_of(**constants).train_architecture(cell, epochs, str(folder), load_saved)
+
+
+def killed_after(epoch, monkeypatch):
+    """From here on a training dies when it has kept its epoch of this number."""
+
+    class Killed(Keeper):
+        def on_epoch_end(self, number, logs=None):
+            super().on_epoch_end(number, logs)
+            if number == epoch - 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(manager, "Keeper", Killed)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a whole training."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder)
+    return folder
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(trained, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        killed_after(2, patched)
+        train(tmp_path)
+    train(tmp_path, load_saved=True)
+    whole, resumed = (manager.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path))
+    assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
+    for expected, weight in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "constants, difference",
+    [
+        ({"count": 34}, "training images was 50 and is 34"),
+        ({"batch_size": 8}, "BATCHSIZE was 16 and is 8"),
+        ({"seed": 1}, "SEED was 0 and is 1"),
+        ({"filters": [3]}, "one of other filters"),
+        ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),
+    ],
+)
+def test_it_does_not_go_on_with_what_is_of_another_training(trained, constants, difference):
+    before = (trained / "architecture_last.keras").read_bytes()
+    with pytest.raises(ValueError, match=difference):
+        train(trained, load_saved=True, epochs=4, **constants)
+    assert (trained / "architecture_last.keras").read_bytes() == before
+
+
+def test_it_does_not_go_on_from_a_network_without_its_optimizer(trained, tmp_path):
+    network = manager.load_network(str(trained / "architecture_best.keras"))
+    for name in ("architecture_best.keras", "architecture_last.keras"):
+        keras.Model(network.inputs, network.outputs, name=network.name).save(tmp_path / name)
+    with pytest.raises(ValueError, match="without its optimizer"):
+        train(tmp_path, load_saved=True)
+
+
+def test_it_does_not_go_on_from_nothing(tmp_path):
+    with pytest.raises(ValueError, match="architecture_last.keras cannot be loaded as a network"):
+        train(tmp_path, load_saved=True)
