@@ -46,14 +46,14 @@ class StateSpace:
         return self.expand([[]])
 
     def expand(self, cells):
-        """Every unique cell that is one of `cells` with one block more.
+        """Every unique cell that is one of `cells` with one block more, written as that cell with the new block behind it.
 
         Args:
             cells: list of cells of one size.
         Returns:
-            List of canonical cells, each once, in a fixed order.
+            List of cells, each architecture once, in a fixed order.
         """
-        unique = {}  # a dict keeps the order in which the cells were found
+        unique = {}  # canonical cell -> how it was found first; a dict keeps the order of that
         for cell in map(self._blocks, cells):
             read = self._read_blocks(cell)
             blocks = range(1, len(cell) + 1) if self.input_lookforward_depth else ()
@@ -65,13 +65,12 @@ class StateSpace:
                     continue
                 if now_read not in arrangements:
                     arrangements[now_read] = list(self._arrangements(cell, now_read))
-                unique[
-                    min(
-                        (*first, *sorted([*rest, self._renumbered(block, numbering)]))
-                        for numbering, first, rest in arrangements[now_read]
-                    )
-                ] = None
-        return list(map(self._flattened, unique))
+                canonical = min(
+                    (*first, *sorted([*rest, self._renumbered(block, numbering)]))
+                    for numbering, first, rest in arrangements[now_read]
+                )
+                unique.setdefault(canonical, (cell, block))
+        return [self._flattened([*cell, block]) for cell, block in unique.values()]
 
     def canonical(self, cell):
         """The representative of all cells that are the same architecture as `cell`.
@@ -87,6 +86,26 @@ class StateSpace:
         blocks = self._blocks(cell)
         arrangements = self._arrangements(blocks, self._read_blocks(blocks))
         return self._flattened(min((*first, *rest) for _, first, rest in arrangements))
+
+    def shuffled(self, cell, random):
+        """The same architecture written in another way: halves in any order, blocks in any in which none reads a later one.
+
+        Args:
+            cell: a cell of this space.
+            random: numpy.random.Generator.
+        """
+        blocks, numbering, written = self._blocks(cell), {}, []
+        while len(written) < len(blocks):
+            ready = [
+                number
+                for number, block in enumerate(blocks, start=1)
+                if number not in numbering and all(source <= 0 or source in numbering for source, _ in block)
+            ]
+            number = ready[random.integers(len(ready))]
+            halves = [(numbering.get(source, source), rank) for source, rank in blocks[number - 1]]
+            numbering[number] = len(numbering) + 1
+            written.append(halves if random.integers(2) else halves[::-1])
+        return self._flattened(written)
 
     def encode(self, cell):
         """Representation string of a cell: for every input and operator a one-hot row, as numpy prints it.
@@ -208,6 +227,10 @@ class Encoder:
     bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after, its moments
     carried over. The prediction is the mean of several LSTMs, each fitted on its own part of the data.
 
+    An LSTM reads a sequence, but the order of blocks and of halves means nothing. So each time that a cell is shown, it is
+    written in another order: what is learned of a block holds wherever that stands, and an expansion can be read as the cell it
+    grew from with the new block behind it, a beginning that all expansions of that cell share.
+
     Args:
         state_space: StateSpace of the cells.
         lstm_cells: number of LSTM units, and of embedding dimensions.
@@ -221,8 +244,10 @@ class Encoder:
     """
 
     BATCH_SIZE = 8
+    BATCHES_PER_EPOCH = 10  # at least; where cells are few, an epoch goes over them several times
 
     def __init__(self, state_space, lstm_cells=100, epochs=15, regularization=0, num_predictors=5, seed=0):
+        self.state_space = state_space
         self.epochs = epochs
         self.num_predictors = num_predictors
         self.length = 4 * state_space.B
@@ -267,35 +292,36 @@ class Encoder:
         left_out = random.permutation(len(cells)) % n if n > 1 else np.full(len(cells), -1)
         weights = (left_out[:, None] != np.arange(n)) * np.float32(n / max(n - 1, 1))
         targets = np.broadcast_to(np.reshape(np.float32(rewards), (-1, 1, 1)), (len(cells), n, 1))
-        tokens = self._tokens(cells)
 
         batches = -(-len(cells) // self.BATCH_SIZE)
         counts = (np.arange(batches * self.BATCH_SIZE) < len(cells)).reshape(batches, self.BATCH_SIZE, 1)
         losses = []
         for _ in range(self.epochs):
             self.model.reset_metrics()
-            # The last batch is filled up with cells that do not count, so that there is one shape to be traced.
-            order = np.resize(random.permutation(len(cells)), (batches, self.BATCH_SIZE))
-            for batch, count in zip(order, counts):
-                loss = self.model.train_on_batch(
-                    tokens[batch], targets[batch], weights[batch] * count, return_dict=True
-                )
+            for _ in range(-(-self.BATCHES_PER_EPOCH // batches)):
+                tokens = self._tokens([self.state_space.shuffled(cell, random) for cell in cells])
+                # The last batch is filled up with cells that do not count, so that there is one shape to be traced.
+                order = np.resize(random.permutation(len(cells)), (batches, self.BATCH_SIZE))
+                for batch, count in zip(order, counts):
+                    loss = self.model.train_on_batch(
+                        tokens[batch], targets[batch], weights[batch] * count, return_dict=True
+                    )
             losses.append(float(loss["mean_absolute_error"]))
         return losses
 
     def predict(self, cells):
-        """Predicted rewards of a list of cells, float array (m,)."""
+        """Predicted rewards of a list of cells, read in the order in which they are written; float array (m,)."""
         return self._lstms.predict(self._tokens(cells)).mean(axis=1)
 
     def rank(self, cells, K):
         """The K cells of the highest predicted reward.
 
         Returns:
-            The cells, best first, and their predicted rewards, float array (at most K,).
+            The cells in canonical form, best first, and their predicted rewards, float array (at most K,).
         """
         predicted = self.predict(cells)
         best = np.argsort(-predicted, kind="stable")[:K]
-        return [cells[i] for i in best], predicted[best]
+        return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
 
     def _tokens(self, cells):
         """Cells as an int array (m, 4B), padded with 0."""

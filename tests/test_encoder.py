@@ -10,7 +10,6 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
 from pnas.encoder import Encoder, StateSpace
-from pnas.lstm import LSTMs
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # the document's four
 
@@ -96,13 +95,26 @@ def test_the_canonical_cell_is_one_of_the_ways_to_write_it_and_always_the_same(e
         assert canonical[representative] == representative
 
 
-def test_expansion_reaches_every_architecture_once(everything):
+def test_expansion_reaches_every_architecture_once_and_writes_it_as_a_cell_and_one_block_more(everything):
     space, smaller, larger = everything
-    expanded = space.expand(list(map(list, {tuple(space.canonical(cell)) for cell in smaller})))
-    assert all(space.canonical(cell) == cell for cell in expanded)
+    parents = [list(cell) for cell in {tuple(space.canonical(cell)) for cell in smaller}]
+    expanded = space.expand(parents)
+    assert all(cell[:-4] in parents for cell in expanded)
     found = [architecture(cell) for cell in expanded]
     assert len(found) == len(set(found))
     assert set(found) == {architecture(cell) for cell in larger}
+
+
+def test_shuffling_writes_an_architecture_in_all_its_ways_and_no_other(everything):
+    space, _, cells = everything
+    ways = {}
+    for cell in cells:
+        ways.setdefault(architecture(cell), set()).add(tuple(cell))
+    random = np.random.default_rng(0)
+    for same, written in list(ways.items())[::7]:
+        # Of up to 48 ways, 600 draws miss one that comes up once in 96 draws with a probability of 0.002.
+        drawn = {tuple(space.shuffled(list(min(written)), random)) for _ in range(600)}
+        assert drawn == written
 
 
 def test_read_blocks_come_first_and_what_is_left_is_sorted():
@@ -316,6 +328,14 @@ def test_a_surrogate_that_was_told_a_rule_ranks_by_it(fitted):
     assert len(losses) == 30 and losses[-1] < losses[0] / 2
 
 
+def test_rank_reads_cells_as_they_are_written_and_gives_them_in_canonical_form(fitted):
+    encoder, _ = fitted
+    written = [0, "c", 0, "b", 0, "b", 0, "a"]
+    (best,), (predicted,) = encoder.rank([written], 1)
+    assert best == [0, "a", 0, "b", 0, "b", 0, "c"]
+    assert predicted == encoder.predict([written])[0] != encoder.predict([best])[0]
+
+
 def test_rank_gives_the_cells_of_the_highest_predictions_and_no_more_than_there_are(fitted):
     encoder, _ = fitted
     predictions = dict(zip(map(tuple, CELLS), encoder.predict(CELLS)))
@@ -389,32 +409,58 @@ def untrained(monkeypatch):
 def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(untrained):
     encoder, steps = untrained
     for _ in range(3):
-        encoder.fit(CELLS[:8], REWARDS[:8])  # one batch in each of three epochs
-    assert [step.rate for step in steps] == pytest.approx([0.01] * 3 + [0.002] * 6)
+        encoder.fit(CELLS[:8], REWARDS[:8])  # one batch, ten times in each of three epochs
+    assert [step.rate for step in steps] == pytest.approx([0.01] * 30 + [0.002] * 60)
 
 
-def test_in_every_epoch_each_cell_counts_once_and_not_for_the_predictor_that_leaves_it_out(untrained):
+def test_in_every_pass_each_cell_counts_once_and_not_for_the_predictor_that_leaves_it_out(untrained):
     encoder, steps = untrained
     encoder.fit(CELLS[:20], REWARDS[:20])
-    assert len(steps) == 3 * 3  # 20 cells in batches of 8
-    epochs = []
-    for epoch in (steps[:3], steps[3:6], steps[6:]):
+    assert (
+        len(steps) == 3 * 4 * 3
+    )  # 20 cells in 3 batches of 8, which takes 4 passes to make 10 batches in each of 3 epochs
+    names = {1: 0, 2: 1, 3: "a", 4: "b", 5: "c"}
+    passes = []
+    for first in range(0, len(steps), 3):
         counted = {}
-        for step in epoch:
+        for step in steps[first : first + 3]:
             for tokens, weights in zip(step.tokens, step.weights):
                 if weights.any():
-                    assert tuple(tokens) not in counted
-                    counted[tuple(tokens)] = weights
-        epochs.append(counted)
-    seen = np.stack(list(epochs[0].values())) != 0
+                    cell = tuple(SPACE.canonical([names[token] for token in tokens if token]))
+                    assert cell not in counted
+                    counted[cell] = weights
+        passes.append(counted)
+    seen = np.stack(list(passes[0].values())) != 0
     np.testing.assert_array_equal(seen.sum(axis=1), [4] * 20)  # of the 5 predictors
     np.testing.assert_array_equal(seen.sum(axis=0), [16] * 5)  # of the 20 cells
-    for counted in epochs[1:]:  # in another order, with the same cells left out
-        assert list(counted) != list(epochs[0])
-        assert all(np.array_equal(counted[cell], weights) for cell, weights in epochs[0].items())
+    for counted in passes[1:]:  # in another order, with the same cells left out
+        assert list(counted) != list(passes[0])
+        assert all(np.array_equal(counted[cell], weights) for cell, weights in passes[0].items())
 
 
-def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
+def test_many_cells_are_gone_over_once_an_epoch(untrained):
+    encoder, steps = untrained
+    encoder.fit(CELLS * 4, REWARDS * 4)
+    assert len(steps) == 3 * 14  # 108 cells in batches of 8
+
+
+def test_each_pass_writes_the_cells_in_other_orders(untrained):
+    encoder, steps = untrained
+    encoder.fit([[0, "a", 0, "b", 0, "b", 0, "c"]], [0.5])
+    assert len(steps) == 30
+    written = [set(map(tuple, step.tokens)) for step in steps]
+    assert all(len(ways) == 1 for ways in written)
+    # Two orders of the blocks and two of each block's halves; 30 draws miss one of the eight with a probability of 0.15.
+    assert len(set.union(*written)) == 8
+
+
+@pytest.fixture
+def one_batch(monkeypatch):
+    """Epochs of up to eight cells have one batch."""
+    monkeypatch.setattr(Encoder, "BATCHES_PER_EPOCH", 1)
+
+
+def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees(one_batch):
     """In the first and only batch nothing has moved yet, so that the loss is that of the predictions before.
 
     Rewards of 0, far from all predictions, make it nearly the same whatever cells each predictor sees.
@@ -424,7 +470,7 @@ def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees():
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)
 
 
-def test_the_loss_that_fit_returns_leaves_out_the_penalty():
+def test_the_loss_that_fit_returns_leaves_out_the_penalty(one_batch):
     encoder = surrogate(epochs=1, regularization=1)
     before = encoder.predict(CELLS[:6]).mean()
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)

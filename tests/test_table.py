@@ -87,7 +87,7 @@ def test_a_search_that_is_resumed_makes_the_choices_of_the_uninterrupted_one(enc
 
 
 def test_a_surrogate_that_is_never_wrong_finds_the_best_expansions():
-    trained = progressive(REWARDS, SPACE, Oracle(REWARDS), K=4)
+    trained = progressive(REWARDS, SPACE, Oracle(REWARDS, SPACE), K=4)
     two_blocks = sorted((cell for cell in REWARDS if len(cell) == 8), key=REWARDS.get, reverse=True)
     assert trained[10:14] == two_blocks[:4]
 

@@ -21,16 +21,16 @@ from pnas.ranking import ranking_quality  # noqa: E402
 from search_efficiency import BLOCKS, OPERATORS, read_rewards  # noqa: E402
 
 
-def replay(encoder, seed, rewards):
+def replay(encoder, space, seed, rewards):
     """[Spearman on two blocks, Spearman on three blocks, top-5 recall on three, seconds]"""
     start = time.perf_counter()
     encoder.restart(seed)
     qualities = []
     for blocks in range(1, BLOCKS):
-        known = [cell for cell in rewards if len(cell) <= 4 * blocks]
-        unknown = [cell for cell in rewards if len(cell) == 4 * (blocks + 1)]
-        encoder.fit(list(map(list, known)), [rewards[cell] for cell in known])
-        ranked, predicted = encoder.rank(list(map(list, unknown)), len(unknown))
+        known = [list(cell) for cell in rewards if len(cell) <= 4 * blocks]
+        unknown = space.expand([cell for cell in known if len(cell) == 4 * blocks])
+        encoder.fit(known, [rewards[tuple(cell)] for cell in known])
+        ranked, predicted = encoder.rank(unknown, len(unknown))
         qualities.append(ranking_quality(predicted, [rewards[tuple(cell)] for cell in ranked]))
     correlations = [quality["spearman"] for quality in qualities]
     return [*correlations, qualities[-1]["top_5_recall"], time.perf_counter() - start]
@@ -46,7 +46,7 @@ def main():
     print(f"{len(rewards)} cells, {options.SEEDS} seeds\nLSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds")
     for count in map(int, options.COUNTS.split(",")):
         encoder = Encoder(space, num_predictors=count)  # traced once
-        results = np.array([replay(encoder, seed, rewards) for seed in range(options.SEEDS)])
+        results = np.array([replay(encoder, space, seed, rewards) for seed in range(options.SEEDS)])
         columns = zip(results.mean(axis=0), results.std(axis=0, ddof=1))
         print(f"{count:5}  ", *(f"{mean:.3f} ± {deviation:.3f}  " for mean, deviation in columns), flush=True)
 

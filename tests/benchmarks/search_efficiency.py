@@ -56,14 +56,14 @@ def read_rewards():
 class Oracle:
     """A surrogate that knows the rewards."""
 
-    def __init__(self, rewards):
-        self.rewards = rewards
+    def __init__(self, rewards, space):
+        self.rewards, self.space = rewards, space
 
     def fit(self, cells, rewards):
         pass
 
     def rank(self, cells, K):
-        ranked = sorted(cells, key=lambda cell: -self.rewards[tuple(cell)])[:K]
+        ranked = sorted(map(self.space.canonical, cells), key=lambda cell: -self.rewards[tuple(cell)])[:K]
         return ranked, [self.rewards[tuple(cell)] for cell in ranked]
 
 
@@ -119,7 +119,7 @@ def replay(seeds, rewards):
             draw = random.Random(seed)
             encoder.restart(seed)
             trained["PNAS", K] = progressive(rewards, space, encoder, K)
-            trained["oracle", K] = progressive(rewards, space, Oracle(rewards), K)
+            trained["oracle", K] = progressive(rewards, space, Oracle(rewards, space), K)
             trained["random", K] = draw.sample(list(rewards), len(rewards))  # goes on past the budget
             trained["evolution", K] = evolved(rewards, space, len(trained["PNAS", K]), draw)
         results.append(trained)
