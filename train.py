@@ -11,7 +11,7 @@ B = 3  # Maximum number of blocks in the cell
 K_ = 128  # Number of children to be trained for each block size after the first
 REGULARIZATION = 0  # L2 regularization strength on the surrogate's LSTMs
 CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensions
-RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size
+RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
@@ -35,7 +35,7 @@ NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an op in each cell
 DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one is the number of classes
 USE_EXPANSION = False  # Whether to train also on four copies of each image, rotated and shifted a little
 operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
-N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto': cores / THREADS_PER_CHILD, at most 4 on a GPU
+N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto': by cores (at most 4 on a GPU) or cluster
 THREADS_PER_CHILD = 1  # Threads of each child; another number gives other last digits, and so other rewards
 PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' for this machine, 'dask' or 'ray' for a cluster
 SCHEDULER = None  # The cluster's address, such as 'tcp://host:8786'; with 'ray' None starts it on this machine
@@ -128,7 +128,8 @@ def search():
     command = " ".join(["python train.py --train_arc", *(quoted(argument) for argument in arguments)])
     journal.write_end(command)
     write_report(EXPERIMENT_NAME)
-    progress.show_times(time.monotonic() - started)
+    if not manager.workers.grows:
+        progress.show_times(time.monotonic() - started)
     print(
         f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\n"
         f"Pictures:    {journal.logs}/report\nRetrain it:  {command}"

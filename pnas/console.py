@@ -40,7 +40,7 @@ class Progress:
     Args:
         K: most children of a block size after the first.
         B: largest number of blocks.
-        workers: children trained at the same time, or None where a cluster decides how many.
+        workers: children trained at the same time; on a cluster that grows, at its start.
     """
 
     def __init__(self, K, B, workers):
@@ -49,7 +49,6 @@ class Progress:
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> what each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs, which may have had another machine
-        self.training_time = 0.0  # seconds in which this run trained children
         self.stepping = 0.0  # seconds that their training steps and validation took, all workers together
 
     def follow(self, blocks, new, known, results):
@@ -79,9 +78,7 @@ class Progress:
     def _shown(self, results):
         for child in results:
             yield child
-            now = time.monotonic()
-            self.training_time += now - self.last
-            self.last = now
+            self.last = time.monotonic()
             self.done += 1
             self.running.pop(child.number, None)
             self._hand_out()
@@ -91,7 +88,7 @@ class Progress:
 
     def _hand_out(self):
         """Follows the workers: one that is done gets the next child at once."""
-        while self.waiting and (self.workers is None or len(self.running) < self.workers):
+        while self.waiting and len(self.running) < self.workers:
             number, cell = self.waiting.pop(0)
             self.running[number] = cell, time.monotonic()
 
@@ -119,13 +116,11 @@ class Progress:
         measured = self.seconds or self.earlier_seconds
         if not measured:
             return "time left not known yet"
-        busy = sum(map(sum, self.seconds.values())) / max(self.training_time, 1)  # workers, if a cluster decides
-        workers = self.workers or max(1, round(busy))
         left = self.last - time.monotonic()
         for size in range(self.blocks, self.B + 1):
             children = self.K if size > self.blocks else self.children - self.done
             nearest = size if size in measured else max(measured)
-            left += math.ceil(children / workers) * statistics.mean(measured[nearest]) * size / nearest
+            left += math.ceil(children / self.workers) * statistics.mean(measured[nearest]) * size / nearest
         return f"{'at most ' * (self.blocks < self.B)}about {duration(max(left, 0))} left"
 
     def _panel(self):
@@ -157,7 +152,7 @@ class Progress:
 
         That is the workers' time in which they imported, traced or saved, or waited for others or for the surrogate.
         """
-        if self.workers and self.stepping:
+        if self.stepping:
             share = 1 - self.stepping / (wall * self.workers)
             self._print(
                 f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "

@@ -87,6 +87,11 @@ class Journal:
 
     def _read_choices(self):
         if not os.path.exists(self.choices_path):
+            if any(child.blocks > 1 for child in self.finished.values()):
+                raise ValueError(
+                    f"{self.choices_path} is gone, without which the numbers of new children are not known. Put it back, or set "
+                    "RESTORE_CONTROLLER = False to move the rest aside"
+                )
             return
         for blocks, choice in read_json(self.choices_path).items():
             try:

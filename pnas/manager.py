@@ -19,8 +19,8 @@ from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.optimizer import decaying_adam
 from pnas.workers import Workers
 
-# Children side by side on a GPU. They are small and spend much of their time in tracing and compiling, which takes a core each;
-# 16 had room on one of 80 GiB when the rewards of tests/data/mnist_cells.csv were measured.
+# Children side by side on a GPU: they are small, and much of their time is tracing and compiling, on a core each. 16 had room on
+# a GPU of 80 GiB when the rewards of tests/data/mnist_cells.csv were measured; 4 are for smaller ones, too.
 CHILDREN_PER_GPU = 4
 VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape
 
@@ -114,37 +114,39 @@ class Manager:
         best_path = os.path.join(folder, "architecture_best.keras")
         last_path = os.path.join(folder, "architecture_last.keras")
         settings_path = os.path.join(folder, "architecture.json")
+        batches = Batches(x_train, y_train, batch_size, self.child_seed(cell))
         settings = {
-            "data set": self.network["prefix"],
-            "training images": len(x_train),
+            "number of training images": len(x_train),
+            "their checksum": zlib.crc32(x_train),
             "BATCHSIZE": batch_size,
             "SEED": self.seed,
         }
         keras.utils.set_random_seed(self.child_seed(cell))
         model = build_child(cell, **self.network)
-        compile_child(model, len(x_train), epochs, **self.training)
-        trained_epochs, best_accuracy = 0, -1.0
+        trained_epochs, best_accuracy, moments = 0, -1.0, []
         if load_saved:
             if os.path.exists(settings_path):
                 check_settings(settings_path, settings, "or set LOAD_SAVED = False")
-            saved, best = (_load_training(path, model) for path in (last_path, best_path))
-            trained_epochs = int(saved.optimizer.iterations) // -(-len(x_train) // batch_size)
+            model, best = (_load_training(path, model) for path in (last_path, best_path))
+            trained_epochs = int(model.optimizer.iterations) // len(batches)
             best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
-            model.set_weights(saved.get_weights())
-            for variable, kept in zip(model.optimizer.variables, saved.optimizer.variables):
-                variable.assign(kept)
+            moments = model.optimizer.variables
         else:
             set_aside(best_path, last_path, settings_path)
             os.makedirs(folder, exist_ok=True)
             write_atomically(settings_path, json.dumps(settings).encode())
+        compile_child(model, epochs * len(batches), self.training["learning_rate"])
+        for variable, kept in zip(model.optimizer.variables, moments):
+            variable.assign(kept)
         model.fit(
-            Batches(x_train, y_train, batch_size, self.child_seed(cell), trained_epochs),
+            batches,
             epochs=epochs,
             initial_epoch=trained_epochs,
             shuffle=False,
             validation_data=(x_val, y_val),
             validation_batch_size=VALIDATION_BATCH,
             callbacks=[
+                keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
                 Recalibration(x_train, batch_size),
                 LearningRateLog(),
                 Keeper(best_path, last_path, best_accuracy),
@@ -218,17 +220,21 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     keras.utils.clear_session()
     keras.utils.set_random_seed(child.seed)
     model = build_child(child.cell, **network)
-    compile_child(model, len(x_train), epochs, **training)
+    batches = Batches(x_train, y_train, training["batch_size"], child.seed)
+    compile_child(model, epochs * len(batches), training["learning_rate"])
     # With so much patience it never stops; it keeps the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
     history = model.fit(
-        Batches(x_train, y_train, training["batch_size"], child.seed),
+        batches,
         epochs=epochs,
         shuffle=False,
         validation_data=(x_val, y_val),
         validation_batch_size=VALIDATION_BATCH,
-        callbacks=[Recalibration(x_train, training["batch_size"]), times, LearningRateLog(), SignFlips(), best],
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
+            *(Recalibration(x_train, training["batch_size"]), times, LearningRateLog(), SignFlips(), best),
+        ],
         verbose=0,
     ).history
     if not np.all(np.isfinite(history["loss"])):
@@ -251,24 +257,23 @@ class Batches(keras.utils.PyDataset):
 
     Keras would copy arrays into memory of the backend; of these, which processes on one machine share, each batch is read when
     its turn comes. The order depends on seed and epoch alone, so a training that goes on sees what it would have seen.
-    Give it to `fit` with shuffle=False.
+    `fit` takes it with shuffle=False, and `shuffle` as a callback: how often Keras tells the data of an epoch that is none
+    differs between backends.
 
     Args:
         images, labels: arrays with as many rows.
         batch_size: rows in a batch; the last one of an epoch has what is left.
         seed: int.
-        epoch: number of the first epoch, counted from 0.
     """
 
-    def __init__(self, images, labels, batch_size, seed, epoch=0):
+    def __init__(self, images, labels, batch_size, seed):
         super().__init__()
-        self.images, self.labels = images, labels
-        self.batch_size, self.seed, self.epoch = batch_size, seed, epoch
-        self.order = np.arange(len(images))  # until the first epoch; Keras looks at a batch before
+        self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
+        self.order = np.arange(len(images))  # Keras looks at some batches before the first epoch
 
-    def on_epoch_begin(self):
-        self.order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.images))
-        self.epoch += 1
+    def shuffle(self, epoch, logs=None):
+        """Draws the order of an epoch, a number counted from 0."""
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)
@@ -278,10 +283,10 @@ class Batches(keras.utils.PyDataset):
         return self.images[rows], self.labels[rows]
 
 
-def compile_child(model, images, epochs, batch_size, learning_rate):
-    """Squared hinge and Adam, its learning rate decaying from step to step over all epochs."""
+def compile_child(model, steps, learning_rate):
+    """Squared hinge and Adam, its learning rate decaying from the first of two numbers to the second in so many steps."""
     model.compile(
-        decaying_adam(*learning_rate, steps=epochs * -(-images // batch_size)),
+        decaying_adam(*learning_rate, steps),
         loss="squared_hinge",
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.

@@ -29,11 +29,6 @@ def missing_package(backend):
         return f'pip install "{PIP_NAMES[backend]}"'
 
 
-def _missing_import():
-    """The first package that this process cannot import of those that training needs, or None."""
-    return next((name for name in ("pnas", "keras", "numpy") if importlib.util.find_spec(name) is None), None)
-
-
 class Workers:
     """Processes that train children side by side.
 
@@ -89,14 +84,17 @@ class Workers:
             self.client.wait_for_workers(1, timeout=60)
         except TimeoutError:
             raise OSError(f"PARALLEL_BACKEND: the cluster at {self.client.scheduler.address} has no worker") from None
-        # A worker that does not answer is leaving: Dask notices it by itself.
-        without = {
-            name: package for name, package in self.client.run(_missing_import, on_error="ignore").items() if package
-        }
+
+        def missing():  # a function within a function travels whole: without pnas, one of this module could not be found
+            return next((name for name in ("pnas", "keras") if importlib.util.find_spec(name) is None), None)
+
+        # A worker that does not answer is leaving, which Dask notices by itself.
+        found = self.client.run(missing, on_error="ignore")
+        without = {worker: package for worker, package in found.items() if package}
         if without:
-            name, package = next(iter(without.items()))
+            worker, package = next(iter(without.items()))
             raise ValueError(
-                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {name} cannot import {package}. "
+                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import {package}. "
                 "Install what requirements.txt names, and start the workers with the folder of train.py in PYTHONPATH"
             )
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]

@@ -20,10 +20,10 @@ pytest.importorskip("distributed")
 
 
 class Cluster:
-    """A scheduler and two workers, which can import the project but do not stand in its folder."""
+    """A scheduler and two workers, which can import the project, if `path` is its folder, but do not stand there."""
 
-    def __init__(self, folder, threads=1):
-        self.folder, self.processes = folder, []
+    def __init__(self, folder, threads=1, path=search.ROOT):
+        self.folder, self.processes, self.path = folder, [], path
         self.contact = folder / "scheduler.json"
         self.start("scheduler", "--port", "0", "--host", "127.0.0.1")
         for name in ("worker1", "worker2"):
@@ -40,7 +40,7 @@ class Cluster:
                     cwd=folder,
                     env={
                         **os.environ,
-                        "PYTHONPATH": os.pathsep.join([str(search.ROOT), os.environ.get("PYTHONPATH", "")]),
+                        "PYTHONPATH": os.pathsep.join([str(self.path), os.environ.get("PYTHONPATH", "")]),
                     },
                     stdout=log,
                     stderr=log,
@@ -66,11 +66,11 @@ class Cluster:
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Function (threads of a worker) -> a running Cluster, which ends with the test."""
+    """Function (arguments of Cluster) -> a running Cluster, which ends with the test."""
     clusters = []
 
-    def started(threads=1):
-        clusters.append(Cluster(tmp_path / "cluster", threads))
+    def started(**arguments):
+        clusters.append(Cluster(tmp_path / "cluster", **arguments))
         return clusters[-1]
 
     (tmp_path / "cluster").mkdir()
@@ -96,9 +96,8 @@ def test_a_worker_that_is_killed_in_the_middle_changes_nothing(cluster, uninterr
 def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
     """Dask gives a child up after one death here, after four by default; the images have died with both workers by then."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    monkeypatch.setenv(
-        "PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep
-    )  # where the workers find search.deadly
+    # Where the workers find search.deadly.
+    monkeypatch.setenv("PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep)
     monkeypatch.setattr(workers, "train_in_worker", search.deadly)
     pool = workers.Workers("dask", cluster().address, "auto", "tensorflow", 1)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 6)]
@@ -110,6 +109,11 @@ def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_
 def test_workers_that_would_train_two_children_in_one_process_are_refused(cluster):
     with pytest.raises(ValueError, match="2 workers .* one process.*--nthreads 1"):
         workers.Workers("dask", cluster(threads=2).address, "auto", "tensorflow", 1)
+
+
+def test_workers_that_cannot_import_the_project_are_refused(cluster, tmp_path):
+    with pytest.raises(ValueError, match="2 workers .* cannot import pnas.*PYTHONPATH"):
+        workers.Workers("dask", cluster(path=tmp_path).address, "auto", "tensorflow", 1)
 
 
 def test_a_cluster_that_is_not_there_is_named():

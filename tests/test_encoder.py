@@ -416,9 +416,7 @@ def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(
 def test_in_every_pass_each_cell_counts_once_and_not_for_the_predictor_that_leaves_it_out(untrained):
     encoder, steps = untrained
     encoder.fit(CELLS[:20], REWARDS[:20])
-    assert (
-        len(steps) == 3 * 4 * 3
-    )  # 20 cells in 3 batches of 8, which takes 4 passes to make 10 batches in each of 3 epochs
+    assert len(steps) == 3 * 4 * 3  # epochs, passes that make at least 10 batches, and batches of 8 in a pass
     names = {1: 0, 2: 1, 3: "a", 4: "b", 5: "c"}
     passes = []
     for first in range(0, len(steps), 3):

@@ -8,7 +8,7 @@ import pytest
 
 from pnas.encoder import StateSpace
 from pnas.journal import Journal
-from pnas.children import Child
+from pnas.children import Child, row
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
 CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]
@@ -100,6 +100,15 @@ def test_a_damaged_choice_is_named(content):
     two_children()
     Path("logs/trial/choices.json").write_text(content)
     with pytest.raises(ValueError, match="choices.json.* is damaged"):
+        journal()
+
+
+def test_children_of_two_blocks_without_their_choice_are_no_start(monkeypatch):
+    two_children()
+    two_blocks = Child(3, CELLS[0] * 2, 0.5, seed=7, reward=0.5)
+    with open(TABLE, "a") as file:
+        file.write(row(two_blocks, "digits", SPACE.encode(two_blocks.cell)))
+    with pytest.raises(ValueError, match="choices.json is gone"):
         journal()
 
 

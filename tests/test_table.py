@@ -52,8 +52,8 @@ def encoder():
 def test_ten_one_block_cells_teach_the_surrogate_to_rank_the_two_block_ones(encoder):
     encoder.restart(0)
     encoder.fit(*of_size(1))
-    cells, rewards = of_size(2)
-    quality = ranking_quality(encoder.predict(cells), rewards)
+    cells = SPACE.expand(of_size(1)[0])
+    quality = ranking_quality(encoder.predict(cells), [REWARDS[tuple(SPACE.canonical(cell))] for cell in cells])
     # Of 55 unrelated pairs, 1 in 10,000 has a rank correlation above 0.49 (normal approximation, 3.7 / sqrt(54)).
     assert quality["spearman"] > 0.5
 

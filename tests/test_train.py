@@ -2,8 +2,10 @@
 
 import ast
 import csv
+import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -122,6 +124,23 @@ def test_a_second_run_trains_no_child_again(searched):
     assert result.returncode == 0, result.stderr
     assert "3 of them known" in result.stdout and "2 of them known" in result.stdout
     assert (folder / "logs" / "pnas" / "children.csv").read_bytes() == before
+
+
+def test_a_search_that_goes_on_trains_the_cells_that_were_chosen_under_their_numbers(searched, tmp_path):
+    """Were they ranked again on another processor, or by another version, close cells might change places."""
+    folder = tmp_path / "copy"
+    shutil.copytree(searched[0], folder)
+    table, choices = folder / "logs" / "pnas" / "children.csv", folder / "logs" / "pnas" / "choices.json"
+    lines = table.read_text().splitlines(keepends=True)
+    table.write_text("".join(line for line in lines if line[0] not in "45"))  # the two of two blocks
+    (first, second), predicted = json.loads(choices.read_text())["2"]
+    choices.write_text(json.dumps({"2": [[second, first], predicted[::-1]]}))
+    result = run(folder, *SMALL)
+    assert result.returncode == 0, result.stderr
+    with open(table, newline="") as file:
+        numbers = {row["architecture"]: row["number"] for row in csv.DictReader(file)}
+    assert (numbers[str(second)], numbers[str(first)]) == ("4", "5")
+    assert rewards(folder) == rewards(searched[0])
 
 
 def test_rewards_of_other_settings_are_not_mixed(searched):

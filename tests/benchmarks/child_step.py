@@ -63,7 +63,7 @@ def make_child(variant, cell):
     from pnas.model import build_child
 
     model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
-    compile_child(model, BATCH * STEPS, 1, BATCH, (1e-2, 1e-5))
+    compile_child(model, STEPS, (1e-2, 1e-5))
     return model
 
 
