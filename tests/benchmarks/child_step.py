@@ -38,7 +38,7 @@ def clock():
     return np.array([time.process_time(), time.perf_counter()])
 
 
-def fit(model, images, labels):
+def fit(model, data):
     """CPU and wall seconds a step of one `fit`, its first step left out."""
     import keras
 
@@ -49,8 +49,17 @@ def fit(model, images, labels):
             self.per_step = (clock() - self.start) / max(batch, 1)
 
     timer = Timer()
-    model.fit(images, labels, batch_size=BATCH, verbose=0, callbacks=[timer])
+    model.fit(**data, verbose=0, callbacks=[timer])
     return timer.per_step
+
+
+def data_of(variant, images, labels):
+    """Arguments of `fit`: arrays, or what the search trains its children on."""
+    if variant != "project":
+        return {"x": images, "y": labels, "batch_size": BATCH}
+    from pnas.manager import Batches
+
+    return {"x": Batches(images, labels, BATCH, seed=0), "shuffle": False}
 
 
 def make_child(variant, cell):
@@ -119,11 +128,12 @@ def prepare(variant, cell, threads):
     images, labels = random_images(BATCH * STEPS)
     start = clock()[1]
     model = make_child(variant, cell)
-    model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
+    one_batch = data_of(variant, images[:BATCH], labels[:BATCH])
+    model.fit(**one_batch, verbose=0)
     first = clock()[1] - start
     start = clock()[1]
-    model.fit(images[:BATCH], labels[:BATCH], batch_size=BATCH, verbose=0)
-    return first - (clock()[1] - start), lambda: fit(model, images, labels)
+    model.fit(**one_batch, verbose=0)
+    return first - (clock()[1] - start), lambda: fit(model, data_of(variant, images, labels))
 
 
 def main():
