@@ -138,20 +138,8 @@ class Manager:
         compile_child(model, epochs * len(batches), self.training["learning_rate"])
         for variable, kept in zip(model.optimizer.variables, moments):
             variable.assign(kept)
-        model.fit(
-            batches,
-            epochs=epochs,
-            initial_epoch=trained_epochs,
-            shuffle=False,
-            validation_data=(x_val, y_val),
-            validation_batch_size=VALIDATION_BATCH,
-            callbacks=[
-                keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
-                Recalibration(x_train, batch_size),
-                LearningRateLog(),
-                Keeper(best_path, last_path, best_accuracy),
-            ],
-        )
+        keeper = Keeper(best_path, last_path, best_accuracy)
+        _fit(model, batches, (x_val, y_val), [keeper], epochs=epochs, initial_epoch=trained_epochs)
         return load_network(best_path)
 
 
@@ -225,18 +213,8 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
     # With so much patience it never stops; it keeps the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
-    history = model.fit(
-        batches,
-        epochs=epochs,
-        shuffle=False,
-        validation_data=(x_val, y_val),
-        validation_batch_size=VALIDATION_BATCH,
-        callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
-            *(Recalibration(x_train, training["batch_size"]), times, LearningRateLog(), SignFlips(), best),
-        ],
-        verbose=0,
-    ).history
+    callbacks = [times, SignFlips(), best]
+    history = _fit(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
     network_alone = keras.Model(model.inputs, model.outputs, name=model.name)  # without the optimizer's state
@@ -249,6 +227,23 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
         macs=count_macs(model),
         history=history,
         network=file_content(network_alone),
+    )
+
+
+def _fit(model, batches, validation, callbacks, **options):
+    """`model.fit` as every training here needs it; `callbacks` come behind its own, `options` are those of `fit`."""
+    return model.fit(
+        batches,
+        shuffle=False,
+        validation_data=validation,
+        validation_batch_size=VALIDATION_BATCH,
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
+            Recalibration(batches.images, batches.batch_size),
+            LearningRateLog(),
+            *callbacks,
+        ],
+        **options,
     )
 
 

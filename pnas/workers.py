@@ -138,12 +138,13 @@ class Workers:
                 groups = [group for group in (suspects[:half], suspects[half:], rest) if group] + groups
 
     def _train(self, children, count, *arguments, arrays):
+        backend = self.backend
         if self.client:
             from pnas.dask_backend import Backend
 
             self._check_cluster()
-            self.backend = {"backend": Backend(client=self.client, scatter=list(arrays))}
-        with joblib.parallel_config(**self.backend):
+            backend = {"backend": Backend(client=self.client, scatter=list(arrays))}
+        with joblib.parallel_config(**backend):
             parallel = joblib.Parallel(
                 pre_dispatch=count, batch_size=1, return_as="generator_unordered" if self.streams else "list"
             )

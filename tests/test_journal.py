@@ -103,7 +103,7 @@ def test_a_damaged_choice_is_named(content):
         journal()
 
 
-def test_children_of_two_blocks_without_their_choice_are_no_start(monkeypatch):
+def test_children_of_two_blocks_without_their_choice_are_no_start():
     two_children()
     two_blocks = Child(3, CELLS[0] * 2, 0.5, seed=7, reward=0.5)
     with open(TABLE, "a") as file:

@@ -124,9 +124,9 @@ def replay(seeds, rewards, noise):
     results = []
     for seed in seeds:
         trained = {}
+        shown = trained_again(rewards, noise, seed)
         for K in BUDGETS:
             draw = random.Random(seed)
-            shown = trained_again(rewards, noise, seed)
             encoder.restart(seed)
             trained["PNAS", K] = progressive(shown, space, encoder, K)
             trained["oracle", K] = progressive(shown, space, Oracle(rewards, space), K)
