@@ -20,6 +20,7 @@ from keras import constraints, initializers, ops, regularizers
 from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh, straight_through
+from binarized.depthwise import depthwise_conv
 
 
 def _is_integer(value):
@@ -441,7 +442,7 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         return self._kernel.latent()
 
     def _depthwise(self, inputs):
-        return ops.depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
+        return depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
 
     def call(self, inputs):
         return self._finish(self._depthwise(inputs))

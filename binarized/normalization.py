@@ -13,7 +13,7 @@ from keras.saving import register_keras_serializable
 from binarized.binary_ops import binary_tanh
 
 # Numbers an image; with fewer, a step saves too little to make up for the half second of compiling.
-WORTH_COMPILING = 2048
+WORTH_COMPILING = 768
 
 
 def _compiled(function):

@@ -22,6 +22,7 @@ from pnas.workers import Workers
 # Children side by side on a GPU: they are small, and much of their time is tracing and compiling, on a core each. 16 had room on
 # a GPU of 80 GiB when the rewards of tests/data/mnist_cells.csv were measured; 4 are for smaller ones, too.
 CHILDREN_PER_GPU = 4
+STEPS_PER_EXECUTION = 10  # training steps that TensorFlow does before it hands back to Keras
 VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape
 
 
@@ -284,6 +285,8 @@ def compile_child(model, steps, learning_rate):
         decaying_adam(*learning_rate, steps),
         loss="squared_hinge",
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # Between two steps Keras is busy for a millisecond, a tenth of a small child's step. Torch takes no more than one.
+        steps_per_execution=STEPS_PER_EXECUTION if keras.backend.backend() == "tensorflow" else 1,
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),
     )

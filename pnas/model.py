@@ -1,12 +1,13 @@
 """Operators, and the networks built of them.
 
 An operator is a function `(x, filters, strides, name) -> tensor`, registered with `@operation(name)`; the constant
-`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up), starts the names
-of its layers with `name`, and returns ±1 only, so most end with `normalize`.
+`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up) and starts the names
+of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which is ±1 already.
 
 An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
-side by side; one that does not is called for each. It is the same arithmetic in fewer and larger steps: a wide convolution
-reads its input once, and normalization is per channel anyway.
+side by side; one that does not is called for each. Likewise the results that make up a block, or a cell's output, are normalized
+together. It is the same arithmetic in fewer and larger steps: a wide convolution reads its input once, and normalization is per
+channel anyway.
 """
 
 import collections
@@ -77,18 +78,15 @@ def _concatenate(tensors, name):
 
 def _bconv(x, filters, kernel_size, strides, name, copies):
     area = math.prod(kernel_size)
-    return normalize(
-        BinaryConv2D(
-            filters * copies,
-            kernel_size,
-            strides,
-            padding="same",
-            use_bias=False,
-            kernel_lr_multiplier=1 / glorot(area * x.shape[-1], area * filters),  # of one copy
-            name=name,
-        )(x),
-        name,
-    )
+    return BinaryConv2D(
+        filters * copies,
+        kernel_size,
+        strides,
+        padding="same",
+        use_bias=False,
+        kernel_lr_multiplier=1 / glorot(area * x.shape[-1], area * filters),  # of one copy
+        name=name,
+    )(x)
 
 
 def _sep_bconv(x, filters, size, strides, name, copies):
@@ -96,7 +94,7 @@ def _sep_bconv(x, filters, size, strides, name, copies):
         BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=f"{name}{suffix}")(x)
         for suffix in _suffixes(copies)
     ]
-    return normalize(_concatenate(outputs, name), name)
+    return _concatenate(outputs, name)
 
 
 def _suffixes(copies):
@@ -120,12 +118,12 @@ def bconv_7x7(x, filters, strides, name, copies=1):
 
 @operation("1x7-7x1 bconv")
 def bconv_1x7_7x1(x, filters, strides, name, copies=1):
-    rows = _bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies)
+    rows = normalize(_bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies), f"{name}_1x7")
     outputs = [
         BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(part)
         for part, suffix in zip(_split(rows, [filters] * copies, f"{name}_1x7"), _suffixes(copies))
     ]
-    return normalize(_concatenate(outputs, name), f"{name}_7x1")
+    return _concatenate(outputs, name)
 
 
 @operation("3x3 sep-bconv")
@@ -146,21 +144,19 @@ def sep_bconv_7x7(x, filters, strides, name, copies=1):
 @operation("3x3 maxpool")
 def maxpool_3x3(x, filters, strides, name, copies=1):
     x = layers.MaxPooling2D(3, strides, padding="same", name=name)(x)
-    return normalize(_concatenate([x] * copies, name), name)
+    return _concatenate([x] * copies, name)
 
 
 @operation("3x3 avgpool")
 def avgpool_3x3(x, filters, strides, name, copies=1):
     x = layers.AveragePooling2D(3, strides, padding="same", name=name)(x)
-    return normalize(_concatenate([x] * copies, name), name)
+    return _concatenate([x] * copies, name)
 
 
 @operation("linear")
 def linear(x, filters, strides, name, copies=1):
-    """The identity where nothing has to shrink (the input is ±1 then), else a 1x1 binary convolution."""
-    if strides == 1:
-        return _concatenate([x] * copies, name)
-    return _bconv(x, filters, (1, 1), strides, name, copies)
+    """The identity where nothing has to shrink, else a 1x1 binary convolution."""
+    return x if strides == 1 else _bconv(x, filters, (1, 1), strides, name, copies)
 
 
 def build_child(
@@ -219,13 +215,32 @@ def _build_cell(cell, outputs, filters, name):
                 x, strides = outputs[origin], 2 ** (len(outputs) - origin)
             op_name = f"{where}_{side}_{_as_name(operator)}"
             result = _apply(operator, x, filters, strides, op_name, copies[half])
-            width, rest = result.shape[-1] // copies[half], copies[half] - copies_read[half]
-            parts[half] = iter(_split(result, [width] * copies_read[half] + [rest * width] * (rest > 0), op_name))
+            if result is x:
+                parts[half] = iter([_Part(x, is_binary=True)] * copies[half])
+            elif copies[half] > 1 and half in copies_read:
+                width, rest = result.shape[-1] // copies[half], copies[half] - copies_read[half]
+                sizes = [width] * copies_read[half] + [rest * width] * (rest > 0)
+                tensors = _split(normalize(result, op_name), sizes, op_name)
+                parts[half] = iter([_Part(tensor, is_binary=True) for tensor in tensors])
+            else:
+                parts[half] = iter([_Part(result, is_binary=False)])
         if block in read and side == "right":
             left, right = halves[position - 1 : position + 1]
-            blocks[block] = layers.Concatenate(name=where)([next(parts[left]), next(parts[right])])
+            blocks[block] = _join([next(parts[left]), next(parts[right])], where)
 
-    return _concatenate([part for rest in parts.values() for part in rest], name)
+    return _join([part for rest in parts.values() for part in rest], name)
+
+
+_Part = collections.namedtuple("_Part", "tensor is_binary")
+
+
+def _join(parts, name):
+    """Parts of a block or a cell side by side, those normalized that are not ±1 yet; these come first."""
+    results = [part.tensor for part in parts if not part.is_binary]
+    tensors = [part.tensor for part in parts if part.is_binary]
+    if results:
+        tensors.insert(0, normalize(_concatenate(results, name), name))
+    return _concatenate(tensors, f"{name}_output")
 
 
 def _apply(operator, x, filters, strides, name, copies):
@@ -236,7 +251,8 @@ def _apply(operator, x, filters, strides, name, copies):
     name = f"{name}_x{copies}"
     if "copies" in inspect.signature(function).parameters:
         return function(x, filters, strides, name, copies)
-    return _concatenate([function(x, filters, strides, f"{name}{suffix}") for suffix in _suffixes(copies)], name)
+    results = [function(x, filters, strides, f"{name}{suffix}") for suffix in _suffixes(copies)]
+    return x if results[0] is x else _concatenate(results, name)
 
 
 def _as_name(text):

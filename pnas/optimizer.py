@@ -18,25 +18,18 @@ def decaying_adam(first, last, steps):
     schedule = keras.optimizers.schedules.ExponentialDecay(first, steps, last / first)
     optimizer = keras.optimizers.Adam(schedule)
     if keras.backend.backend() == "tensorflow":
-        optimizer.update_step = functools.partial(_fused_step, optimizer)
+        optimizer._backend_update_step = functools.partial(_fused_steps, optimizer)
     return optimizer
 
 
-def _fused_step(adam, gradient, variable, learning_rate):
-    """Stands in for `keras.optimizers.Adam.update_step`."""
+def _fused_steps(adam, gradients, variables, learning_rate):
+    """Stands in for the loop of `keras.optimizers.Adam` over its variables, on one device."""
     import tensorflow as tf
 
-    index = adam._get_variable_index(variable)
     step = ops.cast(adam.iterations + 1, "float32")
-    tf.raw_ops.ResourceApplyAdam(
-        var=variable.handle,
-        m=adam._momentums[index].value.handle,
-        v=adam._velocities[index].value.handle,
-        beta1_power=adam.beta_1**step,
-        beta2_power=adam.beta_2**step,
-        lr=learning_rate,
-        beta1=adam.beta_1,
-        beta2=adam.beta_2,
-        epsilon=adam.epsilon,
-        grad=gradient,
-    )
+    powers = {"beta1_power": adam.beta_1**step, "beta2_power": adam.beta_2**step}
+    numbers = {"lr": learning_rate, "beta1": adam.beta_1, "beta2": adam.beta_2, "epsilon": adam.epsilon}
+    for gradient, variable in zip(gradients, variables):
+        index = adam._get_variable_index(variable)
+        moments = {"m": adam._momentums[index].value.handle, "v": adam._velocities[index].value.handle}
+        tf.raw_ops.ResourceApplyAdam(var=variable.value.handle, grad=gradient, **moments, **powers, **numbers)

@@ -17,6 +17,7 @@ from binarized.binary_layers import (
     DropoutNoScale,
 )
 from binarized.binary_ops import binary_tanh
+from binarized.depthwise import depthwise_conv
 from binarized.normalization import Normalization
 
 GLOROT_3_TO_2 = math.sqrt(1.5 / (3 + 2))  # of a dense layer with 3 inputs and 2 units
@@ -497,6 +498,31 @@ def test_the_seed_of_a_dropout_decides_its_masks():
     np.testing.assert_array_equal(second(x, training=True), mask)
     assert (np.asarray(other(x, training=True)) != mask).any()
     assert (np.asarray(first(x, training=True)) != mask).any(), "every batch has a mask of its own"
+
+
+# ------------------------------------------------------------------------------------- gradients of wide depthwise kernels
+
+
+@pytest.mark.parametrize("size, strides", [((5, 5), 2), ((7, 7), 2), ((5, 5), 1), ((3, 7), 2), ((4, 6), 1)])
+@pytest.mark.parametrize("height, width, depth_multiplier", [(14, 14, 1), (7, 4, 2), (5, 8, 1)])
+def test_a_wide_depthwise_convolution_has_the_gradients_of_the_plain_formulation(
+    gradients, size, strides, height, width, depth_multiplier
+):
+    x, w = random(3, height, width, 4), random(*size, 4, depth_multiplier, seed=1)
+    pair = (strides, strides)
+    seen = patches(x, size, pair, "same")
+    upstream = random(*seen.shape[:3], 4 * depth_multiplier, seed=2)
+    split = upstream.reshape(*seen.shape[:3], 4, depth_multiplier)
+    found = gradients(
+        lambda x, w: ops.sum(upstream * depthwise_conv(x, w, pair, "same", "channels_last", (1, 1))), [x, w]
+    )
+    expected = np.einsum("nijabc,nijcm->abcm", seen, split)
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
+    # What a pixel gives: the derivative of the sum by it, pixel by pixel.
+    one_by_one = np.eye(height * width, dtype="float32").reshape(-1, height, width, 1)
+    reach = patches(one_by_one, size, pair, "same")[..., 0]
+    expected = np.einsum("pijab,abcm,nijcm->npc", reach, w, split).reshape(x.shape)
+    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
 # -------------------------------------------------------------------------------------------------------- normalization

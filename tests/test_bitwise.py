@@ -184,10 +184,10 @@ def test_classes_on_the_whole_test_set_are_those_of_keras():
     np.testing.assert_array_equal(network.predict(images), predicted.argmax(1))
     # Where Keras binarizes a sum of pixels otherwise than the exact rule, y is within float32 rounding of 0.
     conv = next(layer for layer in model.layers if isinstance(layer, BinaryConv2D) and layer.input is model.input)
-    norm = model.get_layer(f"{conv.name}_norm")
-    binary = keras.Model(model.inputs, norm.output).predict(scaled(images), batch_size=500, verbose=0)
+    norm, part = model.get_layer("cell1_block1_norm"), slice(conv.filters)  # the convolution is the block's first half
+    binary = keras.Model(model.inputs, norm.output).predict(scaled(images), batch_size=500, verbose=0)[..., part]
     gamma, beta, mean, variance = (
-        v.numpy().astype(np.float64) for v in (norm.gamma, norm.beta, norm.mean, norm.variance)
+        v.numpy().astype(np.float64)[part] for v in (norm.gamma, norm.beta, norm.mean, norm.variance)
     )
     y = gamma * (network.accumulators(images)[conv.name] / 255 - mean) / np.sqrt(variance + norm.epsilon) + beta
     assert np.all(np.abs(y[(y >= 0) != (binary > 0)]) < 1e-5)

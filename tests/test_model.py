@@ -9,7 +9,7 @@ from keras import ops
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.normalization import Normalization
-from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, operation
+from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
 
 ALL_OPERATORS = [  # the document's list
     *["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"],
@@ -33,9 +33,10 @@ def features(cell, num_cells, filters, input_shape=(28, 28, 1)):
 
 
 def function_of(operator, x_shape, filters, strides, **copies):
-    """The model that an operator makes."""
+    """The model that an operator makes, normalized as in a cell."""
     x = keras.Input(x_shape)
-    return keras.Model(x, OPERATIONS[operator](x, filters, strides, "op", **copies))
+    y = OPERATIONS[operator](x, filters, strides, "op", **copies)
+    return keras.Model(x, y if y is x else normalize(y, "op"))
 
 
 # --------------------------------------------------------------------------------------------------------------- shapes
@@ -202,12 +203,26 @@ def operators_put_back():
 def test_an_operator_is_added_by_one_line(operators_put_back):
     @operation("every other pixel")
     def every_other_pixel(x, filters, strides, name):
-        return ops.sign(x[:, ::strides, ::strides])
+        return x[:, ::strides, ::strides]
 
     model = build_child([0, "every other pixel", 0, "every other pixel"], 1, [3], [2], input_shape=(6, 6, 1))
     x = images(2, 6, 6, 1)
-    found = keras.Model(model.input, model.get_layer("flatten").input)(x)
+    found = keras.Model(model.input, model.get_layer("flatten").input)(x)  # with moments 0 and 1, as no batch was seen
     np.testing.assert_array_equal(found, np.sign(x[:, ::2, ::2]).repeat(2, axis=-1))
+
+
+def test_an_operator_that_gives_its_input_back_is_not_normalized(operators_put_back):
+    @operation("identity")
+    def identity(x, filters, strides, name):
+        return x
+
+    cell = [0, "3x3 bconv", 0, "3x3 bconv", 1, "identity", 1, "identity"]
+    model = build_child(cell, 1, [3], [2], input_shape=(6, 6, 1))
+    read = model.get_layer("cell1_block1_output_concat").output
+    x = images(2, 6, 6, 1)
+    before, after = keras.Model(model.input, [read, model.get_layer("flatten").input])(x)
+    np.testing.assert_array_equal(after, np.concatenate([before, before], axis=-1))
+    assert sum(isinstance(layer, Normalization) for layer in model.layers) == 2  # of block 1 and of the dense layer
 
 
 def test_an_operator_that_takes_copies_is_called_once_for_all_and_one_that_does_not_for_each(operators_put_back):
@@ -231,22 +246,23 @@ def test_an_operator_that_takes_copies_is_called_once_for_all_and_one_that_does_
 
 
 def test_every_copy_of_an_operator_is_used_once(operators_put_back):
-    @operation("number")
-    def number(x, filters, strides, name, copies=1):
-        """Channels 1, 2, ..., one for each copy, which tell where they went."""
-        return ops.concatenate([0 * x[:, ::strides, ::strides] + n for n in range(1, copies + 1)], axis=-1)
+    @operation("channel")
+    def channel(x, filters, strides, name, copies=1):
+        """Each copy is another channel of the image, so that it can be told where it went."""
+        return x[:, ::strides, ::strides, :copies]
 
-    @operation("plus ten")
-    def plus_ten(x, filters, strides, name):
-        return x + 10
+    @operation("negative")
+    def negative(x, filters, strides, name):
+        return -x
 
-    cell = [0, "number", 0, "number", 1, "plus ten", 0, "number", 0, "number", 0, "number"]
-    model = build_child(cell, 1, [1], [2], input_shape=(2, 2, 1))
-    found = keras.Model(model.input, model.get_layer("flatten").input)(np.zeros((1, 2, 2, 1), "float32"))
-    found = np.sort(np.ravel(found))
-    # two of the five copies went through block 2, the three others straight to the output
-    assert len(found) == 5 and sorted(found % 10) == [1, 2, 3, 4, 5]
-    assert (found > 10).sum() == 2
+    cell = [0, "channel", 0, "channel", 1, "negative", 0, "channel", 0, "channel", 0, "channel"]
+    model = build_child(cell, 1, [1], [2], input_shape=(2, 2, 5))
+    x = 2 * np.eye(5, dtype="float32")[:, None, None].repeat(2, 1).repeat(2, 2) - 1  # in image k only channel k is +1
+    found = np.asarray(keras.Model(model.input, model.get_layer("flatten").input)(x)).reshape(5, 5)
+    assert len(np.unique(found, axis=0)) == 5
+    # Two of the five copies go through block 2, which turns them round, the three others straight to the output. Where one
+    # of the two is +1 the sum is (-1 + 1) - 3, where it is one of the three (1 + 1) + (1 - 2).
+    assert sorted(found.sum(axis=1)) == [-3, -3, 1, 1, 1]
 
 
 def test_there_is_one_operator_of_a_name():
@@ -280,7 +296,7 @@ def branches_1x7_7x1(x, strides):
         outputs.append(Normalization(name=f"columns{n}_norm")(conv(4, (7, 1), (strides, 1), f"columns{n}")(rows)))
         of_copy = slice(4 * n, 4 * n + 4)
         parts += [(f"rows{n}", "op_1x7", of_copy), (f"rows{n}_norm", "op_1x7_norm", of_copy)]
-        parts += [(f"columns{n}", f"op_7x1_copy{n + 1}", slice(None)), (f"columns{n}_norm", "op_7x1_norm", of_copy)]
+        parts += [(f"columns{n}", f"op_7x1_copy{n + 1}", slice(None)), (f"columns{n}_norm", "op_norm", of_copy)]
     return outputs, parts
 
 
@@ -324,7 +340,45 @@ def test_merged_copies_are_the_function_and_have_the_gradients_of_separate_branc
             np.testing.assert_allclose(of_wide[wide_variable.path][..., part], expected, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("operator", ["3x3 bconv", "1x7-7x1 bconv", "3x3 sep-bconv", "3x3 maxpool", "linear"])
+def test_results_normalized_together_are_the_function_and_have_the_gradients_of_ones_normalized_apart(gradients):
+    shape = (8, 7, 1)
+    keras.utils.set_random_seed(0)
+    child = build_child(
+        [0, "3x3 bconv", 0, "5x5 bconv", 0, "3x3 maxpool", 0, "3x3 bconv"], 1, [4], [3], input_shape=shape
+    )
+    together = keras.Model(child.input, child.get_layer("flatten").input)
+    image = keras.Input(shape)
+    wide, other = (layer for layer in together.layers if isinstance(layer, BinaryConv2D))
+    results = [wide.output, other.output, together.get_layer("cell1_block2_left_3x3_maxpool").output]
+    results = keras.Model(together.input, results)(image)
+    norms = [Normalization(name=f"norm{n}") for n in range(3)]
+    apart = keras.Model(image, ops.concatenate([norm(result) for norm, result in zip(norms, results)], axis=-1))
+    joint = together.get_layer("cell1_norm")
+    for variable in (joint.gamma, joint.beta):
+        variable.assign(images(13, seed=len(variable.path)) + 0.2)
+    parts = [slice(0, 8), slice(8, 12), slice(12, 13)]
+    for norm, part in zip(norms, parts):
+        norm.set_weights([w[part] if w.ndim else w for w in joint.get_weights()])
+    x = images(6, *shape)
+    y = np.asarray(together(x, training=True))
+    np.testing.assert_array_equal(y, apart(x, training=True))
+    upstream = images(*y.shape, seed=1)
+
+    def gradients_of(model, variables):
+        return gradients(
+            lambda: ops.sum(upstream * model(x, training=True)), [np.asarray(v) for v in variables], variables
+        )
+
+    kernels = wide.trainable_variables + other.trainable_variables
+    of_joint = gradients_of(together, [*kernels, joint.gamma, joint.beta])
+    of_apart = gradients_of(apart, [*kernels, *(norm.gamma for norm in norms), *(norm.beta for norm in norms)])
+    expected = [*of_apart[:2], np.concatenate(of_apart[2:5]), np.concatenate(of_apart[5:])]
+    for found, gradient in zip(of_joint, expected):
+        assert abs(gradient).max() > 0
+        np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-5)
+
+
+@pytest.mark.parametrize("operator", ["3x3 bconv", "1x7-7x1 bconv", "3x3 sep-bconv", "3x3 maxpool"])
 @pytest.mark.parametrize("strides", [1, 2])
 def test_merged_copies_cost_as_much_as_separate_ones(operator, strides):
     once, thrice = (function_of(operator, (8, 7, 2), 4, strides, copies=copies) for copies in (1, 3))

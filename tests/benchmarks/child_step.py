@@ -8,9 +8,9 @@ Of each of the 12 cells of cells.py, with train.py's filters and dense layers, t
     float    as stock, with float kernels and relu
     bound    matrix products of as many multiply-accumulates as the kernels need, forward and backward
 
-A timing is a `fit` of STEPS steps of 128 images without its first step (the bound: as many rounds of products). Each has a
-process of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds a step,
-and how many times longer the others take. `tracing` is the wall time in which the project's first step is made ready:
+A timing is that of the last 10 of the 20 steps of 128 images of a `fit` (the bound: of 10 rounds of products). Each has a process
+of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds a step, and how
+many times longer the others take. `tracing` is the wall time in which the project's first step is made ready:
 building and compiling the network, and its first `fit` of one step less a later one.
 
     python tests/benchmarks/child_step.py [--CELLS 1,2,12] [--ROUNDS 5] [--THREADS 1]
@@ -30,7 +30,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
 from turns import random_images, take_turns  # noqa: E402
 
-BATCH, STEPS = 128, 8
+BATCH, STEPS = 128, 10  # images a step, timed steps; as many before them are not timed
 ENVIRONMENTS = {"project": {}, "stock": {}, "oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "float": {}, "bound": {}}
 
 
@@ -39,14 +39,16 @@ def clock():
 
 
 def fit(model, data):
-    """CPU and wall seconds a step of one `fit`, its first step left out."""
+    """CPU and wall seconds a step of the last STEPS steps of a `fit`."""
     import keras
 
     class Timer(keras.callbacks.Callback):
         def on_train_batch_end(self, batch, logs=None):
-            if batch == 0:
+            if batch + 1 == STEPS:
                 self.start = clock()
-            self.per_step = (clock() - self.start) / max(batch, 1)
+
+        def on_train_end(self, logs=None):
+            self.per_step = (clock() - self.start) / STEPS
 
     timer = Timer()
     model.fit(**data, verbose=0, callbacks=[timer])
@@ -72,7 +74,7 @@ def make_child(variant, cell):
     from pnas.model import build_child
 
     model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
-    compile_child(model, STEPS, (1e-2, 1e-5))
+    compile_child(model, 2 * STEPS, (1e-2, 1e-5))
     return model
 
 
@@ -119,13 +121,13 @@ def prepare(variant, cell, threads):
 
         def measure():
             start = clock()
-            for _ in range(STEPS - 1):
+            for _ in range(STEPS):
                 step()
-            return (clock() - start) / (STEPS - 1)
+            return (clock() - start) / STEPS
 
         return 0, measure
 
-    images, labels = random_images(BATCH * STEPS)
+    images, labels = random_images(BATCH * 2 * STEPS)
     start = clock()[1]
     model = make_child(variant, cell)
     one_batch = data_of(variant, images[:BATCH], labels[:BATCH])
@@ -145,7 +147,7 @@ def main():
     numbers = [int(number) for number in arguments.CELLS.split(",") if number] or range(1, len(CELLS) + 1)
     print(
         f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
-        f"{arguments.THREADS} thread(s); {BATCH} images a step, medians of {arguments.ROUNDS} x {STEPS - 1} steps"
+        f"{arguments.THREADS} thread(s); {BATCH} images a step, medians of {arguments.ROUNDS} x {STEPS} steps"
     )
     others = list(ENVIRONMENTS)[1:]
     print(
