@@ -263,7 +263,9 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, images, labels, batch_size, seed):
-        super().__init__()
+        # With one worker Keras leaves the reading to tf.data, whose tuning thread is asleep when an epoch ends, and the next one
+        # waits until it wakes up: for seconds, up to the length of an epoch.
+        super().__init__(workers=2)
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
         self.order = np.arange(len(images))  # Keras looks at some batches before the first epoch
 

@@ -7,15 +7,16 @@ in turn by
     one     one worker with all threads
     stock   a loop of `fit` with all threads over the same networks of stock Keras layers (stock.py)
 
-on random images. Each has processes of its own, which wait for the others; what a first child needs once (imports, mostly) is
-not in the figures. Printed are children an hour, medians over ROUNDS, and in how many times less time the search is done, the
-median of the ratios of each round.
+on random images, as many as MNIST has, for one epoch (a search has 20 and so spends less of its time on tracing). Each has
+processes of its own, which wait for the others; what a first child needs once (imports, mostly) is not in the figures. Printed
+are children an hour, medians over ROUNDS, and in how many times less time the search is done, the median of the ratios of each
+round.
 
 Memory is that of a worker while two children are trained on as many images as MNIST has and on a tenth of them: its peak
 proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images it keeps in
 pages that it shares with others. Read from /proc, so on Linux only.
 
-    python tests/benchmarks/throughput.py [--IMAGES 3000] [--EPOCHS 2] [--ROUNDS 3] [--WORKERS 2]
+    python tests/benchmarks/throughput.py [--IMAGES 55000] [--EPOCHS 1] [--ROUNDS 3] [--WORKERS 2]
 """
 
 import argparse
@@ -39,13 +40,13 @@ from turns import random_images, take_turns  # noqa: E402
 CORES = os.cpu_count()
 VARIANTS = ("search", "one", "stock")
 TRAINED = [CELLS[number] for number in (0, 1, 4)]  # of train.py's default operators
-BATCH, MNIST_IMAGES = 128, 55000
+BATCH, MNIST_IMAGES, VALIDATION_IMAGES = 128, 55000, 5000
 
 Data = collections.namedtuple("Data", "name x_train y_train x_val y_val")
 
 
 def random_data(images):
-    return Data("random", *random_images(images), *random_images(1000))
+    return Data("random", *random_images(images), *random_images(VALIDATION_IMAGES))
 
 
 def manager_of(images, workers, threads):
@@ -139,13 +140,13 @@ def measure_memory(images, workers, pipe):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    for name, default in (("IMAGES", 3000), ("EPOCHS", 2), ("ROUNDS", 3), ("WORKERS", CORES)):
+    for name, default in (("IMAGES", MNIST_IMAGES), ("EPOCHS", 1), ("ROUNDS", 3), ("WORKERS", CORES)):
         parser.add_argument(f"--{name}", type=int, default=default)
     options = parser.parse_args()
     count = len(TRAINED) * options.WORKERS
     print(
         f"{platform.machine()}, {CORES} cores, {options.WORKERS} workers; "
-        f"{count} children, {options.IMAGES} images, {options.EPOCHS} epochs"
+        f"{count} children, {options.IMAGES} images, {options.EPOCHS} epoch(s)"
     )
     turns = take_turns(prepare, VARIANTS, options.ROUNDS, options.IMAGES, options.EPOCHS, options.WORKERS)
     next(turns)  # all are ready
