@@ -24,13 +24,13 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
     """
     geometry = {"padding": padding, "data_format": data_format, "dilation_rate": dilation_rate}
     area, sizes = kernel.shape[:2], inputs.shape[1:3]
-    is_slow = (
+    has_slow_gradient = (
         keras.backend.backend() == "tensorflow"
         and (padding, data_format, max(dilation_rate)) == ("same", "channels_last", 1)
         and max(area) > WIDEST_FAST_KERNEL
         and None not in sizes
     )
-    if not is_slow:
+    if not has_slow_gradient:
         return ops.depthwise_conv(inputs, kernel, strides, **geometry)
     import tensorflow as tf
 

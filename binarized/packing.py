@@ -32,7 +32,8 @@ def pack(model):
 
     Args:
         model: keras.Model as of `pnas.model.build_child`: an image in [-1, +1]; poolings and binary layers without bias
-            or activation, all padded 'same', each followed by a `Normalization`, the last of which is not binary.
+            or activation, all padded 'same', with a `Normalization` behind each, or behind several that are concatenated;
+            the last of them is not binary.
     Returns:
         Network.
     Raises:

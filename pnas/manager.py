@@ -234,7 +234,7 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
 def _fit(model, batches, validation, callbacks, **options):
     """`model.fit` as every training here needs it; `callbacks` come behind its own, `options` are those of `fit`."""
     return model.fit(
-        batches,
+        batches.for_fit(),
         shuffle=False,
         validation_data=validation,
         validation_batch_size=VALIDATION_BATCH,
@@ -253,8 +253,8 @@ class Batches(keras.utils.PyDataset):
 
     Keras would copy arrays into memory of the backend; of these, which processes on one machine share, each batch is read when
     its turn comes. The order depends on seed and epoch alone, so a training that goes on sees what it would have seen.
-    `fit` takes it with shuffle=False, and `shuffle` as a callback: how often Keras tells the data of an epoch that is none
-    differs between backends.
+    `fit` takes `for_fit()` with shuffle=False, and `shuffle` as a callback: how often Keras tells the data of an epoch that is
+    none differs between backends.
 
     Args:
         images, labels: arrays with as many rows.
@@ -263,15 +263,31 @@ class Batches(keras.utils.PyDataset):
     """
 
     def __init__(self, images, labels, batch_size, seed):
-        # With one worker Keras leaves the reading to tf.data, whose tuning thread is asleep when an epoch ends, and the next one
-        # waits until it wakes up: for seconds, up to the length of an epoch.
-        super().__init__(workers=2)
+        super().__init__()
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
         self.order = np.arange(len(images))  # Keras looks at some batches before the first epoch
 
     def shuffle(self, epoch, logs=None):
         """Draws the order of an epoch, a number counted from 0."""
         self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+
+    def for_fit(self):
+        """What `fit` takes: itself, or under TensorFlow a tf.data.Dataset of the batches.
+
+        Keras would make such a one, too, but tuned while it runs. The thread that tunes is mostly asleep when an epoch ends, and
+        the next epoch waits until it wakes up, which can be half of an epoch later.
+        """
+        if keras.backend.backend() != "tensorflow":
+            return self
+        import tensorflow as tf
+
+        signature = tuple(tf.TensorSpec((None, *array.shape[1:]), array.dtype) for array in (self.images, self.labels))
+        dataset = tf.data.Dataset.from_generator(
+            lambda: map(self.__getitem__, range(len(self))), output_signature=signature
+        )
+        options = tf.data.Options()
+        options.autotune.enabled = False
+        return dataset.apply(tf.data.experimental.assert_cardinality(len(self))).prefetch(2).with_options(options)
 
     def __len__(self):
         return -(-len(self.images) // self.batch_size)

@@ -5,7 +5,7 @@ An operator is a function `(x, filters, strides, name) -> tensor`, registered wi
 of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which is ±1 already.
 
 An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
-side by side; one that does not is called for each. Likewise the results that make up a block, or a cell's output, are normalized
+side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a cell's output, are normalized
 together. It is the same arithmetic in fewer and larger steps: a wide convolution reads its input once, and normalization is per
 channel anyway.
 """
@@ -195,47 +195,52 @@ def build_child(
     return keras.Model(image, x, name=f"{prefix}_" + _as_name("_".join(map(str, cell))))
 
 
+_Part = collections.namedtuple("_Part", "tensor is_binary")
+
+
 def _build_cell(cell, outputs, filters, name):
     """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
     halves = list(zip(cell[0::2], cell[1::2]))
     read = {source for source, _ in halves if source > 0}
-    copies = collections.Counter(halves)
-    copies_read = collections.Counter(half for position, half in enumerate(halves) if position // 2 + 1 in read)
+    readers = collections.defaultdict(
+        collections.Counter
+    )  # half -> how many copies go to each block that is read, or to None
+    for position, half in enumerate(halves):
+        block = position // 2 + 1
+        readers[half][block if block in read else None] += 1
     blocks = {}  # the outputs of blocks that are read
-    parts = {}  # (source, operator) -> iterator over what its copies in read blocks give, and then all others together
+    parts = collections.defaultdict(list)  # what each of these blocks is made of, and at None what the cell's output is
 
-    for position, (source, operator) in enumerate(halves):
-        half, block, side = (source, operator), position // 2 + 1, ("left", "right")[position % 2]
+    for position, half in enumerate(halves):
+        (source, operator), block, side = half, position // 2 + 1, ("left", "right")[position % 2]
         where = f"{name}_block{block}"
-        if half not in parts:
+        if half not in halves[:position]:
             if source > 0:
                 x, strides = blocks[source], 1
             else:
                 origin = max(len(outputs) - 1 + source, 0)  # before the first cell there is only the image
                 x, strides = outputs[origin], 2 ** (len(outputs) - origin)
             op_name = f"{where}_{side}_{_as_name(operator)}"
-            result = _apply(operator, x, filters, strides, op_name, copies[half])
+            copies = readers[half].total()
+            result = _apply(operator, x, filters, strides, op_name, copies)
             if result is x:
-                parts[half] = iter([_Part(x, is_binary=True)] * copies[half])
-            elif copies[half] > 1 and half in copies_read:
-                width, rest = result.shape[-1] // copies[half], copies[half] - copies_read[half]
-                sizes = [width] * copies_read[half] + [rest * width] * (rest > 0)
-                tensors = _split(normalize(result, op_name), sizes, op_name)
-                parts[half] = iter([_Part(tensor, is_binary=True) for tensor in tensors])
+                for reader, count in readers[half].items():
+                    parts[reader] += [_Part(x, is_binary=True)] * count
+            elif len(readers[half]) == 1:
+                (reader,) = readers[half]
+                parts[reader].append(_Part(result, is_binary=False))
             else:
-                parts[half] = iter([_Part(result, is_binary=False)])
+                sizes = [count * result.shape[-1] // copies for count in readers[half].values()]
+                for reader, tensor in zip(readers[half], _split(normalize(result, op_name), sizes, op_name)):
+                    parts[reader].append(_Part(tensor, is_binary=True))
         if block in read and side == "right":
-            left, right = halves[position - 1 : position + 1]
-            blocks[block] = _join([next(parts[left]), next(parts[right])], where)
+            blocks[block] = _join(parts[block], where)
 
-    return _join([part for rest in parts.values() for part in rest], name)
-
-
-_Part = collections.namedtuple("_Part", "tensor is_binary")
+    return _join(parts[None], name)
 
 
 def _join(parts, name):
-    """Parts of a block or a cell side by side, those normalized that are not ±1 yet; these come first."""
+    """Concatenation of parts; those that are not ±1 yet come first and are normalized."""
     results = [part.tensor for part in parts if not part.is_binary]
     tensors = [part.tensor for part in parts if part.is_binary]
     if results:

@@ -525,6 +525,25 @@ def test_a_wide_depthwise_convolution_has_the_gradients_of_the_plain_formulation
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's kernel")
+def test_the_gradient_of_a_wide_depthwise_kernel_spells_its_padding_out_and_xla_compiles_it():
+    import tensorflow as tf
+
+    x, w = random(3, 7, 6, 4), random(5, 5, 4, 1, seed=1)
+
+    def gradient(x, w):
+        with tf.GradientTape() as tape:
+            tape.watch(w)
+            y = depthwise_conv(x, w, (2, 2), "same", "channels_last", (1, 1))
+        return tape.gradient(y, w)
+
+    step = tf.function(gradient).get_concrete_function(*map(tf.convert_to_tensor, (x, w)))
+    (node,) = (op for op in step.graph.get_operations() if op.type == "DepthwiseConv2dNativeBackpropFilter")
+    assert node.get_attr("padding") == b"EXPLICIT"
+    compiled = tf.function(gradient, jit_compile=True)(x, tf.convert_to_tensor(w))
+    np.testing.assert_allclose(compiled, step(tf.convert_to_tensor(x), tf.convert_to_tensor(w)), rtol=1e-4, atol=1e-5)
+
+
 # -------------------------------------------------------------------------------------------------------- normalization
 
 EPSILON = 0.01

@@ -1,5 +1,6 @@
 """Networks built of cells: shapes, binary signals, merged operators and costs, all counted by hand."""
 
+import itertools
 import math
 
 import keras
@@ -218,7 +219,7 @@ def test_an_operator_that_gives_its_input_back_is_not_normalized(operators_put_b
 
     cell = [0, "3x3 bconv", 0, "3x3 bconv", 1, "identity", 1, "identity"]
     model = build_child(cell, 1, [3], [2], input_shape=(6, 6, 1))
-    read = model.get_layer("cell1_block1_output_concat").output
+    read = model.get_layer("cell1_block1_norm").output
     x = images(2, 6, 6, 1)
     before, after = keras.Model(model.input, [read, model.get_layer("flatten").input])(x)
     np.testing.assert_array_equal(after, np.concatenate([before, before], axis=-1))
@@ -354,14 +355,16 @@ def test_results_normalized_together_are_the_function_and_have_the_gradients_of_
     norms = [Normalization(name=f"norm{n}") for n in range(3)]
     apart = keras.Model(image, ops.concatenate([norm(result) for norm, result in zip(norms, results)], axis=-1))
     joint = together.get_layer("cell1_norm")
-    for variable in (joint.gamma, joint.beta):
-        variable.assign(images(13, seed=len(variable.path)) + 0.2)
+    joint.gamma.assign(images(13) + 0.2)
+    joint.beta.assign(images(13, seed=1))
     parts = [slice(0, 8), slice(8, 12), slice(12, 13)]
     for norm, part in zip(norms, parts):
         norm.set_weights([w[part] if w.ndim else w for w in joint.get_weights()])
     x = images(6, *shape)
     y = np.asarray(together(x, training=True))
-    np.testing.assert_array_equal(y, apart(x, training=True))
+    assert (
+        np.mean(y != apart(x, training=True)) < 0.001
+    )  # sums in another order may leave a number on the other side of 0
     upstream = images(*y.shape, seed=1)
 
     def gradients_of(model, variables):
@@ -378,8 +381,10 @@ def test_results_normalized_together_are_the_function_and_have_the_gradients_of_
         np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-5)
 
 
-@pytest.mark.parametrize("operator", ["3x3 bconv", "1x7-7x1 bconv", "3x3 sep-bconv", "3x3 maxpool"])
-@pytest.mark.parametrize("strides", [1, 2])
+MERGED = ["3x3 bconv", "1x7-7x1 bconv", "3x3 sep-bconv", "3x3 maxpool"]
+
+
+@pytest.mark.parametrize("operator, strides", [*itertools.product(MERGED, (1, 2)), ("linear", 2)])
 def test_merged_copies_cost_as_much_as_separate_ones(operator, strides):
     once, thrice = (function_of(operator, (8, 7, 2), 4, strides, copies=copies) for copies in (1, 3))
     assert thrice.output.shape == (*once.output.shape[:-1], 3 * once.output.shape[-1])
