@@ -19,7 +19,7 @@ import keras
 from keras import constraints, initializers, ops, regularizers
 from keras.saving import register_keras_serializable
 
-from binarized.binary_ops import binary_tanh, straight_through
+from binarized.binary_ops import inside, sign, straight_through
 from binarized.depthwise import depthwise_conv
 
 
@@ -113,9 +113,9 @@ class _BinaryKernel:
         return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
 
     def binary(self):
-        """binarize(W, H), from V / (H / multiplier), which is exactly 1 where the constraint clipped."""
+        """binarize(W, H); W's gradient is handed to V up to |V| = H / multiplier, where the constraint clips."""
         bound = self.H / self.multiplier
-        return self.H * binary_tanh(straight_through(lambda V: V / bound, lambda V: 1 / self.H)(self.variable))
+        return straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
 
 
 class _BinaryLayer(keras.layers.Layer):

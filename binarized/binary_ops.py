@@ -39,7 +39,12 @@ def _where(condition, yes, no, like):
     return ops.where(condition, ops.cast(yes, like.dtype), ops.cast(no, like.dtype))
 
 
-def _inside(x, height=1):
+def sign(x):
+    """+1 where x >= 0, else -1; never 0. Its derivative is 0."""
+    return _where(x >= 0, 1, -1, x)
+
+
+def inside(x, height=1):
     """`height` where |x| <= 1, else 0: the derivative of a ramp that is flat outside [-1, 1]."""
     return _where(ops.abs(x) <= 1, height, 0, x)
 
@@ -78,7 +83,7 @@ def hard_sigmoid(x):
         Tensor like x, every entry in [0, 1].
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1, equation 3.
     """
-    return straight_through(lambda x: ops.clip((x + 1) / 2, 0, 1), lambda x: _inside(x, 0.5))(x)
+    return straight_through(lambda x: ops.clip((x + 1) / 2, 0, 1), lambda x: inside(x, 0.5))(x)
 
 
 @register_keras_serializable("binarized")
@@ -96,7 +101,7 @@ def binary_sigmoid(x):
         Tensor like x, every entry 0 or 1.
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1.
     """
-    return straight_through(lambda x: _where(x >= 0, 1, 0, x), lambda x: _inside(x, 0.5))(x)
+    return straight_through(lambda x: _where(x >= 0, 1, 0, x), lambda x: inside(x, 0.5))(x)
 
 
 @register_keras_serializable("binarized")
@@ -112,7 +117,7 @@ def binary_tanh(x):
         Tensor like x, every entry -1 or +1.
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1, equations 1 and 4.
     """
-    return straight_through(lambda x: _where(x >= 0, 1, -1, x), _inside)(x)
+    return straight_through(sign, inside)(x)
 
 
 def binarize(W, H=1.0):

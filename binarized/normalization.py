@@ -12,7 +12,7 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh
 
-# Numbers an image; with fewer, a step saves too little to make up for the half second of compiling.
+# Numbers an image; with fewer, a step saves too little to make up for the time of compiling.
 WORTH_COMPILING = 768
 
 

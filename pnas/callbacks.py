@@ -11,8 +11,6 @@ from binarized.normalization import Normalization
 from pnas.files import write_atomically
 from pnas.model import binary_kernels
 
-CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
-
 
 class EpochTimes(keras.callbacks.Callback):
     """Measures the seconds of every epoch, its validation included."""
@@ -61,15 +59,12 @@ class Recalibration(keras.callbacks.Callback):
     weights that are gone. So the last weights see some training batches once more, without a step and without dropout.
 
     Args:
-        images: training images; the first whole batches of them are used, at most CALIBRATION_BATCHES.
-        batch_size: int.
+        batches: what `predict` takes, batches of training images.
     """
 
-    def __init__(self, images, batch_size):
+    def __init__(self, batches):
         super().__init__()
-        batches = min(CALIBRATION_BATCHES, max(1, len(images) // batch_size))
-        self.images = images[: batches * batch_size]
-        self.batch_size = batch_size
+        self.batches = batches
 
     def on_train_begin(self, logs=None):
         self.gatherer = Gatherer(self.model)
@@ -77,7 +72,7 @@ class Recalibration(keras.callbacks.Callback):
     def on_test_begin(self, logs=None):
         for layer in self.gatherer.normalizations:
             layer.reset()
-        self.gatherer.predict(self.images, batch_size=self.batch_size, verbose=0)
+        self.gatherer.predict(self.batches, verbose=0)
 
 
 class Gatherer(keras.Model):

@@ -22,6 +22,7 @@ from pnas.workers import Workers
 # Children side by side on a GPU: they are small, and much of their time is tracing and compiling, on a core each. 16 had room on
 # a GPU of 80 GiB when the rewards of tests/data/mnist_cells.csv were measured; 4 are for smaller ones, too.
 CHILDREN_PER_GPU = 4
+CALIBRATION_BATCHES = 50  # training batches over which the moments of the normalizations are estimated
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow does before it hands back to Keras
 VALIDATION_BATCH = 500  # images; a size that divides the validation set spares the backend a second shape
 
@@ -233,14 +234,15 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
 
 def _fit(model, batches, validation, callbacks, **options):
     """`model.fit` as every training here needs it; `callbacks` come behind its own, `options` are those of `fit`."""
+    size = batches.batch_size
+    calibration = slice(size * min(CALIBRATION_BATCHES, max(1, len(batches.images) // size)))  # whole batches
     return model.fit(
         batches.for_fit(),
         shuffle=False,
-        validation_data=validation,
-        validation_batch_size=VALIDATION_BATCH,
+        validation_data=Batches(*validation, VALIDATION_BATCH).for_fit(),
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
-            Recalibration(batches.images, batches.batch_size),
+            Recalibration(Batches(batches.images[calibration], batches.labels[calibration], size).for_fit()),
             LearningRateLog(),
             *callbacks,
         ],
@@ -249,7 +251,7 @@ def _fit(model, batches, validation, callbacks, **options):
 
 
 class Batches(keras.utils.PyDataset):
-    """Training images and their labels in batches, in another order in every epoch.
+    """Images and their labels in batches; those of training in another order in every epoch.
 
     Keras would copy arrays into memory of the backend; of these, which processes on one machine share, each batch is read when
     its turn comes. The order depends on seed and epoch alone, so a training that goes on sees what it would have seen.
@@ -259,13 +261,13 @@ class Batches(keras.utils.PyDataset):
     Args:
         images, labels: arrays with as many rows.
         batch_size: rows in a batch; the last one of an epoch has what is left.
-        seed: int.
+        seed: int, for `shuffle`.
     """
 
-    def __init__(self, images, labels, batch_size, seed):
+    def __init__(self, images, labels, batch_size, seed=0):
         super().__init__()
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.order = np.arange(len(images))  # Keras looks at some batches before the first epoch
+        self.order = np.arange(len(images))
 
     def shuffle(self, epoch, logs=None):
         """Draws the order of an epoch, a number counted from 0."""

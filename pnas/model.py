@@ -5,9 +5,9 @@ An operator is a function `(x, filters, strides, name) -> tensor`, registered wi
 of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which is ±1 already.
 
 An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
-side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a cell's output, are normalized
-together. It is the same arithmetic in fewer and larger steps: a wide convolution reads its input once, and normalization is per
-channel anyway.
+side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a cell's
+output, are normalized together. It is the same arithmetic in fewer and larger steps: a wide convolution reads its input once,
+and normalization is per channel anyway.
 """
 
 import collections
@@ -202,14 +202,13 @@ def _build_cell(cell, outputs, filters, name):
     """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
     halves = list(zip(cell[0::2], cell[1::2]))
     read = {source for source, _ in halves if source > 0}
-    readers = collections.defaultdict(
-        collections.Counter
-    )  # half -> how many copies go to each block that is read, or to None
+    # half -> how many copies of it go to each block that is read, and (None) straight to the cell's output
+    readers = collections.defaultdict(collections.Counter)
     for position, half in enumerate(halves):
         block = position // 2 + 1
         readers[half][block if block in read else None] += 1
     blocks = {}  # the outputs of blocks that are read
-    parts = collections.defaultdict(list)  # what each of these blocks is made of, and at None what the cell's output is
+    parts = collections.defaultdict(list)  # what each of these readers puts together
 
     for position, half in enumerate(halves):
         (source, operator), block, side = half, position // 2 + 1, ("left", "right")[position % 2]

@@ -59,7 +59,7 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
             asked.append([])
 
         def __getitem__(self, number):
-            if asked:  # Keras looks at some before the first epoch
+            if asked and self.seed == 1:  # the training; Keras may look at some batches before its first epoch
                 asked[-1].append(number)
             return super().__getitem__(number)
 
