@@ -53,3 +53,25 @@ with _quiet_stderr(), _own_random():
     import keras
 
     keras.ops.zeros(())  # the rest of the notes comes with the first tensor
+
+
+@contextlib.contextmanager
+def forgotten_gradients():
+    """Lets go of the custom gradients, and so of the graphs, that TensorFlow traces meanwhile; they work no longer after it.
+
+    TensorFlow registers each custom gradient of a graph by a name of its own, and never forgets one: a worker would keep every
+    child that it has trained.
+    """
+    if keras.backend.backend() != "tensorflow":
+        yield
+        return
+    from tensorflow.python.framework import ops
+
+    registered = ops.gradient_registry._registry
+    before = set(registered)
+    try:
+        yield
+    finally:
+        for name in set(registered) - before:
+            if name.startswith("CustomGradient-"):
+                del registered[name]

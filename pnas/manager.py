@@ -12,6 +12,7 @@ import joblib
 import keras
 import numpy as np
 
+from pnas.backend import forgotten_gradients
 from pnas.callbacks import EpochTimes, Keeper, LearningRateLog, Recalibration, SignFlips, file_content
 from pnas.children import Child
 from pnas.files import check_settings, set_aside, write_atomically
@@ -197,7 +198,8 @@ def train_child(child, network, training, epochs, *arrays):
     """
     for _ in range(2):
         try:
-            return _train_child(child, network, training, epochs, *arrays)
+            with forgotten_gradients():
+                return _train_child(child, network, training, epochs, *arrays)
         except Exception as error:  # whatever else it is, the search goes on
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise

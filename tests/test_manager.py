@@ -1,5 +1,6 @@
 """How images are batched, how many children are trained side by side, and what a training that goes on starts from."""
 
+import gc
 from types import SimpleNamespace
 
 import numpy as np
@@ -69,6 +70,21 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
     child = manager.Child(1, CELL, 0.5, seed=1)
     child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 3, x, y, x, y)
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")
+def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
+    x, y = images(50)
+    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
+
+    def variables_left(number):
+        child = manager.Child(number, CELL, 0.5, seed=number)
+        child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+        assert not child.error
+        gc.collect()
+        return sum(isinstance(thing, keras.Variable) for thing in gc.get_objects())
+
+    assert variables_left(1) == variables_left(2) == variables_left(3)
 
 
 # -------------------------------------------------------------------------------------------------------- side by side
