@@ -15,6 +15,7 @@ import math
 import numpy as np
 
 from binarized.bits import PIXEL_BITS, WORD, columns, digit, digits, mismatches, pack_bits, unpack_bits
+from binarized.padding import zeros_around
 
 
 class Step:
@@ -101,11 +102,10 @@ class Accumulation(Step):
         self.pads, inside, sizes = [], [], []
         for size, taps, stride in zip(self.shape[:2], self.kernel, self.strides):
             positions = 1 if spec["op"] == "dense" else -(-size // stride)
-            padding = max((positions - 1) * stride + taps - size, 0)
-            before = padding // 2
+            before, behind = zeros_around(size, taps, stride, positions)
             read = np.arange(positions)[:, None] * stride - before + np.arange(taps)
             inside.append((read >= 0) & (read < size))
-            self.pads.append((before, padding - before))
+            self.pads.append((before, behind))
             sizes.append(positions)
         # (height, width, taps): which taps read a pixel and not the padding
         inside = (inside[0][:, None, :, None] & inside[1][None, :, None, :]).reshape(*sizes, -1)

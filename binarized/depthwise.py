@@ -3,6 +3,8 @@
 import keras
 from keras import ops
 
+from binarized.padding import zeros_around
+
 WIDEST_FAST_KERNEL = 3  # taps; up to here oneDNN has a kernel of its own for the gradient of depthwise weights
 
 
@@ -35,7 +37,8 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
     import tensorflow as tf
 
     steps = (1, *strides, 1)
-    explicit = [(0, 0), *map(_same_padding, sizes, area, strides), (0, 0)]
+    positions = [-(-size // stride) for size, stride in zip(sizes, strides)]
+    explicit = [(0, 0), *map(zeros_around, sizes, area, strides, positions), (0, 0)]
 
     @ops.custom_gradient
     def convolve(x, w):
@@ -48,9 +51,3 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
         return ops.depthwise_conv(x, w, strides, **geometry), gradient
 
     return convolve(inputs, kernel)
-
-
-def _same_padding(size, taps, stride):
-    """Zeros before and behind `size` pixels with which a kernel of so many taps gives ceil(size / stride) of them."""
-    zeros = max((-(-size // stride) - 1) * stride + taps - size, 0)
-    return zeros // 2, zeros - zeros // 2

@@ -1,6 +1,6 @@
 """Training, evaluating and distributing children."""
 
-import pnas.backend  # isort: skip  (first, also in the processes that this module is loaded in for train_child)
+from pnas.backend import forgotten_gradients  # isort: skip  (first, also in the processes that train_child is loaded in)
 import errno
 import functools
 import json
@@ -12,7 +12,6 @@ import joblib
 import keras
 import numpy as np
 
-from pnas.backend import forgotten_gradients
 from pnas.callbacks import EpochTimes, Keeper, LearningRateLog, Recalibration, SignFlips, file_content
 from pnas.children import Child
 from pnas.files import check_settings, set_aside, write_atomically

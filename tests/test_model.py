@@ -362,9 +362,8 @@ def test_results_normalized_together_are_the_function_and_have_the_gradients_of_
         norm.set_weights([w[part] if w.ndim else w for w in joint.get_weights()])
     x = images(6, *shape)
     y = np.asarray(together(x, training=True))
-    assert (
-        np.mean(y != apart(x, training=True)) < 0.001
-    )  # sums in another order may leave a number on the other side of 0
+    # Sums in another order may leave a number on the other side of 0.
+    assert np.mean(y != apart(x, training=True)) < 0.001
     upstream = images(*y.shape, seed=1)
 
     def gradients_of(model, variables):
