@@ -56,22 +56,25 @@ with _quiet_stderr(), _own_random():
 
 
 @contextlib.contextmanager
-def forgotten_gradients():
-    """Lets go of the custom gradients, and so of the graphs, that TensorFlow traces meanwhile; they work no longer after it.
+def session():
+    """A Keras session: what is built, traced and read in it works no longer after it, and is let go of.
 
-    TensorFlow registers each custom gradient of a graph by a name of its own, and never forgets one: a worker would keep every
-    child that it has trained.
+    Keras clears most. But TensorFlow registers each custom gradient of a graph by a name of its own, and never forgets one; and
+    a compiled function of a module keeps the graph that it was first traced in, with all that this reads from. A worker would
+    keep every child, and map the images into its memory once more for each.
     """
-    if keras.backend.backend() != "tensorflow":
-        yield
-        return
-    from tensorflow.python.framework import ops
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if on_tensorflow:
+        from tensorflow.python.framework import ops
 
-    registered = ops.gradient_registry._registry
-    before = set(registered)
+        gradients = ops.gradient_registry._registry
+        before = set(gradients)
     try:
         yield
     finally:
-        for name in set(registered) - before:
-            if name.startswith("CustomGradient-"):
-                del registered[name]
+        if on_tensorflow:
+            for name in set(gradients) - before:
+                if name.startswith("CustomGradient-"):
+                    del gradients[name]
+            getattr(ops.get_default_graph(), "_py_funcs_used_in_graph", []).clear()
+        keras.utils.clear_session()  # last, as it collects garbage

@@ -1,6 +1,6 @@
 """Training, evaluating and distributing children."""
 
-from pnas.backend import forgotten_gradients  # isort: skip  (first, also in the processes that train_child is loaded in)
+from pnas.backend import session  # isort: skip  (first, also in the processes that train_child is loaded in)
 import errno
 import functools
 import json
@@ -197,7 +197,7 @@ def train_child(child, network, training, epochs, *arrays):
     """
     for _ in range(2):
         try:
-            with forgotten_gradients():
+            with session():
                 return _train_child(child, network, training, epochs, *arrays)
         except Exception as error:  # whatever else it is, the search goes on
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -208,7 +208,6 @@ def train_child(child, network, training, epochs, *arrays):
 
 def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_val):
     start = time.perf_counter()
-    keras.utils.clear_session()
     keras.utils.set_random_seed(child.seed)
     model = build_child(child.cell, **network)
     batches = Batches(x_train, y_train, training["batch_size"], child.seed)

@@ -1,6 +1,7 @@
 """How images are batched, how many children are trained side by side, and what a training that goes on starts from."""
 
 import gc
+import weakref
 from types import SimpleNamespace
 
 import numpy as np
@@ -74,17 +75,22 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")
 def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
-    x, y = images(50)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
+    # filters enough for normalization to be compiled
+    network = {"num_cells": 1, "filters": [48], "dense_layers": [10], "input_shape": (8, 8, 1)}
+    read = []
 
     def variables_left(number):
+        x, y = images(50)
         child = manager.Child(number, CELL, 0.5, seed=number)
         child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
         assert not child.error
+        read.append(weakref.ref(x))
+        del x
         gc.collect()
         return sum(isinstance(thing, keras.Variable) for thing in gc.get_objects())
 
     assert variables_left(1) == variables_left(2) == variables_left(3)
+    assert [images() for images in read] == [None] * 3  # which a worker would map into its memory once more for each child
 
 
 # -------------------------------------------------------------------------------------------------------- side by side
