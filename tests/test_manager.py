@@ -90,7 +90,7 @@ def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
         return sum(isinstance(thing, keras.Variable) for thing in gc.get_objects())
 
     assert variables_left(1) == variables_left(2) == variables_left(3)
-    assert [images() for images in read] == [None] * 3  # which a worker would map into its memory once more for each child
+    assert all(images() is None for images in read)  # else a worker would map them once more for each child
 
 
 # -------------------------------------------------------------------------------------------------------- side by side
