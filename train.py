@@ -36,7 +36,7 @@ DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the l
 USE_EXPANSION = False  # Whether to train also on four copies of each image, rotated and shifted a little
 operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
 N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto': by cores (at most 4 on a GPU) or cluster
-THREADS_PER_CHILD = 1  # Threads of each child; another number gives other last digits, and so other rewards
+THREADS_PER_CHILD = 1  # TensorFlow's threads in each child; another number gives other last digits, and so other rewards
 PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' for this machine, 'dask' or 'ray' for a cluster
 SCHEDULER = None  # The cluster's address, such as 'tcp://host:8786'; with 'ray' None starts it on this machine
 # --------------------------------

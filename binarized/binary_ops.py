@@ -1,7 +1,7 @@
 """What is done to a number: rounding and binarization, each with its straight-through gradient.
 
 Every function states its forward rule and the pseudo-gradient that replaces the true one (which is 0 almost
-everywhere). All are written in `keras.ops` and give the same numbers on every backend.
+everywhere). All are written in `keras.ops` and give the same numbers under TensorFlow and JAX.
 """
 
 from keras import Variable, ops

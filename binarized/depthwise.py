@@ -25,11 +25,11 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
         Tensor (batch, new height, new width, channels * depth_multiplier), or channels first.
     """
     geometry = {"padding": padding, "data_format": data_format, "dilation_rate": dilation_rate}
-    area, sizes = kernel.shape[:2], inputs.shape[1:3]
+    taps, sizes = kernel.shape[:2], inputs.shape[1:3]
     has_slow_gradient = (
         keras.backend.backend() == "tensorflow"
         and (padding, data_format, max(dilation_rate)) == ("same", "channels_last", 1)
-        and max(area) > WIDEST_FAST_KERNEL
+        and max(taps) > WIDEST_FAST_KERNEL
         and None not in sizes
     )
     if not has_slow_gradient:
@@ -38,7 +38,7 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
 
     steps = (1, *strides, 1)
     positions = [-(-size // stride) for size, stride in zip(sizes, strides)]
-    explicit = [(0, 0), *map(zeros_around, sizes, area, strides, positions), (0, 0)]
+    explicit = [(0, 0), *map(zeros_around, sizes, taps, strides, positions), (0, 0)]
 
     @ops.custom_gradient
     def convolve(x, w):

@@ -2,6 +2,6 @@
 
 
 def zeros_around(size, taps, stride, positions):
-    """Zeros (before, behind) `size` pixels with which a kernel of so many taps has so many positions, the odd one behind."""
+    """(before, behind): zeros along an axis of `size` pixels for a kernel of `taps` to fit at `positions`; an odd one behind."""
     zeros = max((positions - 1) * stride + taps - size, 0)
     return zeros // 2, zeros - zeros // 2

@@ -36,8 +36,10 @@ def _own_random():
     spec = importlib.util.find_spec("random")
     sys.modules["random"] = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(sys.modules["random"])
-    yield
-    sys.modules["random"] = shared
+    try:
+        yield
+    finally:
+        sys.modules["random"] = shared
 
 
 # TensorFlow greets with a page of notes about processors and GPUs that it does not find, in every process that imports it.
@@ -54,27 +56,32 @@ with _quiet_stderr(), _own_random():
 
     keras.ops.zeros(())  # the rest of the notes comes with the first tensor
 
+if keras.backend.backend() == "tensorflow":
+    from tensorflow.python.framework.ops import get_default_graph, gradient_registry
+
+    _gradients = gradient_registry._registry  # a name that has changed is noticed here, and not by every child
+
 
 @contextlib.contextmanager
-def session():
-    """A Keras session: what is built, traced and read in it works no longer after it, and is let go of.
+def released():
+    """Releases, when it ends, what the backend keeps of the networks that were built within; they work no longer then.
 
-    Keras clears most. But TensorFlow registers each custom gradient of a graph by a name of its own, and never forgets one; and
-    a compiled function of a module keeps the graph that it was first traced in, with all that this reads from. A worker would
-    keep every child, and map the images into its memory once more for each.
+    `keras.utils.clear_session` does not suffice under TensorFlow. Every custom gradient of a graph is registered by a name of its
+    own, for good. And compiled functions of a module keep the graph that was the default one when they were traced, which
+    keeps the Python functions that data sets call for their batches. A worker would keep every network that it has trained, and
+    map the images into its memory once more for each.
     """
-    on_tensorflow = keras.backend.backend() == "tensorflow"
-    if on_tensorflow:
-        from tensorflow.python.framework import ops
-
-        gradients = ops.gradient_registry._registry
-        before = set(gradients)
+    if keras.backend.backend() != "tensorflow":
+        yield
+        keras.utils.clear_session()
+        return
+    graph, known = get_default_graph(), set(_gradients)
+    functions = len(getattr(graph, "_py_funcs_used_in_graph", []))
     try:
         yield
     finally:
-        if on_tensorflow:
-            for name in set(gradients) - before:
-                if name.startswith("CustomGradient-"):
-                    del gradients[name]
-            getattr(ops.get_default_graph(), "_py_funcs_used_in_graph", []).clear()
+        for name in set(_gradients) - known:
+            if name.startswith("CustomGradient-"):
+                del _gradients[name]
+        del getattr(graph, "_py_funcs_used_in_graph", [])[functions:]
         keras.utils.clear_session()  # last, as it collects garbage

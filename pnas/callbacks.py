@@ -13,7 +13,7 @@ from pnas.model import binary_kernels
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Measures the seconds of every epoch, its validation included."""
+    """Measures the seconds of every epoch, its validation and the estimate of moments before that included."""
 
     def on_train_begin(self, logs=None):
         self.seconds = []
@@ -25,7 +25,7 @@ class EpochTimes(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
     def stepping(self):
-        """Seconds of all epochs; the first, in which steps and validation are traced, counts no longer than the others' mean."""
+        """Seconds of all epochs; if there are several, the first, in which all is traced, counts no longer than the others' mean."""
         first, *others = self.seconds
         return sum(others) + min(first, np.mean(others or first))
 

@@ -1,6 +1,6 @@
 """Training, evaluating and distributing children."""
 
-from pnas.backend import session  # isort: skip  (first, also in the processes that train_child is loaded in)
+from pnas.backend import released  # isort: skip  (first, also in the processes that train_child is loaded in)
 import errno
 import functools
 import json
@@ -40,7 +40,7 @@ class Manager:
             what a child is trained.
         n_workers: processes that train children side by side. 'auto' is one per `threads_per_child` cores, on a GPU
             CHILDREN_PER_GPU at most, and on a cluster as many as it has room for.
-        threads_per_child: threads that the backend gets in each of them.
+        threads_per_child: threads that TensorFlow gets in each of them; JAX takes what it finds.
         parallel_backend, scheduler: where they are, see `pnas.workers.Workers`.
     """
 
@@ -108,8 +108,8 @@ class Manager:
         Returns:
             The best network, a keras.Model.
         Raises:
-            ValueError: nothing was saved, or it is another architecture's, or of a training on other images or in other
-                batches.
+            ValueError: nothing was saved, or it is another architecture's, or of a training on other images, in other batches
+                or with other dropout.
         """
         x_train, y_train, x_val, y_val = self.arrays
         batch_size = self.training["batch_size"]
@@ -119,8 +119,9 @@ class Manager:
         batches = Batches(x_train, y_train, batch_size, self.child_seed(cell))
         settings = {
             "number of training images": len(x_train),
-            "their checksum": zlib.crc32(x_train),
+            "their checksum": zlib.crc32(np.ascontiguousarray(x_train)),
             "BATCHSIZE": batch_size,
+            "DROPOUT": list(self.network["dropout"]),
             "SEED": self.seed,
         }
         keras.utils.set_random_seed(self.child_seed(cell))
@@ -197,7 +198,7 @@ def train_child(child, network, training, epochs, *arrays):
     """
     for _ in range(2):
         try:
-            with session():
+            with released():
                 return _train_child(child, network, training, epochs, *arrays)
         except Exception as error:  # whatever else it is, the search goes on
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
@@ -234,15 +235,18 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
 
 def _fit(model, batches, validation, callbacks, **options):
     """`model.fit` as every training here needs it; `callbacks` come behind its own, `options` are those of `fit`."""
-    size = batches.batch_size
-    calibration = slice(size * min(CALIBRATION_BATCHES, max(1, len(batches.images) // size)))  # whole batches
+    size, count = batches.batch_size, len(batches.images)
+    # drawn from all, as they may be sorted; whole batches
+    rows = np.random.default_rng(batches.seed).permutation(count)[
+        : size * min(CALIBRATION_BATCHES, max(1, count // size))
+    ]
     return model.fit(
         batches.for_fit(),
         shuffle=False,
         validation_data=Batches(*validation, VALIDATION_BATCH).for_fit(),
         callbacks=[
             keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
-            Recalibration(Batches(batches.images[calibration], batches.labels[calibration], size).for_fit()),
+            Recalibration(Batches(batches.images[rows], batches.labels[rows], size).for_fit()),
             LearningRateLog(),
             *callbacks,
         ],
@@ -255,8 +259,8 @@ class Batches(keras.utils.PyDataset):
 
     Keras would copy arrays into memory of the backend; of these, which processes on one machine share, each batch is read when
     its turn comes. The order depends on seed and epoch alone, so a training that goes on sees what it would have seen.
-    `fit` takes `for_fit()` with shuffle=False, and `shuffle` as a callback: how often Keras tells the data of an epoch that is
-    none differs between backends.
+    `fit` takes `for_fit()` with shuffle=False, and `shuffle` as a callback: backends differ in how often they call the
+    `on_epoch_begin` of their data.
 
     Args:
         images, labels: arrays with as many rows.
@@ -305,7 +309,7 @@ def compile_child(model, steps, learning_rate):
         decaying_adam(*learning_rate, steps),
         loss="squared_hinge",
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        # Between two steps Keras is busy for a millisecond, a tenth of a small child's step. Torch takes no more than one.
+        # Between two steps Keras is busy for a millisecond, a tenth of a small child's step.
         steps_per_execution=STEPS_PER_EXECUTION if keras.backend.backend() == "tensorflow" else 1,
         # TensorFlow's own convolutions are faster on a CPU than XLA's, most of all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or _has_gpu(),

@@ -89,12 +89,8 @@ def _bconv(x, filters, kernel_size, strides, name, copies):
     )(x)
 
 
-def _sep_bconv(x, filters, size, strides, name, copies):
-    outputs = [
-        BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=f"{name}{suffix}")(x)
-        for suffix in _suffixes(copies)
-    ]
-    return _concatenate(outputs, name)
+def _sep_bconv(x, filters, size, strides, name):
+    return BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
 
 
 def _suffixes(copies):
@@ -127,18 +123,18 @@ def bconv_1x7_7x1(x, filters, strides, name, copies=1):
 
 
 @operation("3x3 sep-bconv")
-def sep_bconv_3x3(x, filters, strides, name, copies=1):
-    return _sep_bconv(x, filters, 3, strides, name, copies)
+def sep_bconv_3x3(x, filters, strides, name):
+    return _sep_bconv(x, filters, 3, strides, name)
 
 
 @operation("5x5 sep-bconv")
-def sep_bconv_5x5(x, filters, strides, name, copies=1):
-    return _sep_bconv(x, filters, 5, strides, name, copies)
+def sep_bconv_5x5(x, filters, strides, name):
+    return _sep_bconv(x, filters, 5, strides, name)
 
 
 @operation("7x7 sep-bconv")
-def sep_bconv_7x7(x, filters, strides, name, copies=1):
-    return _sep_bconv(x, filters, 7, strides, name, copies)
+def sep_bconv_7x7(x, filters, strides, name):
+    return _sep_bconv(x, filters, 7, strides, name)
 
 
 @operation("3x3 maxpool")

@@ -2,6 +2,8 @@
 
 import re
 
+import keras
+
 from pnas.encoder import StateSpace
 from pnas.files import is_experiment_name
 from pnas.model import OPERATIONS
@@ -89,6 +91,8 @@ def check(constants, train_arc):
         for name, (is_accepted, accepted) in RULES.items()
         if not is_accepted(constants[name])
     ]
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        faults.append(f"KERAS_BACKEND must be 'tensorflow' or 'jax', got {keras.backend.backend()!r}")
     if faults:
         return faults
     c = constants

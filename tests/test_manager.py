@@ -21,11 +21,11 @@ def images(count, seed=0):
     return x, np.where(np.eye(10)[random.integers(0, 10, count)], 1, -1).astype("float32")
 
 
-def manager_of(count=50, other=0, seed=0, batch_size=16, filters=(2,), **others):
+def manager_of(count=50, other=0, seed=0, batch_size=16, filters=(2,), dropout=(False, 0, 0), **others):
     x_train, y_train = images(count, seed=other)
     x_val, y_val = images(30, seed=1)
     data = SimpleNamespace(name="noise", x_train=x_train, y_train=y_train, x_val=x_val, y_val=y_val)
-    return Manager(data, 1, list(filters), [10], (False, 0, 0), batch_size, seed=seed, **others)
+    return Manager(data, 1, list(filters), [10], dropout, batch_size, seed=seed, **others)
 
 
 # -------------------------------------------------------------------------------------------------------------- batches
@@ -73,6 +73,26 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
+def test_moments_are_estimated_on_images_of_all_classes_though_the_images_are_sorted(monkeypatch):
+    asked = []
+
+    class Watched(Batches):
+        def __init__(self, images, labels, *others):
+            super().__init__(images, labels, *others)
+            asked.append(labels.argmax(axis=1))
+
+    monkeypatch.setattr(manager, "Batches", Watched)
+    monkeypatch.setattr(manager, "CALIBRATION_BATCHES", 2)
+    x, y = images(200)
+    y = -np.ones_like(y)
+    y[np.arange(200), np.arange(200) // 100] = 1
+    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
+    child = manager.Child(1, CELL, 0.5, seed=1)
+    child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+    (calibration,) = [labels for labels in asked if len(labels) < 200]
+    assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")
 def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
     # filters enough for normalization to be compiled
@@ -90,7 +110,7 @@ def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
         return sum(isinstance(thing, keras.Variable) for thing in gc.get_objects())
 
     assert variables_left(1) == variables_left(2) == variables_left(3)
-    assert all(images() is None for images in read)  # else a worker would map them once more for each child
+    assert all(reference() is None for reference in read)  # else a worker would map them once more for each child
 
 
 # -------------------------------------------------------------------------------------------------------- side by side
@@ -148,6 +168,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(
         ({"count": 34}, "number of training images was 50 and is 34"),
         ({"other": 5}, "their checksum was"),
         ({"batch_size": 8}, "BATCHSIZE was 16 and is 8"),
+        ({"dropout": (True, 0, 0)}, r"DROPOUT was \[False, 0, 0\] and is \[True, 0, 0\]"),
         ({"seed": 1}, "SEED was 0 and is 1"),
         ({"filters": [3]}, "one of other filters"),
         ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),

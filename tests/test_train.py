@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from pnas.backend import keras
 from pnas.settings import RULES, check
 
 ROOT = Path(__file__).parents[1]
@@ -219,6 +220,11 @@ def test_the_constants_are_accepted_as_they_stand():
 def test_a_wrong_constant_is_named_with_its_value(name, value):
     faults = check({**constants_of_train(), name: value}, train_arc=True)
     assert len(faults) == 1 and faults[0].startswith(name) and repr(value)[:50] in faults[0]
+
+
+def test_a_backend_that_cannot_train_a_child_is_named(monkeypatch):
+    monkeypatch.setattr(keras.backend, "backend", lambda: "torch")
+    assert check(constants_of_train(), False) == ["KERAS_BACKEND must be 'tensorflow' or 'jax', got 'torch'"]
 
 
 def test_wrong_constants_are_named_together_before_any_work(tmp_path):

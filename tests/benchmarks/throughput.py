@@ -12,9 +12,9 @@ processes of its own, which wait for the others; what a first child needs once (
 are children an hour, medians over ROUNDS, and in how many times less time the search is done, the median of the ratios of each
 round.
 
-Memory is that of a worker while two children are trained on as many images as MNIST has and on a tenth of them: its peak
-proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images it keeps in
-pages that it shares with others. Read from /proc, so on Linux only.
+Memory is that of a worker while it trains three children, one of each cell, on as many images as MNIST has and on a tenth of
+them: its peak proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images
+it keeps in pages that it shares with others; of the workers, the largest. Read from /proc, so on Linux only.
 
     python tests/benchmarks/throughput.py [--IMAGES 55000] [--EPOCHS 1] [--ROUNDS 3] [--WORKERS 2]
 """
@@ -114,7 +114,7 @@ def memory_of(pid):
 
 
 def measure_memory(images, workers, pipe):
-    """Sends (peak PSS, peak bytes of shared pages, bytes of the data) of a worker, the mean of the workers."""
+    """Sends (peak PSS, peak bytes of shared pages, bytes of the data) of a worker, the largest of all workers."""
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
     manager = manager_of(images, workers, 1)
     peaks = collections.defaultdict(lambda: (0, 0))
@@ -132,10 +132,10 @@ def measure_memory(images, workers, pipe):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    train(manager, CELLS[:1] * workers, 1)
+    train(manager, [cell for cell in TRAINED for _ in range(workers)], 1)
     is_over.set()
     watcher.join()
-    pipe.send((*np.mean(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))
+    pipe.send((*np.max(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))
 
 
 def main():
