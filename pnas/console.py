@@ -150,13 +150,14 @@ class Progress:
     def show_times(self, wall):
         """Shows which share of its wall time, in seconds, a search spent outside training steps and validation.
 
-        That is the workers' time in which they imported, traced or saved, or waited for others or for the surrogate.
+        With a child, workers trace and save; without one, they start, or wait for the last children of a size or for the surrogate.
         """
         if self.stepping:
+            in_children = sum(map(sum, self.seconds.values())) / (wall * self.workers)
             share = 1 - self.stepping / (wall * self.workers)
             self._print(
                 f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "
-                "steps and validation"
+                f"steps and validation ({1 - in_children:.1%} without a child)"
             )
 
     def _print(self, line):

@@ -60,9 +60,10 @@ def test_a_cell_in_short_says_all_of_it():
 
 def test_the_share_of_time_outside_training_is_of_all_workers_time(capsys):
     progress = Progress(K=2, B=1, workers=2)
-    shown(capsys, progress, 1, [child(number, 0.5)._replace(stepping=30.0) for number in (1, 2, 3)])
-    progress.show_times(wall=60.0)  # 90 of 120 seconds are training
-    assert capsys.readouterr().out == "0:01:00 with 2 workers, 25.0% of it outside training steps and validation\n"
+    shown(capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(stepping=30.0) for number in (1, 2, 3)])
+    progress.show_times(wall=60.0)  # of 120 seconds 108 go into children, 90 into their training
+    line = "0:01:00 with 2 workers, 25.0% of it outside training steps and validation (10.0% without a child)\n"
+    assert capsys.readouterr().out == line
 
 
 def test_a_run_that_trained_nothing_has_no_such_share(capsys):
