@@ -71,17 +71,16 @@ def released():
     keeps the Python functions that data sets call for their batches. A worker would keep every network that it has trained, and
     map the images into its memory once more for each.
     """
-    if keras.backend.backend() != "tensorflow":
-        yield
-        keras.utils.clear_session()
-        return
-    graph, known = get_default_graph(), set(_gradients)
-    functions = len(getattr(graph, "_py_funcs_used_in_graph", []))
+    on_tensorflow = keras.backend.backend() == "tensorflow"
+    if on_tensorflow:
+        graph, gradients = get_default_graph(), set(_gradients)
+        functions = len(getattr(graph, "_py_funcs_used_in_graph", []))
     try:
         yield
     finally:
-        for name in set(_gradients) - known:
-            if name.startswith("CustomGradient-"):
-                del _gradients[name]
-        del getattr(graph, "_py_funcs_used_in_graph", [])[functions:]
+        if on_tensorflow:
+            for name in set(_gradients) - gradients:
+                if name.startswith("CustomGradient-"):
+                    del _gradients[name]
+            del getattr(graph, "_py_funcs_used_in_graph", [])[functions:]
         keras.utils.clear_session()  # last, as it collects garbage

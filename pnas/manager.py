@@ -236,10 +236,8 @@ def _train_child(child, network, training, epochs, x_train, y_train, x_val, y_va
 def _fit(model, batches, validation, callbacks, **options):
     """`model.fit` as every training here needs it; `callbacks` come behind its own, `options` are those of `fit`."""
     size, count = batches.batch_size, len(batches.images)
-    # drawn from all, as they may be sorted; whole batches
-    rows = np.random.default_rng(batches.seed).permutation(count)[
-        : size * min(CALIBRATION_BATCHES, max(1, count // size))
-    ]
+    seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches
+    rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # of all images, which may be sorted
     return model.fit(
         batches.for_fit(),
         shuffle=False,
