@@ -153,11 +153,12 @@ class Progress:
         With a child, workers trace and save; without one, they start, or wait for the last children of a size or for the surrogate.
         """
         if self.stepping:
-            in_children = sum(map(sum, self.seconds.values())) / (wall * self.workers)
-            share = 1 - self.stepping / (wall * self.workers)
+            available = wall * self.workers
+            share = 1 - self.stepping / available
+            idle = 1 - sum(map(sum, self.seconds.values())) / available
             self._print(
                 f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "
-                f"steps and validation ({1 - in_children:.1%} without a child)"
+                f"steps and validation ({idle:.1%} without a child)"
             )
 
     def _print(self, line):

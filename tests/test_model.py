@@ -10,7 +10,7 @@ from keras import ops
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.normalization import Normalization
-from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
+from pnas.model import OPERATIONS, _apply, build_child, count_binary_weights, count_macs, normalize, operation
 
 ALL_OPERATORS = [  # the document's list
     *["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"],
@@ -33,10 +33,10 @@ def features(cell, num_cells, filters, input_shape=(28, 28, 1)):
     return model.get_layer("flatten").input.shape[1:]
 
 
-def function_of(operator, x_shape, filters, strides, **copies):
-    """The model that an operator makes, normalized as in a cell."""
+def function_of(operator, x_shape, filters, strides, copies=1):
+    """The model that so many equal operators make, normalized as in a cell."""
     x = keras.Input(x_shape)
-    y = OPERATIONS[operator](x, filters, strides, "op", **copies)
+    y = _apply(operator, x, filters, strides, "op", copies)
     return keras.Model(x, y if y is x else normalize(y, "op"))
 
 
@@ -284,7 +284,7 @@ def branches_3x3(x, strides):
     """Three branches of a 3x3 convolution each, and the slices of the wide layer that they stand for."""
     layers = [conv(4, 3, strides, f"branch{n}") for n in range(3)]
     outputs = [Normalization(name=f"branch{n}_norm")(layer(x)) for n, layer in enumerate(layers)]
-    parts = [(f"branch{n}", "op", slice(4 * n, 4 * n + 4)) for n in range(3)]
+    parts = [(f"branch{n}", "op_x3", slice(4 * n, 4 * n + 4)) for n in range(3)]
     parts += [(f"branch{n}_norm", "op_norm", slice(4 * n, 4 * n + 4)) for n in range(3)]
     return outputs, parts
 
@@ -296,8 +296,8 @@ def branches_1x7_7x1(x, strides):
         rows = Normalization(name=f"rows{n}_norm")(conv(4, (1, 7), (1, strides), f"rows{n}")(x))
         outputs.append(Normalization(name=f"columns{n}_norm")(conv(4, (7, 1), (strides, 1), f"columns{n}")(rows)))
         of_copy = slice(4 * n, 4 * n + 4)
-        parts += [(f"rows{n}", "op_1x7", of_copy), (f"rows{n}_norm", "op_1x7_norm", of_copy)]
-        parts += [(f"columns{n}", f"op_7x1_copy{n + 1}", slice(None)), (f"columns{n}_norm", "op_norm", of_copy)]
+        parts += [(f"rows{n}", "op_x3_1x7", of_copy), (f"rows{n}_norm", "op_x3_1x7_norm", of_copy)]
+        parts += [(f"columns{n}", f"op_x3_7x1_copy{n + 1}", slice(None)), (f"columns{n}_norm", "op_norm", of_copy)]
     return outputs, parts
 
 
@@ -380,7 +380,7 @@ def test_results_normalized_together_are_the_function_and_have_the_gradients_of_
         np.testing.assert_allclose(found, gradient, rtol=1e-5, atol=1e-5)
 
 
-MERGED = ["3x3 bconv", "1x7-7x1 bconv", "3x3 maxpool"]
+MERGED = ["3x3 bconv", "1x7-7x1 bconv", "3x3 sep-bconv", "3x3 maxpool"]
 
 
 @pytest.mark.parametrize("operator, strides", [*itertools.product(MERGED, (1, 2)), ("linear", 2)])
