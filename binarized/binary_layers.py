@@ -21,6 +21,7 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import inside, sign, straight_through
 from binarized.depthwise import depthwise_conv
+from binarized.seeds import next_seed
 
 
 def _is_integer(value):
@@ -77,7 +78,7 @@ class DropoutNoScale(keras.layers.Layer):
             raise ValueError(f"DropoutNoScale: rate must be a number in [0, 1), got {rate!r}")
         self.rate = rate
         self.seed = seed
-        self.seed_generator = keras.random.SeedGenerator(seed)
+        self.seed_generator = keras.random.SeedGenerator(next_seed() if seed is None else seed)
 
     def call(self, inputs, training=False):
         if not training or self.rate == 0:
@@ -148,7 +149,7 @@ class _BinaryLayer(keras.layers.Layer):
         multiplier = self.kernel_lr_multiplier
         if multiplier == "Glorot":
             multiplier = 1 / glorot(fan_in, fan_out)
-        initializer = initializer or initializers.RandomUniform(-H, H)
+        initializer = initializer or initializers.RandomUniform(-H, H, seed=next_seed())
         kernel = _BinaryKernel(shape, H, multiplier)
         kernel.variable = self.add_weight(
             name=name,

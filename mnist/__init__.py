@@ -1,1 +1,1 @@
-"""MNIST: its four files, found or downloaded, and the arrays made of them."""
+"""MNIST: download_mnist finds or downloads its four files, mnist_data makes arrays of them."""

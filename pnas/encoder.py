@@ -15,6 +15,8 @@ import numpy as np
 
 from pnas.lstm import LSTMs
 
+Cell = list[int | str]  # [input1, op1, input2, op2, ...]
+
 _ROW = r"\[\[[01]\.(?: [01]\.)*\]\]"
 _ONE_HOTS = re.compile(f"{_ROW}(?: {_ROW})*")
 

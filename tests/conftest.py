@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pnas.backend import keras  # noqa: E402  (first: it settles how the backend starts)
+from pnas.training.backend import keras  # noqa: E402  (first: it settles how the backend starts)
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 
@@ -46,8 +46,8 @@ def gradients():
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
     """The folder in which the tiny search has run without a fault."""
-    import search
+    import tiny_search
 
     folder = tmp_path_factory.mktemp("uninterrupted")
-    search.run(folder)
+    tiny_search.run(folder)
     return folder

@@ -20,10 +20,13 @@ import keras
 import numpy as np
 import pytest
 
-from binarized import bit_network, bitwise
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D
-from binarized.bits import digit, digits, pack_bits, unpack_bits
-from binarized.bitwise import load, pack
+from binarized.bitwise import network as network_file
+from binarized.bitwise.__main__ import read_test_set
+from binarized.bitwise.bits import digit, digits, pack_bits, unpack_bits
+from binarized.bitwise.larq import export_lce
+from binarized.bitwise.network import load
+from binarized.bitwise.packing import pack
 from binarized.normalization import Normalization
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs
 
@@ -105,7 +108,7 @@ def test_random_cells_with_lookback_and_block_inputs_are_exact(seed):
 
 
 def test_dropout_and_several_batches_change_nothing(monkeypatch):
-    monkeypatch.setattr(bit_network, "IMAGES", 32)
+    monkeypatch.setattr(network_file, "IMAGES", 32)
     assert_exact(child([0, "3x3 bconv", 0, "3x3 maxpool"], dropout=(True, 0.2, 0.5)), noise(70))
 
 
@@ -176,7 +179,7 @@ def test_a_loaded_keras_model_packs_to_the_same_network(tmp_path):
 
 @needs_mnist
 def test_classes_on_the_whole_test_set_are_those_of_keras():
-    images, _ = bitwise.read_test_set(MNIST_DIR)
+    images, _ = read_test_set(MNIST_DIR)
     model = child([0, "3x3 bconv", 0, "5x5 sep-bconv", 1, "3x3 avgpool", -1, "1x7-7x1 bconv"])
     images = images[..., np.newaxis]
     predicted = model.predict(scaled(images), batch_size=500, verbose=0)
@@ -271,7 +274,7 @@ def test_a_damaged_file_is_refused(path):
         path.write_bytes(content[:length])
         refused(path)
     rng = np.random.default_rng(0)
-    arrays = sorted(bit_network.ARRAYS)
+    arrays = sorted(network_file.ARRAYS)
     for position in rng.integers(0, len(content), 300):
         flipped = bytearray(content)
         flipped[position] ^= 1 << rng.integers(8)
@@ -449,7 +452,7 @@ def test_the_command_says_in_one_line_what_is_wrong(path, tmp_path):
 def test_without_larq_compute_engine_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "larq_compute_engine", None)
     with pytest.raises(ImportError, match="pip install larq-compute-engine"):
-        bitwise.export_lce(child([0, "linear", 0, "linear"]), tmp_path / "child.tflite")
+        export_lce(child([0, "linear", 0, "linear"]), tmp_path / "child.tflite")
 
 
 @pytest.mark.skipif(
@@ -458,7 +461,7 @@ def test_without_larq_compute_engine_the_message_says_how_to_get_it(tmp_path, mo
 def test_larq_compute_engine_gets_binary_convolutions(tmp_path):
     cell = [0, "3x3 bconv", 0, "3x3 sep-bconv", 0, "3x3 maxpool", 0, "1x7-7x1 bconv"]
     model = child(cell, filters=(32, 64), dense_layers=(64, 10))
-    size = bitwise.export_lce(model, tmp_path / "child.tflite")
+    size = export_lce(model, tmp_path / "child.tflite")
     assert size == (tmp_path / "child.tflite").stat().st_size
     network = pack(model)
     merged = sum(  # bits of a separable convolution as one convolution

@@ -9,11 +9,11 @@ import time
 
 import numpy as np
 import pytest
-import search
+import tiny_search
 
-from pnas import workers
-from pnas.children import Child
-from pnas.settings import check
+from pnas.journal.children import Child
+from pnas.constants import check
+from pnas.training import workers
 from test_train import constants_of_train
 
 pytest.importorskip("distributed")
@@ -22,7 +22,7 @@ pytest.importorskip("distributed")
 class Cluster:
     """A scheduler and two workers, which can import the project, if `path` is its folder, but do not stand there."""
 
-    def __init__(self, folder, threads=1, path=search.ROOT):
+    def __init__(self, folder, threads=1, path=tiny_search.ROOT):
         self.folder, self.processes, self.path = folder, [], path
         self.contact = folder / "scheduler.json"
         self.start("scheduler", "--port", "0", "--host", "127.0.0.1")
@@ -83,22 +83,22 @@ def cluster(tmp_path):
 
 def test_a_worker_that_is_killed_in_the_middle_changes_nothing(cluster, uninterrupted, tmp_path):
     machines = cluster()
-    process = search.start(tmp_path, "--PARALLEL_BACKEND", "dask", "--SCHEDULER", machines.address)
+    process = tiny_search.start(tmp_path, "--PARALLEL_BACKEND", "dask", "--SCHEDULER", machines.address)
     lines = []
     for line in process.stdout:
         lines.append(line)
         if line.lstrip().startswith("1/6"):  # the first child is done, the next ones are being trained
             machines.kill(1)
     assert process.wait() == 0, "".join(lines)
-    assert search.results(tmp_path) == search.results(uninterrupted)
+    assert tiny_search.results(tmp_path) == tiny_search.results(uninterrupted)
 
 
 def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
     """Dask gives a child up after one death here, after four by default; the images have died with both workers by then."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    # Where the workers find search.deadly.
-    monkeypatch.setenv("PYTHONPATH", str(search.ROOT / "tests"), prepend=os.pathsep)
-    monkeypatch.setattr(workers, "train_in_worker", search.deadly)
+    # Where the workers find tiny_search.deadly.
+    monkeypatch.setenv("PYTHONPATH", str(tiny_search.ROOT / "tests"), prepend=os.pathsep)
+    monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
     pool = workers.Workers("dask", cluster().address, "auto", "tensorflow", 1)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 6)]
     trained = {child.number: child for child in pool.train(children, {3}, arrays=(np.zeros(10_000),))}

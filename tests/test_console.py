@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from pnas.children import Child
-from pnas.console import Progress, in_short
+from pnas.journal.children import Child
+from pnas.report.console import Progress, in_short
 from pnas.encoder import StateSpace
-from pnas.callbacks import EpochTimes
+from pnas.training.callbacks import EpochTimes
 
 ROOT = Path(__file__).parents[1]
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
@@ -60,7 +60,7 @@ def test_a_cell_in_short_says_all_of_it():
 
 def test_the_share_of_time_outside_training_is_of_all_workers_time(capsys):
     progress = Progress(K=2, B=1, workers=2)
-    shown(capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(stepping=30.0) for number in (1, 2, 3)])
+    shown(capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(training_seconds=30.0) for number in (1, 2, 3)])
     progress.show_times(wall=60.0)  # of 120 seconds 108 go into children, 90 into their training
     line = "0:01:00 with 2 workers, 25.0% of it outside training steps and validation (10.0% without a child)\n"
     assert capsys.readouterr().out == line
@@ -73,11 +73,11 @@ def test_a_run_that_trained_nothing_has_no_such_share(capsys):
     assert "outside" not in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("seconds, stepping", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
-def test_the_first_epoch_counts_no_longer_than_the_mean_of_the_others(seconds, stepping):
+@pytest.mark.parametrize("seconds, training_seconds", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
+def test_the_first_epoch_counts_no_longer_than_the_mean_of_the_others(seconds, training_seconds):
     times = EpochTimes()
     times.seconds = seconds
-    assert times.stepping() == stepping
+    assert times.training_seconds() == training_seconds
 
 
 def test_a_child_is_ranked_among_all_so_far_and_of_equal_ones_the_first_is_better(capsys):
@@ -145,8 +145,8 @@ def test_a_child_is_kept_before_it_is_shown(capsys):
 
 SEARCH = """
 import sys, time
-from pnas.children import Child
-from pnas.console import Progress
+from pnas.journal.children import Child
+from pnas.report.console import Progress
 
 def results():
     for number, cell, predicted in new:

@@ -10,19 +10,20 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import search
+import tiny_search
 
-from pnas import manager, workers
-from pnas.children import Child
-from pnas.files import append, check_writable, lock, write_atomically
+from pnas.journal.children import Child
+from pnas.journal.files import append, check_writable, lock, write_atomically
+from pnas.training import child as training
+from pnas.training import workers
 
 
 def test_ten_kills_lose_no_child_that_was_announced_and_change_no_reward(tmp_path, uninterrupted):
-    folders, struck = search.kill_at_random_moments(tmp_path, kills=10, seed=0)
+    folders, struck = tiny_search.kill_at_random_moments(tmp_path, kills=10, seed=0)
     assert len(struck) == 10
-    search.run(folders[-1])
+    tiny_search.run(folders[-1])
     for folder in folders:
-        assert search.results(folder) == search.results(uninterrupted)
+        assert tiny_search.results(folder) == tiny_search.results(uninterrupted)
         assert not list(folder.rglob("*.tmp"))
 
 
@@ -34,20 +35,20 @@ def processes_below(pid):
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
 def test_a_search_goes_on_when_a_worker_is_killed(tmp_path, uninterrupted):
-    process = search.start(tmp_path)
+    process = tiny_search.start(tmp_path)
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if len(search.announced(lines)) == 1 and search.announced([line]):
+        if len(tiny_search.announced(lines)) == 1 and tiny_search.announced([line]):
             worker = next(pid for pid, command in processes_below(process.pid).items() if "popen_loky" in command)
             os.kill(worker, signal.SIGKILL)
     assert process.wait() == 0, "".join(lines)
-    assert search.results(tmp_path) == search.results(uninterrupted)
+    assert tiny_search.results(tmp_path) == tiny_search.results(uninterrupted)
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_blamed(count, monkeypatch):
-    monkeypatch.setattr(workers, "train_in_worker", search.deadly)
+    monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
     pool = workers.Workers("loky", None, count, "tensorflow", 1)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 8)]
     trained = {child.number: child for child in pool.train(children, {3, 7}, arrays=())}
@@ -65,8 +66,8 @@ def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_
 
 
 def trained_with(monkeypatch, train):
-    monkeypatch.setattr(manager, "_train_child", train)
-    return manager.train_child(Child(1, [0, "linear", 0, "linear"], 0.5, seed=1), {}, {}, 1)
+    monkeypatch.setattr(training, "_train_once", train)
+    return training.train_child(Child(1, [0, "linear", 0, "linear"], 0.5, seed=1), {}, {}, 1)
 
 
 def test_a_child_that_fails_once_is_trained_again(monkeypatch):
@@ -118,7 +119,7 @@ def test_a_child_whose_loss_is_not_a_number_has_failed():
     nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
     network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
     child = Child(1, [0, "3x3 bconv", 0, "3x3 bconv"], 0.5, seed=1)
-    child = manager.train_child(
+    child = training.train_child(
         child, network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 1, *nothing, *nothing
     )
     assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
@@ -131,12 +132,12 @@ def test_one_process_never_trains_two_children_at_once():
 
 def test_a_second_run_is_refused_with_the_holder_and_a_dead_one_is_not_waited_for(tmp_path):
     hold = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.files import lock; held = lock('logs/pnas.lock')"
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock; held = lock('logs/pnas.lock')"
     )
-    command = [sys.executable, "-c", f"{hold}; print('held', flush=True); time.sleep(600)", str(search.ROOT)]
+    command = [sys.executable, "-c", f"{hold}; print('held', flush=True); time.sleep(600)", str(tiny_search.ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
-        process = search.start(tmp_path)
+        process = tiny_search.start(tmp_path)
         output, _ = process.communicate()
         assert process.returncode == 1
         assert output.startswith(
@@ -170,7 +171,7 @@ def limited_to(size):
 
 
 def test_a_folder_that_takes_nothing_is_named_before_any_training(tmp_path):
-    process = search.start(tmp_path, preexec_fn=limited_to(2**20))
+    process = tiny_search.start(tmp_path, preexec_fn=limited_to(2**20))
     output, _ = process.communicate()
     assert process.returncode == 1
     assert output == "train.py: the folder architectures does not take 16 MiB: File too large\n"

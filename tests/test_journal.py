@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pnas.encoder import StateSpace
-from pnas.journal import Journal
-from pnas.children import Child, row
+from pnas.journal.journal import Journal
+from pnas.journal.children import Child, row
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
 CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]
@@ -119,7 +119,7 @@ def test_a_child_whose_row_was_not_written_has_its_curves_already_and_is_trained
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("pnas.journal.append", killed)
+        patched.setattr("pnas.journal.journal.append", killed)
         kept.write_child(child(1, 0.5, history={"loss": [1.0]}))
     kept.lock.close()
     assert journal().finished == {}

@@ -8,9 +8,13 @@ import numpy as np
 import pytest
 
 from pnas import manager
-from pnas.backend import keras
-from pnas.callbacks import Keeper
-from pnas.manager import Batches, Manager
+from pnas.training.backend import keras
+from pnas.journal.children import Child
+from pnas.manager import Manager
+from pnas.training import architecture
+from pnas.training import child as training
+from pnas.training.batches import Batches
+from pnas.training.callbacks import SaveNetworks
 
 CELL = [0, "3x3 bconv", 0, "linear"]
 
@@ -65,11 +69,11 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
                 asked[-1].append(number)
             return super().__getitem__(number)
 
-    monkeypatch.setattr(manager, "Batches", Watched)
+    monkeypatch.setattr(training, "Batches", Watched)
     x, y = images(50)
     network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = manager.Child(1, CELL, 0.5, seed=1)
-    child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 3, x, y, x, y)
+    child = Child(1, CELL, 0.5, seed=1)
+    child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 3, x, y, x, y)
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
@@ -81,14 +85,14 @@ def test_moments_are_estimated_on_images_of_all_classes_though_the_images_are_so
             super().__init__(images, labels, *others)
             asked.append(labels.argmax(axis=1))
 
-    monkeypatch.setattr(manager, "Batches", Watched)
-    monkeypatch.setattr(manager, "CALIBRATION_BATCHES", 2)
+    monkeypatch.setattr(training, "Batches", Watched)
+    monkeypatch.setattr(training, "CALIBRATION_BATCHES", 2)
     x, y = images(200)
     y = -np.ones_like(y)
     y[np.arange(200), np.arange(200) // 100] = 1
     network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = manager.Child(1, CELL, 0.5, seed=1)
-    child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+    child = Child(1, CELL, 0.5, seed=1)
+    child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
     (calibration,) = [labels for labels in asked if len(labels) < 200]
     assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
 
@@ -101,8 +105,8 @@ def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
 
     def variables_left(number):
         x, y = images(50)
-        child = manager.Child(number, CELL, 0.5, seed=number)
-        child = manager.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+        child = Child(number, CELL, 0.5, seed=number)
+        child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
         assert not child.error
         read.append(weakref.ref(x))
         del x
@@ -118,7 +122,7 @@ def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
 
 @pytest.mark.parametrize("has_gpu, cores, count", [(False, 6, 3), (False, 1, 1), (True, 32, 4), (True, 2, 1)])
 def test_as_many_children_as_cores_allow_and_on_a_gpu_a_few(has_gpu, cores, count, monkeypatch):
-    monkeypatch.setattr(manager, "_has_gpu", lambda: has_gpu)
+    monkeypatch.setattr(manager, "has_gpu", lambda: has_gpu)
     monkeypatch.setattr(manager.joblib, "cpu_count", lambda: cores)
     monkeypatch.setattr(manager, "Workers", lambda backend, scheduler, count, keras_backend, threads: count)
     assert manager_of(threads_per_child=2).workers == count
@@ -134,13 +138,13 @@ def train(folder, load_saved=False, epochs=3, cell=CELL, **constants):
 def killed_after(epoch, monkeypatch):
     """From here on a training dies when it has kept its epoch of this number."""
 
-    class Killed(Keeper):
+    class Killed(SaveNetworks):
         def on_epoch_end(self, number, logs=None):
             super().on_epoch_end(number, logs)
             if number == epoch - 1:
                 raise KeyboardInterrupt
 
-    monkeypatch.setattr(manager, "Keeper", Killed)
+    monkeypatch.setattr(architecture, "SaveNetworks", Killed)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +160,7 @@ def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(
         killed_after(2, patched)
         train(tmp_path)
     train(tmp_path, load_saved=True)
-    whole, resumed = (manager.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path))
+    whole, resumed = (architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path))
     assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
     for expected, weight in zip(whole.get_weights(), resumed.get_weights()):
         np.testing.assert_allclose(weight, expected, atol=1e-6)
@@ -182,7 +186,7 @@ def test_it_does_not_go_on_with_what_is_of_another_training(trained, constants, 
 
 
 def test_it_does_not_go_on_from_a_network_without_its_optimizer(trained, tmp_path):
-    network = manager.load_network(str(trained / "architecture_best.keras"))
+    network = architecture.load_network(str(trained / "architecture_best.keras"))
     for name in ("architecture_best.keras", "architecture_last.keras"):
         keras.Model(network.inputs, network.outputs, name=network.name).save(tmp_path / name)
     with pytest.raises(ValueError, match="without its optimizer"):

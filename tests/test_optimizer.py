@@ -4,7 +4,7 @@ import keras
 import numpy as np
 import pytest
 
-from pnas.optimizer import decaying_adam
+from pnas.training.optimizer import decaying_adam
 
 
 def trained(optimizer):

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pnas.ranking import ranking_quality
+from pnas.report.ranking import ranking_quality
 
 
 def test_perfect_order_with_a_constant_error():

@@ -10,8 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from pnas import cell_graph, report
-from pnas.children import Child, header, read_table, row
+from pnas.report import cell_drawing
+from pnas.report import figures as report
+from pnas.journal.children import Child, header, read_table, row
 
 ROOT = Path(__file__).parents[1]
 SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
@@ -155,7 +156,7 @@ def test_a_cell_that_reads_earlier_cells_and_its_own_blocks_is_drawn_whole(tmp_p
 @pytest.mark.parametrize("columns", range(1, 9))
 def test_lines_from_inputs_never_run_over_those_into_operations(columns):
     for number in range(1, 2 * columns + 1):
-        places = cell_graph._spread(number, columns)
+        places = cell_drawing._spread(number, columns)
         assert len(set(places)) == number and places == sorted(places)
         assert all(0 <= place <= columns and (2 * place).is_integer() for place in places)
         assert places == [columns - place for place in reversed(places)]

@@ -8,7 +8,7 @@ from benchmarks.search_efficiency import BLOCKS, OPERATORS, Oracle, evolved, pro
 
 from pnas.encoder import Encoder, StateSpace
 from pnas.model import build_child, count_binary_weights, count_macs
-from pnas.ranking import ranking_quality
+from pnas.report.ranking import ranking_quality
 
 SPACE = StateSpace(BLOCKS, OPERATORS)
 REWARDS = read_rewards()

@@ -10,9 +10,9 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense
-from pnas.children import Child
-from pnas.events import Events
-from pnas.callbacks import SignFlips
+from pnas.journal.children import Child
+from pnas.journal.events import Events
+from pnas.training.callbacks import SignFlips
 
 CELL = [0, "linear", 0, "3x3 bconv", 1, "linear", 0, "linear"]
 HISTORY = {"loss": [0.5, 0.25, 0.125], "sign_flips": [0.25, 0.125, 0.0]}

@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import numpy as np  # noqa: E402
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
 
-from binarized.bitwise import read_test_set  # noqa: E402
+from binarized.bitwise.__main__ import read_test_set  # noqa: E402
 
 BATCH = 256
 REPEATS = 7
@@ -53,7 +53,7 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 PACKED_START = """
 import resource, sys
 import numpy as np
-from binarized.bitwise import load
+from binarized.bitwise.network import load
 load(sys.argv[1]).predict(np.load(sys.argv[2]))
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
 """
@@ -95,7 +95,7 @@ def write_networks(folder):
     """Builds a model of every cell and saves it for Keras and packed, as 0.keras, 0.npz, 1.keras, ..."""
     import keras
 
-    from binarized.bitwise import pack
+    from binarized.bitwise.packing import pack
     from pnas.model import build_child
 
     for number, cell in enumerate(CELLS):
@@ -130,7 +130,7 @@ def compare_speeds(folder, images):
     tf.config.threading.set_inter_op_parallelism_threads(1)
     import keras
 
-    from binarized.bitwise import load
+    from binarized.bitwise.network import load
     from pnas import model as _  # registers the layers
 
     print(f"keras {keras.__version__}, {keras.backend.backend()} {tf.__version__}")

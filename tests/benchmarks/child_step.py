@@ -58,7 +58,7 @@ def data_of(variant, images, labels):
     """Arguments of `fit`: arrays, or what the search trains its children on."""
     if variant != "project":
         return {"x": images, "y": labels, "batch_size": BATCH}
-    from pnas.manager import Batches
+    from pnas.training.batches import Batches
 
     return {"x": Batches(images, labels, BATCH).for_fit(), "shuffle": False}
 
@@ -69,7 +69,7 @@ def make_child(variant, cell):
         from stock import stock_child
 
         return stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
-    from pnas.manager import STEPS_PER_EXECUTION, compile_child
+    from pnas.training.child import STEPS_PER_EXECUTION, compile_child
     from pnas.model import build_child
 
     assert STEPS % STEPS_PER_EXECUTION == 0, "Keras calls the timer after each execution"
@@ -110,7 +110,7 @@ def prepare(variant, cell, threads):
     """The seconds of tracing of a variant, and a function that measures CPU and wall seconds a step."""
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads), **ENVIRONMENTS[variant])
     if variant in ("project", "bound"):
-        import pnas.backend  # noqa: F401
+        import pnas.training.backend  # noqa: F401
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 

@@ -1,6 +1,6 @@
 """A hundred kills (SIGKILL, workers included) of small searches at seeded random moments, and what was lost: nothing.
 
-Each kill is as in `tests/search.py`: every second one within seconds of the start, the others shortly after a child was
+Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a child was
 announced. After each, every child that had been announced must be in the log and the table, and both must parse. A search
 that comes to its end is compared with one that was never killed: same cells, same predictions, same rewards. It stops at the
 first difference.
@@ -16,7 +16,7 @@ import time
 from pathlib import Path
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
-import search  # noqa: E402
+import tiny_search  # noqa: E402
 
 
 def main():
@@ -28,14 +28,14 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "uninterrupted"
         whole.mkdir()
-        search.run(whole)
-        folders, struck = search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED)
-        search.run(folders[-1])
+        tiny_search.run(whole)
+        folders, struck = tiny_search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED)
+        tiny_search.run(folders[-1])
         for each in folders:
-            assert search.results(each) == search.results(whole), each
+            assert tiny_search.results(each) == tiny_search.results(whole), each
         leftovers = sum(len(list(each.rglob("*.tmp"))) for each in folders)
     print(
-        f"{len(struck)} kills of {len(folders)} searches of {search.CHILDREN} children in {time.monotonic() - start:.0f} s: "
+        f"{len(struck)} kills of {len(folders)} searches of {tiny_search.CHILDREN} children in {time.monotonic() - start:.0f} s: "
         f"no announced child lost, all rewards those of the search that was not killed, {leftovers} temporary files left"
     )
     for known, count in sorted(collections.Counter(struck).items()):

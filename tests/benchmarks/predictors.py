@@ -17,7 +17,7 @@ import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
-from pnas.ranking import ranking_quality  # noqa: E402
+from pnas.report.ranking import ranking_quality  # noqa: E402
 from search_efficiency import BLOCKS, OPERATORS, read_rewards  # noqa: E402
 
 

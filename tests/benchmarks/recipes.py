@@ -52,7 +52,7 @@ def without_multiplier(build):
     """`build_child`, but the optimizer's steps move W as they are."""
 
     def build_without(*args, **kwargs):
-        from pnas.backend import keras
+        from pnas.training.backend import keras
 
         def copy(layer):
             config = layer.get_config()
@@ -88,9 +88,10 @@ def train(
     **training,
 ):
     """The trained `Child` of a cell."""
-    from pnas import manager
-    from pnas.backend import keras
+    from pnas.training.backend import keras
     from mnist.mnist_data import load_data
+    from pnas.journal.children import Child
+    from pnas.training import child as training_child
 
     schedules = keras.optimizers.schedules
     schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay
@@ -98,14 +99,14 @@ def train(
     data = load_data("mnist", data_dir, use_expansion=expansion)
     network = {"num_cells": 3, "filters": [16, 24, 32], "dense_layers": [32, 10], "dropout": dropout or (False, 0, 0)}
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
-    build = manager.build_child if multiplier else without_multiplier(manager.build_child)
-    callback = manager.Recalibration if recalibration else lambda *args: keras.callbacks.Callback()
+    build = training_child.build_child if multiplier else without_multiplier(training_child.build_child)
+    callback = training_child.Recalibration if recalibration else lambda *args: keras.callbacks.Callback()
     with (
-        mock.patch.object(manager, "build_child", build),
-        mock.patch.object(manager, "Recalibration", callback),
+        mock.patch.object(training_child, "build_child", build),
+        mock.patch.object(training_child, "Recalibration", callback),
         mock.patch.object(schedules, "ExponentialDecay", schedule),
     ):
-        return manager.train_child(manager.Child(1, cell, 0.0, seed), network, training, epochs, *arrays)
+        return training_child.train_child(Child(1, cell, 0.0, seed), network, training, epochs, *arrays)
 
 
 def row_of(cell, epochs, recipe, seed, data_dir):

@@ -34,6 +34,10 @@ import numpy as np
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+import pnas.training.backend  # noqa: E402, F401  (first: it imports Keras without its messages)
+from pnas.journal.children import Child  # noqa: E402
+from pnas.search import progressive_search  # noqa: E402
+
 BUDGETS = (4, 8, 16, 32, 64)  # K
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
 BLOCKS = 3
@@ -72,14 +76,11 @@ class Oracle:
 
 def progressive(rewards, space, surrogate, K):
     """The cells in the order in which the search of train.py trains them."""
-    cells = space.initial_children()
-    trained = []
-    for blocks in range(1, BLOCKS + 1):
-        trained += cells
-        if blocks < BLOCKS:
-            surrogate.fit(trained, [rewards[tuple(cell)] for cell in trained])
-            cells, _ = surrogate.rank(space.expand(cells), K)
-    return list(map(tuple, trained))
+
+    def look_up(blocks, new, known):
+        return [Child(number, cell, predicted, 0, rewards[tuple(cell)]) for number, cell, predicted in new]
+
+    return [tuple(child.cell) for child in progressive_search(space, surrogate, look_up, K)]
 
 
 def evolved(rewards, space, budget, draw):
@@ -116,7 +117,7 @@ def trained_again(rewards, noise, seed):
 
 def replay(seeds, rewards, noise):
     """For each seed a dict, (method, K) -> the cells in the order in which they are trained."""
-    import pnas.backend  # noqa: F401  (silences Keras, so it comes first)
+    import pnas.training.backend  # noqa: F401  (silences Keras, so it comes first)
     from pnas.encoder import Encoder, StateSpace
 
     space = StateSpace(BLOCKS, OPERATORS)

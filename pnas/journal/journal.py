@@ -7,10 +7,10 @@ import json
 import os
 import warnings
 
-from pnas.children import header, read_table, row
-from pnas.events import Events
-from pnas.files import append, check_settings, check_writable, cut_back, lock, read_json, remove_unfinished, set_aside
-from pnas.files import write_atomically
+from pnas.journal.children import header, read_table, row
+from pnas.journal.events import Events
+from pnas.journal.files import append, check_settings, check_writable, truncate_after, lock, read_json, remove_unfinished, set_aside
+from pnas.journal.files import write_atomically
 
 
 class Journal:
@@ -71,7 +71,7 @@ class Journal:
         self._write_header()
 
     def _read_table(self):
-        cut_back(self.table_path, b"\n")
+        truncate_after(self.table_path, b"\n")
         _, children = read_table(self.table_path)
         for child in children:
             try:
@@ -79,7 +79,7 @@ class Journal:
             except ValueError as error:
                 raise ValueError(f"{self.table_path}: row {child.number} is damaged ({str(error)[:200]})") from None
             self.finished[tuple(child.cell)] = child
-            self._compare(child)
+            self._update_best(child)
         if self.best and not os.path.exists(self.network_path):
             warnings.warn(
                 f"{self.network_path}, the network of child {self.best.number}, is gone; retrain it from the log"
@@ -108,7 +108,7 @@ class Journal:
 
     def _write_header(self):
         append(self.text_path, "")
-        whole = cut_back(self.text_path, b"\n\n").decode(errors="replace")
+        whole = truncate_after(self.text_path, b"\n\n").decode(errors="replace")
         constants = "\n".join(f"# {key} = {value!r}" for key, value in self.settings.items())
         now = datetime.datetime.now().strftime("%Y-%m-%d %H:%M:%S")
         append(self.text_path, f"# {'Continued' if self.finished else 'Started'} {now}\n{constants}\n\n")
@@ -130,7 +130,7 @@ class Journal:
 
     def write_child(self, child):
         """Keeps a trained child. What a later run goes on from is the table; what that does not hold is written first."""
-        if self._compare(child):
+        if self._update_best(child):
             write_atomically(self.network_path, child.network)
         self.events.write_child(child)
         append(self.table_path, row(child, self.settings["DATASET"], self.state_space.encode(child.cell)))
@@ -145,7 +145,7 @@ class Journal:
             f'Representation String: "{self.state_space.encode(child.cell)}"\n{failure}\n'
         )
 
-    def _compare(self, child):
+    def _update_best(self, child):
         """Makes a child the best one if it is, and says whether it is; of equal ones the lower number wins."""
         is_best = not child.error and (
             self.best is None or (child.reward, -child.number) > (self.best.reward, -self.best.number)
@@ -155,7 +155,7 @@ class Journal:
         return is_best
 
     def write_quality(self, blocks, quality):
-        """Keeps how well the surrogate had predicted the children of a block size (see `pnas.ranking`)."""
+        """Keeps how well the surrogate had predicted the children of a block size (see `pnas.report.ranking`)."""
         path = os.path.join(self.logs, "surrogate.csv")
         self.qualities.append({"blocks": blocks, **quality})  # a run that goes on begins with the first again
         table = io.StringIO()

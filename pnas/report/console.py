@@ -49,7 +49,7 @@ class Progress:
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> what each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs, which may have had another machine
-        self.stepping = 0.0  # seconds that their training steps and validation took, all workers together
+        self.training_seconds = 0.0  # seconds that their training steps and validation took, all workers together
 
     def follow(self, blocks, new, known, results):
         """Yields the results of a block size and shows each once the caller, who keeps it, asks for the next.
@@ -83,7 +83,7 @@ class Progress:
             self.running.pop(child.number, None)
             self._hand_out()
             self._count(child, self.seconds)
-            self.stepping += child.stepping
+            self.training_seconds += child.training_seconds
             self._print(self._line(child))
 
     def _hand_out(self):
@@ -152,9 +152,9 @@ class Progress:
 
         With a child, workers trace and save; without one, they start, or wait for the last children of a size or for the surrogate.
         """
-        if self.stepping:
+        if self.training_seconds:
             available = wall * self.workers
-            share = 1 - self.stepping / available
+            share = 1 - self.training_seconds / available
             idle = 1 - sum(map(sum, self.seconds.values())) / available
             self._print(
                 f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "

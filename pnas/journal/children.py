@@ -28,7 +28,7 @@ class Child(typing.NamedTuple):
     `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where there
     was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy, learning_rate and sign_flips, the
     share of binary weights whose signs the epoch flipped; `network` is the content of a .keras file; `error` says why
-    training failed (the reward is 0 then), or is empty. Of its `seconds`, `stepping` went into training steps and validation.
+    training failed (the reward is 0 then), or is empty. Of its `seconds`, `training_seconds` went into training steps and validation.
     """
 
     number: int
@@ -37,7 +37,7 @@ class Child(typing.NamedTuple):
     seed: int
     reward: float = 0.0
     seconds: float = 0.0
-    stepping: float = 0.0
+    training_seconds: float = 0.0
     parameters: int = 0
     binary_weights: int = 0
     macs: int = 0

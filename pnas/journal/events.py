@@ -10,7 +10,7 @@ from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, IntInterval
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pnas.files import write_atomically
+from pnas.journal.files import write_atomically
 
 
 class Events:
@@ -20,7 +20,7 @@ class Events:
       `child/predicted`, the reward expected before training, over the child's number; and, as hyperparameters, the number of
       blocks and how often the cell has each operator.
     - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N blocks.
-    - `surrogate/quality`: `surrogate/spearman` and the like (see `pnas.ranking`), over block sizes.
+    - `surrogate/quality`: `surrogate/spearman` and the like (see `pnas.report.ranking`), over block sizes.
 
     Args:
         folder: of the search, in TensorBoard's `--logdir`.

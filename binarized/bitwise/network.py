@@ -8,7 +8,7 @@ import zlib
 
 import numpy as np
 
-from binarized.bit_layers import STEPS, Channels, Concatenate
+from binarized.bitwise.layers import STEPS, Channels, Concatenate
 
 VERSION = 1  # of the file
 IMAGES = 256  # images computed at a time

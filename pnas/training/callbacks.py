@@ -1,4 +1,4 @@
-"""What is measured, mended and kept while a network is trained: Keras callbacks."""
+"""Keras callbacks: what is measured, re-estimated and saved while a network is trained."""
 
 import os
 import tempfile
@@ -8,12 +8,12 @@ import keras
 import numpy as np
 
 from binarized.normalization import Normalization
-from pnas.files import write_atomically
+from pnas.journal.files import write_atomically
 from pnas.model import binary_kernels
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Measures the seconds of every epoch, its validation and the estimate of moments before that included."""
+    """Measures the seconds of every epoch, including its validation and the re-estimation of batch-norm statistics."""
 
     def on_train_begin(self, logs=None):
         self.seconds = []
@@ -24,8 +24,8 @@ class EpochTimes(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self.start)
 
-    def stepping(self):
-        """Seconds of all epochs; if there are several, the first, in which all is traced, counts no longer than the others' mean."""
+    def training_seconds(self):
+        """Seconds of all epochs. The first one, which includes tracing, counts at most as long as the mean of the others."""
         first, *others = self.seconds
         return sum(others) + min(first, np.mean(others or first))
 
@@ -38,7 +38,7 @@ class LearningRateLog(keras.callbacks.Callback):
 
 
 class SignFlips(keras.callbacks.Callback):
-    """Adds the share of binary weights whose signs an epoch flipped, in [0, 1], to its logs."""
+    """Adds `sign_flips`, the share in [0, 1] of binary weights whose sign an epoch changed, to its logs."""
 
     def on_train_begin(self, logs=None):
         self.signs = self._signs()
@@ -53,10 +53,11 @@ class SignFlips(keras.callbacks.Callback):
 
 
 class Recalibration(keras.callbacks.Callback):
-    """Estimates the moments of all normalizations anew before every evaluation.
+    """Re-estimates all batch-norm statistics before every evaluation.
 
     While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
-    weights that are gone. So the last weights see some training batches once more, without a step and without dropout.
+    weights that no longer exist. So the network with its current weights sees some training batches once more, without an
+    update step and without dropout.
 
     Args:
         batches: what `predict` takes, batches of training images.
@@ -67,16 +68,16 @@ class Recalibration(keras.callbacks.Callback):
         self.batches = batches
 
     def on_train_begin(self, logs=None):
-        self.gatherer = Gatherer(self.model)
+        self.estimator = StatisticsEstimator(self.model)
 
     def on_test_begin(self, logs=None):
-        for layer in self.gatherer.normalizations:
+        for layer in self.estimator.normalizations:
             layer.reset()
-        self.gatherer.predict(self.batches, verbose=0)
+        self.estimator.predict(self.batches, verbose=0)
 
 
-class Gatherer(keras.Model):
-    """A child that takes over the moments of every batch it predicts."""
+class StatisticsEstimator(keras.Model):
+    """A child whose normalizations take over the statistics of every batch that it predicts."""
 
     def __init__(self, child):
         super().__init__()
@@ -92,8 +93,14 @@ class Gatherer(keras.Model):
         return outputs
 
 
-class Keeper(keras.callbacks.Callback):
-    """Saves the network after every epoch, and the best one, each file either old or new and never half written."""
+class SaveNetworks(keras.callbacks.Callback):
+    """Saves the network after every epoch, and the best one. A file is never left half-written.
+
+    Args:
+        best_path: of the network with the highest validation accuracy.
+        last_path: of the network after the last epoch.
+        best_accuracy: validation accuracy of the network at `best_path`, -1 if there is none.
+    """
 
     def __init__(self, best_path, last_path, best_accuracy):
         super().__init__()
@@ -108,7 +115,7 @@ class Keeper(keras.callbacks.Callback):
 
 
 def file_content(model):
-    """The model, its optimizer's state included, as the bytes of a .keras file."""
+    """The bytes of a .keras file of the model, including the state of its optimizer."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.keras")
         model.save(path)

@@ -1,35 +1,20 @@
-"""What a search has found, in pictures, and whether to trust it.
+"""The sheets of a report, drawn from children.csv alone."""
 
-    python -m pnas.report EXPERIMENT_NAME
 
-draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv alone,
-at any time, also while the search runs:
-
-    rewards     reward of every child, with the best so far of each block size
-    surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none)
-    cost        reward against binary weights and against MACs, with the Pareto fronts
-    operators   how often each operation stands in the best and in the worst tenth of the children
-    best_cell   the best cell as a graph
-
-Children that failed have no reward: the first sheet marks them, the others leave them out.
-"""
-
-import argparse
 import io
 import itertools
 import math
 import os
-import sys
 
 import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.cell_graph import LINES, draw_cell
-from pnas.children import read_table
-from pnas.files import is_experiment_name, write_atomically
-from pnas.ranking import rank_correlation
+from pnas.report.cell_drawing import LINES, draw_cell
+from pnas.journal.children import read_table
+from pnas.journal.files import is_experiment_name, write_atomically
+from pnas.report.ranking import rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
@@ -283,18 +268,3 @@ SHEETS = {
     "operators": _draw_operators,
     "best_cell": _draw_best_cell,
 }
-
-
-def main():
-    parser = argparse.ArgumentParser(
-        prog="python -m pnas.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("EXPERIMENT_NAME")
-    try:
-        print(*write_report(parser.parse_args().EXPERIMENT_NAME), sep="\n")
-    except (ValueError, OSError) as error:
-        sys.exit(f"pnas.report: {error}")
-
-
-if __name__ == "__main__":
-    main()

@@ -5,8 +5,8 @@
 A weight is one bit, +1 or -1, and so is an activation. The 64 bits of a word are channels (and, where they are few,
 several taps of a kernel), so that XNOR and a population count make 64 multiply-accumulates. All values are integers.
 
-    pack(model).save("child.npz")      # from a Keras model: packing.py, with the rule for thresholds
-    load("child.npz").predict(images)  # the network and its file: bit_network.py; its steps: bit_layers.py
+    packing.pack(model).save("child.npz")      # from a Keras model
+    network.load("child.npz").predict(images)  # classes
 
 Source: Hubara et al. 2016, arXiv:1602.02830.
 """
@@ -19,10 +19,7 @@ import zlib
 
 import numpy as np
 
-from binarized.bit_network import Network, load
-from binarized.packing import export_lce, pack
-
-__all__ = ["Network", "export_lce", "load", "pack", "read_idx", "read_test_set"]
+from binarized.bitwise.network import load
 
 
 def read_idx(path):

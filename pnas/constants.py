@@ -1,13 +1,101 @@
-"""What the constants of train.py may be, checked all together before any work."""
+"""The constants of train.py: the command line that sets them, and the checks of what they may be.
 
+Nothing here imports Keras before `check` is called: the number of its threads is one of the constants.
+"""
+
+import argparse
+import ast
+import io
+import itertools
+import json
 import re
+import shlex
+import tokenize
 
-import keras
+from pnas.journal.files import is_experiment_name
+from pnas.training.workers import missing_package
 
-from pnas.encoder import StateSpace
-from pnas.files import is_experiment_name
-from pnas.model import OPERATIONS
-from pnas.workers import missing_package
+WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
+    *("EXPERIMENT_NAME", "DATA_DIR", "RESTORE_CONTROLLER", "N_WORKERS", "PARALLEL_BACKEND", "SCHEDULER"),
+    *("DROP_INPUT", "DROP_HIDDEN"),  # DROPOUT contains them
+    *("NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"),
+}
+TEXTS = ("EXPERIMENT_NAME", "DATA_DIR", "REPRESENTATION_STRING")  # not parsed as Python literals
+
+
+def read_command_line(script: str, description: str) -> dict:
+    """Reads the constants of a script from the command line.
+
+    Args:
+        script: path of the script. Its constants are the assignments at its top, before the first other statement. The
+            comment to the right of each is its help text.
+        description: first lines of the help text.
+    Returns:
+        dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as text, and
+        of `train_arc`, whether this flag was given.
+    """
+    with open(script) as file:
+        source = file.read()
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    parser = argparse.ArgumentParser(
+        description=description,
+        allow_abbrev=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=120),
+    )
+    parser.add_argument(
+        "--train_arc", action="store_true", default=False, help="train REPRESENTATION_STRING instead of searching"
+    )
+    statements = ast.parse(source).body[1:]  # after the docstring
+    for constant in itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements):
+        name = constant.targets[0].id
+        text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
+        kind = str if name in TEXTS else _literal
+        parser.add_argument(f"--{name}", type=kind, metavar="VALUE", help=text.replace("%", "%%"))
+    return vars(parser.parse_args())
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def search_settings(constants: dict, dataset: str, keras_backend: str) -> dict:
+    """The constants on which rewards and choices depend. A search resumes only from results of the same settings.
+
+    Args:
+        constants: dict of all constants of train.py.
+        dataset: name of the data set that was loaded.
+        keras_backend: name of the Keras backend.
+    Returns:
+        dict of JSON types.
+    """
+    settings = {name: value for name, value in constants.items() if name not in WITHOUT_INFLUENCE}
+    settings.update(DATASET=dataset, BACKEND=keras_backend)
+    return json.loads(json.dumps(settings))  # as they are read from a file
+
+
+def retrain_command(arguments: list[str], representation: str) -> str:
+    """The command line that trains an architecture with the constants of this run.
+
+    Args:
+        arguments: those of this run's command line.
+        representation: the architecture's representation string.
+    """
+    arguments = [*arguments, "--REPRESENTATION_STRING", representation]
+    return " ".join(["python train.py --train_arc", *map(_quoted, arguments)])
+
+
+def _quoted(argument):
+    """An argument as a shell reads it, in double quotes if possible: operators contain single ones."""
+    plain = re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument)
+    return shlex.quote(argument) if plain else f'"{argument}"'
 
 
 def _integer(value, least):
@@ -20,6 +108,12 @@ def _number(value, least, most):
 
 def _integers(value):
     return isinstance(value, (list, tuple)) and len(value) > 0 and all(_integer(v, 1) for v in value)
+
+
+def _operations():
+    from pnas.model import OPERATIONS
+
+    return OPERATIONS
 
 
 RULES = {  # name -> (whether a value is accepted, what is accepted)
@@ -45,7 +139,7 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "BATCHSIZE": (lambda v: _integer(v, 2), "an integer of at least 2"),
     "LEARNING_RATE": (
         lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(rate, 1e-12, 10) for rate in v),
-        "(first, last), two positive numbers of at most 10",
+        "(initial, final), two positive numbers of at most 10",
     ),
     "NUM_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "NUM_CELL_FILTERS": (_integers, "a list of positive integers"),
@@ -55,8 +149,8 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     ),
     "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
     "operators": (
-        lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*OPERATIONS}),
-        "a list of different operators, each one of " + ", ".join(map(repr, OPERATIONS)),
+        lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*_operations()}),
+        "a list of different operators, each one of {operators}",
     ),
     "EXPERIMENT_NAME": (
         is_experiment_name,
@@ -79,15 +173,22 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
 }
 
 
-def check(constants, train_arc):
-    """Lines that say which constants are wrong, what they got and what is accepted; an empty list if none is.
+def check(constants: dict, train_arc: bool) -> list[str]:
+    """Checks all constants.
 
     Args:
         constants: dict of all constants of train.py.
-        train_arc: whether REPRESENTATION_STRING will be trained, and so has to fit.
+        train_arc: whether REPRESENTATION_STRING will be trained, and so has to fit the search space.
+    Returns:
+        A line for each wrong constant, with what it got and what is accepted.
     """
+    import keras
+
+    from pnas.encoder import StateSpace
+
+    operators = ", ".join(map(repr, _operations()))
     faults = [
-        f"{name} must be {accepted}, got {constants[name]!r:.200}"
+        f"{name} must be {accepted.format(operators=operators)}, got {constants[name]!r:.200}"
         for name, (is_accepted, accepted) in RULES.items()
         if not is_accepted(constants[name])
     ]

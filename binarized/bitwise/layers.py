@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from binarized.bits import PIXEL_BITS, WORD, columns, digit, digits, mismatches, pack_bits, unpack_bits
+from binarized.bitwise.bits import PIXEL_BITS, WORD, columns, digit, digits, mismatches, pack_bits, unpack_bits
 from binarized.padding import zeros_around
 
 

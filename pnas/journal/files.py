@@ -61,13 +61,13 @@ def read_json(path):
     return kept
 
 
-def check_settings(path, settings, way_out):
+def check_settings(path, settings, remedy):
     """Compares the settings that files were made with, which a JSON file beside them holds, with those of this run.
 
     Args:
         path: of the JSON file.
         settings: dict of JSON's types.
-        way_out: what to do when they differ, for the message.
+        remedy: what to do when they differ, for the message.
     Raises:
         ValueError: they differ, or the file is damaged.
         OSError: it cannot be read.
@@ -79,7 +79,7 @@ def check_settings(path, settings, way_out):
             f"{key:.40} was {kept.get(key)!r:.200} and is {settings.get(key)!r:.200}" for key in other
         )
         raise ValueError(
-            f"{os.path.dirname(path)} was made with other settings: {differences:.2000}. Set them back to go on with it, {way_out}"
+            f"{os.path.dirname(path)} was made with other settings: {differences:.2000}. Set them back to go on with it, {remedy}"
         )
 
 
@@ -108,7 +108,7 @@ def append(path, text):
             raise OSError(error.errno, error.strerror, path) from None
 
 
-def cut_back(path, end):
+def truncate_after(path, end):
     """Removes what is behind the last `end` in a file, which was being written when a run was killed.
 
     Args:

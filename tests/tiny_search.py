@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pnas.children import read_table
+from pnas.journal.children import read_table
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "100", "--NUM_CELLS", "1"]
@@ -49,7 +49,7 @@ def results(folder):
 
 
 def deadly(start, child, deadly_numbers, *arrays):
-    """Stands in for `pnas.workers.train_in_worker`: some children kill their worker."""
+    """Stands in for `pnas.training.workers.train_in_worker`: some children kill their worker."""
     if child.number in deadly_numbers:
         os.kill(os.getpid(), signal.SIGKILL)
     return child._replace(reward=0.5)

@@ -1,4 +1,4 @@
-"""From a trained Keras model to a packed network, and from that to Larq Compute Engine.
+"""From a trained Keras model to a packed network.
 
 Rule for thresholds: y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, with x = unit * acc, is solved for y = 0
 in float64 from the stored float32 numbers, rounded to the integer at which y >= 0 begins (or ends, where gamma < 0).
@@ -9,14 +9,13 @@ rounded, too.
 
 import itertools
 import json
-import tempfile
 import typing
 from collections.abc import Iterable
 
 import numpy as np
 
-from binarized.bit_layers import Channels, Concatenate, Pooling, average_units
-from binarized.bit_network import VERSION, Contents, Network
+from binarized.bitwise.layers import average_units
+from binarized.bitwise.network import VERSION, Network
 
 _OPS = {  # class of a Keras layer -> step
     "BinaryConv2D": "conv",
@@ -172,70 +171,3 @@ def _threshold(layer, first, waiting):
     turned = np.where(gamma, gamma < 0, beta < 0)
     limits = np.iinfo(np.int32)
     return np.clip(threshold, limits.min, limits.max).astype(np.int32), turned
-
-
-def export_lce(model, path):
-    """Converts a model with Larq Compute Engine and writes the .tflite file.
-
-    It is given the packed network, thresholds included, for images (1, height, width, channels) in [-1, +1]. Every
-    layer with weights becomes a convolution of ±1 with ±1 (what reads the image: a float one), a dense layer one that
-    covers its input, and a separable one the single convolution that it is when nothing stands between its two kernels.
-
-    Args:
-        model: keras.Model as for `pack`.
-        path: file to write.
-    Returns:
-        int, bytes written.
-    Raises:
-        ImportError: Larq Compute Engine is not installed; the message says how to get it.
-        ValueError: as `pack`.
-    Source: Bannink et al. 2021, arXiv:2011.09398.
-    """
-    try:
-        from larq_compute_engine.mlir.python.converter import convert_saved_model
-    except ImportError as error:
-        raise ImportError(f"export_lce needs Larq Compute Engine ({error}): pip install larq-compute-engine") from error
-    import tensorflow as tf
-
-    network = pack(model)
-    contents = Contents(network.arrays["bits"], network.arrays["thresholds"])
-
-    def binary(x):
-        return tf.where(x >= 0, 1.0, -1.0)  # the converter makes bits of this, and forgets them behind a concatenation
-
-    def accumulate(step, x):
-        if isinstance(step, Pooling):
-            pool = {"maximum": tf.nn.max_pool2d, "average": tf.nn.avg_pool2d}[step.spec["op"]]
-            x = pool(x, step.kernel, step.strides, "SAME")
-            return x * average_units(step.kernel) if step.spec["op"] == "average" else x
-        kernel = np.where(step.read_kernel(contents), np.float32(1), np.float32(-1))
-        kernel = kernel.transpose(1, 2, 0).reshape(*step.kernel, step.channels[0], -1)
-        return tf.nn.conv2d(x, kernel, step.strides, "VALID" if step.spec["op"] == "dense" else "SAME")
-
-    @tf.function(input_signature=[tf.TensorSpec((1, *network.image_shape), tf.float32)])
-    def child(image):
-        values = [image * 255.0]
-        for step in network.steps:
-            inputs = [values[source] for source in step.spec["from"]]
-            if isinstance(step, Concatenate):
-                values.append(binary(tf.concat(inputs, axis=-1)))
-            elif isinstance(step, Channels):
-                values.append(binary(inputs[0][..., step.start : step.stop]))
-            elif step.last:
-                scale, offset = network.arrays["scores"].astype(np.float32)
-                values.append(tf.reshape(accumulate(step, inputs[0]), (1, -1)) * scale + offset)
-            else:
-                acc = accumulate(step, inputs[0])
-                sign = np.where(contents.bits(step.shape[2]), np.float32(-1), np.float32(1))
-                # Between two integers, where no rounding matters.
-                middle = contents.thresholds(step.shape[2]).astype(np.float32) - np.float32(0.5)
-                values.append(binary(acc * sign - middle * sign))
-        return values[-1]
-
-    module = tf.Module()
-    module.child = child
-    with tempfile.TemporaryDirectory() as folder:
-        tf.saved_model.save(module, folder, signatures=child)
-        content = convert_saved_model(folder)
-    with open(path, "wb") as file:
-        return file.write(content)

@@ -1,0 +1,96 @@
+"""Training one architecture to convergence, in a way that can be interrupted and resumed."""
+
+import json
+import os
+import zlib
+
+import keras
+import numpy as np
+
+from pnas.journal.files import check_settings, set_aside, write_atomically
+from pnas.training.batches import Batches
+from pnas.training.callbacks import SaveNetworks
+from pnas.training.child import VALIDATION_BATCH, build_with_seed, child_seed, compile_child, fit_child
+
+
+def train_architecture(cell, network, training, epochs, seed, arrays, folder, load_saved=False):
+    """Trains one cell and saves the best and the last state of the network after every epoch.
+
+    Args:
+        cell: list, the cell.
+        network: dict, arguments of `pnas.model.build_child`.
+        training: dict of batch_size and learning_rate.
+        epochs: int, epochs in total, including those of earlier runs.
+        seed: int, SEED of train.py.
+        arrays: x_train, y_train, x_val, y_val.
+        folder: where `architecture_best.keras`, `architecture_last.keras` (with the optimizer) and `architecture.json` are saved.
+        load_saved: whether to resume from these files. Otherwise they are moved aside.
+    Returns:
+        keras.Model, the best network by validation accuracy.
+    Raises:
+        ValueError: nothing was saved, or another architecture, or one that was trained on other images, in other batches or with
+            other dropout.
+    """
+    x_train, y_train, x_val, y_val = arrays
+    best_path = os.path.join(folder, "architecture_best.keras")
+    last_path = os.path.join(folder, "architecture_last.keras")
+    settings_path = os.path.join(folder, "architecture.json")
+    batches = Batches(x_train, y_train, training["batch_size"], child_seed(seed, cell))
+    settings = {
+        "number of training images": len(x_train),
+        "their checksum": zlib.crc32(np.ascontiguousarray(x_train)),
+        "BATCHSIZE": training["batch_size"],
+        "DROPOUT": list(network["dropout"]),
+        "SEED": seed,
+    }
+    model = build_with_seed(cell, network, batches.seed)
+    trained_epochs, best_accuracy, optimizer_state = 0, -1.0, []
+    if load_saved:
+        if os.path.exists(settings_path):
+            check_settings(settings_path, settings, "or set LOAD_SAVED = False")
+        model, best = (_load_training(path, model) for path in (last_path, best_path))
+        trained_epochs = int(model.optimizer.iterations) // len(batches)
+        best_accuracy = best.evaluate(x_val, y_val, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
+        optimizer_state = model.optimizer.variables
+    else:
+        set_aside(best_path, last_path, settings_path)
+        os.makedirs(folder, exist_ok=True)
+        write_atomically(settings_path, json.dumps(settings).encode())
+    compile_child(model, epochs * len(batches), training["learning_rate"])
+    for variable, saved in zip(model.optimizer.variables, optimizer_state):
+        variable.assign(saved)
+    save = SaveNetworks(best_path, last_path, best_accuracy)
+    fit_child(model, batches, (x_val, y_val), [save], epochs=epochs, initial_epoch=trained_epochs)
+    return load_network(best_path)
+
+
+def load_network(path):
+    """Loads the network of a .keras file in Keras's safe mode, which runs no code of the file.
+
+    Raises:
+        ValueError: there is no such file, or it is damaged.
+    """
+    try:
+        return keras.models.load_model(path)
+    except Exception as error:  # keras, zipfile and h5py have their own exceptions
+        reason = " ".join(str(error).split())[:300] or type(error).__name__
+        raise ValueError(f"{path} cannot be loaded as a network: {reason}") from None
+
+
+def _load_training(path, model):
+    """Loads a network with its optimizer from a .keras file.
+
+    Args:
+        path: of the file.
+        model: keras.Model of the architecture that is expected.
+    Raises:
+        ValueError: the file is missing or damaged, or holds another architecture, or no optimizer.
+    """
+    saved = load_network(path)
+    parts = [[network.name, *((weight.path, weight.shape) for weight in network.weights)] for network in (saved, model)]
+    if parts[0] != parts[1] or getattr(saved, "optimizer", None) is None:
+        raise ValueError(
+            f"LOAD_SAVED: {path} holds {saved.name}, one of other filters or dense layers, or one without its optimizer, not "
+            f"{model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or LOAD_SAVED = False"
+        )
+    return saved

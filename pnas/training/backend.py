@@ -1,0 +1,75 @@
+"""Imports Keras and its backend without their start-up messages. Import this module first.
+
+The backend reads its number of threads when it is imported: TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS in the
+environment.
+"""
+
+import contextlib
+import logging
+import os
+
+from pnas.training.private_names import python_functions, registered_gradients
+
+
+@contextlib.contextmanager
+def _quiet_stderr():
+    """Discards what libraries write to standard error. Python exceptions are raised as usual."""
+    kept = os.dup(2)
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, 2)
+    try:
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)
+
+
+# TensorFlow prints a page about processors and GPUs in every process that imports it, and later warns about retracing, which is
+# normal here: every child is another network.
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# Allocate GPU memory as needed instead of all at once, so that several processes share a GPU.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
+os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
+# oneDNN's convolutions are faster, also on processors for which TensorFlow does not select them by default.
+os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
+logging.getLogger("tensorflow").setLevel(logging.ERROR)
+with _quiet_stderr():
+    import keras
+
+    keras.ops.zeros(())  # the remaining messages come with the first tensor
+
+
+def has_gpu():
+    """Whether Keras's backend sees a GPU."""
+    try:
+        return bool(keras.distribution.list_devices("gpu"))
+    except RuntimeError:  # raised by JAX if there is none
+        return False
+
+
+@contextlib.contextmanager
+def release_networks():
+    """Releases, at its end, the memory of all networks that were built inside it. They cannot be used afterwards.
+
+    Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique name.
+    And functions compiled at module level keep the graph that was the default one when they were traced, and with it the
+    Python functions through which data sets read their batches. Without this, a worker would keep every network that it has
+    trained, and map the images into its memory once more for each.
+    """
+    gradients = functions = None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gradients = registered_gradients()
+        functions = python_functions(tf.compat.v1.get_default_graph())
+    names, count = set(gradients or ()), len(functions or ())
+    try:
+        yield
+    finally:
+        for name in set(gradients or ()) - names:
+            if name.startswith("CustomGradient-"):
+                del gradients[name]
+        if functions is not None:
+            del functions[count:]
+        keras.utils.clear_session()  # last, because it also collects garbage

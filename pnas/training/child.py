@@ -1,0 +1,133 @@
+"""Training one child."""
+
+from pnas.training.backend import has_gpu, release_networks  # isort: skip  (first, also in a worker process)
+import errno
+import time
+import zlib
+
+import keras
+import numpy as np
+
+from binarized.seeds import layer_seeds
+from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.training.batches import Batches
+from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, file_content
+from pnas.training.optimizer import decaying_adam
+
+CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
+STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
+VALIDATION_BATCH = 500  # images; a divisor of the validation set, so that only one shape is traced
+
+
+def child_seed(seed, cell):
+    """Seed of a cell's initial weights and batches: a function of the search's seed and the cell alone.
+
+    So the result does not depend on when, where or after which other child a child is trained.
+    """
+    return zlib.crc32(repr((seed, cell)).encode())
+
+
+def train_child(child, network, training, epochs, *arrays):
+    """Builds and trains one child. If it fails, it is trained once more.
+
+    Args:
+        child: Child with number, cell, predicted reward and seed.
+        network: dict, arguments of `pnas.model.build_child`.
+        training: dict of batch_size and learning_rate.
+        epochs: int.
+        arrays: x_train, y_train, x_val, y_val.
+    Returns:
+        Child with its results. If it failed twice, its reward is 0 and `error` gives the reason.
+    Raises:
+        OSError: the disk is full or cannot be written, which is not the child's fault.
+    """
+    for _ in range(2):
+        try:
+            with release_networks():
+                return _train_once(child, network, training, epochs, *arrays)
+        except Exception as error:  # the search goes on without this child
+            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+                raise
+            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+    return child.failed(reason)
+
+
+def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val):
+    start = time.perf_counter()
+    model = build_with_seed(child.cell, network, child.seed)
+    batches = Batches(x_train, y_train, training["batch_size"], child.seed)
+    compile_child(model, epochs * len(batches), training["learning_rate"])
+    # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
+    best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
+    times = EpochTimes()
+    callbacks = [times, SignFlips(), best]
+    history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
+    if not np.all(np.isfinite(history["loss"])):
+        raise FloatingPointError(f"the loss diverged: {history['loss']}")
+    without_optimizer = keras.Model(model.inputs, model.outputs, name=model.name)
+    return child._replace(
+        reward=max(history["val_accuracy"]),
+        seconds=time.perf_counter() - start,
+        training_seconds=times.training_seconds(),
+        parameters=model.count_params(),
+        binary_weights=count_binary_weights(model),
+        macs=count_macs(model),
+        history=history,
+        network=file_content(without_optimizer),
+    )
+
+
+def build_with_seed(cell, network, seed):
+    """`build_child` with initial weights and dropout masks drawn from `seed`."""
+    keras.utils.set_random_seed(seed)  # for operators with stock Keras layers
+    with layer_seeds(seed):
+        return build_child(cell, **network)
+
+
+def compile_child(model, steps, learning_rate):
+    """Compiles a child: squared hinge loss, Adam, accuracy.
+
+    Args:
+        model: keras.Model of `build_child`.
+        steps: training steps over which the learning rate decays.
+        learning_rate: (initial, final).
+    """
+    model.compile(
+        decaying_adam(*learning_rate, steps),
+        loss="squared_hinge",
+        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
+        # Keras spends a millisecond between two executions, a tenth of a small child's step.
+        steps_per_execution=STEPS_PER_EXECUTION if keras.backend.backend() == "tensorflow" else 1,
+        # On a CPU, TensorFlow's own convolutions are faster than XLA's, above all the depthwise one.
+        jit_compile=keras.backend.backend() != "tensorflow" or has_gpu(),
+    )
+    model.optimizer.build(model.trainable_variables)  # otherwise the first step creates its variables and is traced twice
+
+
+def fit_child(model, batches, validation, callbacks, **options):
+    """`model.fit` with re-estimated batch-norm statistics before every validation.
+
+    Args:
+        model: compiled child.
+        batches: Batches of the training images.
+        validation: (images, labels).
+        callbacks: further callbacks, called after those of this function.
+        options: other arguments of `fit`.
+    Returns:
+        keras.callbacks.History.
+    """
+    size, count = batches.batch_size, len(batches.images)
+    seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches
+    rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # drawn from all images, which may be sorted
+    return model.fit(
+        batches.for_fit(),
+        shuffle=False,
+        validation_data=Batches(*validation, VALIDATION_BATCH).for_fit(),
+        callbacks=[
+            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
+            Recalibration(Batches(batches.images[rows], batches.labels[rows], size).for_fit()),
+            LearningRateLog(),
+            *callbacks,
+        ],
+        **options,
+    )

@@ -1,0 +1,104 @@
+"""Training on the workers of a Dask cluster. Needs the package `distributed`."""
+
+import importlib.util
+import pickle
+
+import distributed
+
+
+class DaskCluster:
+    """A Dask cluster whose workers can import this project. The scheduler need not.
+
+    Args:
+        scheduler: its address, such as 'tcp://host:8786'.
+    Attributes:
+        deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or a worker took
+            the only copy of the images with it.
+    Raises:
+        ValueError: a worker cannot import this package, or would train several children in one process.
+        OSError: the cluster cannot be reached, or has no worker.
+    """
+
+    deaths = distributed.KilledWorker, distributed.client.FutureCancelledError
+
+    def __init__(self, scheduler: str):
+        self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
+        self._check_workers()
+
+    @property
+    def is_lost(self) -> bool:
+        """Whether the connection to the scheduler is gone."""
+        return self.client.status != "running"
+
+    def room(self) -> int:
+        """Number of tasks that the cluster runs at the same time."""
+        return sum(self.client.nthreads().values())
+
+    def map(self, function, tasks: list[tuple], count: int, arrays: tuple):
+        """Calls a function on the workers and yields the results as they come.
+
+        Functions, arguments and results travel as bytes, so that the scheduler, which reads what passes through it, needs no
+        module of this project.
+
+        Args:
+            function: function of the arguments of a task, followed by the arrays. Importable on the workers.
+            tasks: list of tuples of arguments.
+            count: number of tasks handed to the cluster at the same time.
+            arrays: numpy arrays, sent to each worker once.
+        Yields:
+            What the function returns.
+        Raises:
+            An exception of the function, or one of `deaths`.
+        """
+        self._check_workers()
+
+        def call(content, *arrays):  # a nested function travels by value: the scheduler could not import this module
+            function, arguments = pickle.loads(content)
+            return pickle.dumps(function(*arguments, *arrays))
+
+        shared = self.client.scatter(list(arrays), broadcast=True)
+        waiting = [pickle.dumps((function, task)) for task in reversed(tasks)]
+
+        running, done = set(), distributed.as_completed()
+
+        def submit():
+            future = self.client.submit(call, waiting.pop(), *shared, pure=False)
+            running.add(future)
+            done.add(future)
+
+        try:
+            while waiting and len(running) < count:
+                submit()
+            for future in done:
+                running.remove(future)
+                result = future.result()
+                if waiting:
+                    submit()
+                yield pickle.loads(result)
+        finally:
+            self.client.cancel(list(running))
+
+    def _check_workers(self):
+        try:
+            self.client.wait_for_workers(1, timeout=60)
+        except TimeoutError:
+            raise OSError(f"PARALLEL_BACKEND: the cluster at {self.client.scheduler.address} has no worker") from None
+
+        def missing():  # nested, see `map`
+            return next((name for name in ("pnas", "keras") if importlib.util.find_spec(name) is None), None)
+
+        # A worker that does not answer is leaving. Dask notices that by itself.
+        found = self.client.run(missing, on_error="ignore")
+        without = {worker: package for worker, package in found.items() if package}
+        if without:
+            worker, package = next(iter(without.items()))
+            raise ValueError(
+                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import {package}. "
+                "Install what requirements.txt names, and start the workers with the folder of train.py in PYTHONPATH"
+            )
+        several = [name for name, threads in self.client.nthreads().items() if threads != 1]
+        if several:
+            raise ValueError(
+                f"PARALLEL_BACKEND: {len(several)} workers of the cluster would train several children in one process, such as "
+                f"{several[0]}. Start them with --nthreads 1, and as many as there are cores with --nworkers"
+            )

@@ -1,0 +1,53 @@
+"""The optimizer of children: Adam with a decaying learning rate, and its fast update step under TensorFlow."""
+
+import functools
+
+import keras
+from keras import ops
+
+from pnas.training.private_names import adam_moments
+
+
+def decaying_adam(initial, final, steps):
+    """Adam with a learning rate that decays exponentially from `initial` to `final` over `steps` training steps.
+
+    Under TensorFlow each variable is updated by TensorFlow's single kernel for Adam, where Keras composes about 25 operations.
+    These take a quarter of the tracing time of a child and a few milliseconds of every step. The arithmetic is the same, and
+    the optimizer is saved as a `keras.optimizers.Adam`.
+
+    Args:
+        initial, final: learning rates, floats above 0.
+        steps: number of training steps.
+    Returns:
+        keras.optimizers.Adam.
+    Source: Kingma and Ba 2015, arXiv:1412.6980.
+    """
+    schedule = keras.optimizers.schedules.ExponentialDecay(initial, steps, final / initial)
+    adam = keras.optimizers.Adam(schedule)
+    if keras.backend.backend() == "tensorflow":
+        adam.update_step = functools.partial(_fused_step, adam)
+    return adam
+
+
+def _fused_step(adam, gradient, variable, learning_rate):
+    """Replaces `keras.optimizers.Adam.update_step`; `variable` is the tf.Variable behind a Keras variable."""
+    moments = adam_moments(adam, variable)
+    if moments is None or variable.dtype != "float32":
+        keras.optimizers.Adam.update_step(adam, gradient, variable, learning_rate)
+        return
+    import tensorflow as tf
+
+    step = ops.cast(adam.iterations + 1, "float32")
+    m, v = moments
+    tf.raw_ops.ResourceApplyAdam(
+        var=variable.handle,
+        m=m.value.handle,
+        v=v.value.handle,
+        beta1_power=adam.beta_1**step,
+        beta2_power=adam.beta_2**step,
+        lr=learning_rate,
+        beta1=adam.beta_1,
+        beta2=adam.beta_2,
+        epsilon=adam.epsilon,
+        grad=gradient,
+    )
