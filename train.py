@@ -65,22 +65,22 @@ if __name__ == "__main__":
         DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)  # contains the two above, which have just changed
 constants = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
 
-# Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so that its
-# predictions do not depend on the number of cores. A single architecture gets all cores.
+# Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so
+# that its predictions do not depend on the number of cores. A single architecture gets all cores.
 threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
 os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
 
-from pnas.training.backend import keras  # noqa: E402  (first: it imports Keras without its messages)
-from binarized.bitwise.packing import pack  # noqa: E402
-from mnist.mnist_data import load_data  # noqa: E402
-from pnas.encoder import Encoder, StateSpace  # noqa: E402
-from pnas.journal.files import check_writable, lock, set_aside  # noqa: E402
-from pnas.journal.journal import Journal  # noqa: E402
-from pnas.manager import Manager  # noqa: E402
-from pnas.report.console import Progress  # noqa: E402
-from pnas.report.figures import write_report  # noqa: E402
-from pnas.report.recorder import Recorder  # noqa: E402
-from pnas.search import progressive_search  # noqa: E402
+from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+from binarized.bitwise.packing import pack
+from mnist.mnist_data import load_data
+from pnas.encoder import Encoder, StateSpace
+from pnas.journal.files import check_writable, lock, set_aside
+from pnas.journal.journal import Journal
+from pnas.manager import Manager
+from pnas.report.console import Progress
+from pnas.report.figures import write_report
+from pnas.report.recorder import Recorder
+from pnas.search import progressive_search
 
 
 def search():
@@ -151,7 +151,9 @@ def main():
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
         if train_arc:
-            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes from there.")
+            sys.exit(
+                f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes from there."
+            )
         sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
 
 

@@ -1,13 +1,16 @@
 """What is done to a tensor with weights: Keras layers whose kernels are binary in the forward pass.
 
-A binary kernel is `binarize(W, H)`, -H or +H; the optimizer moves the real-valued W behind it. Two things are particular:
+A binary kernel is `binarize(W, H)`, -H or +H; the optimizer moves the real-valued W behind it. Two things are
+particular:
 
 - W stays in [-H, H], for outside the gradient is 0 and W would be lost (`Clip`).
 - One optimizer step moves W by `kernel_lr_multiplier` times what the bare optimizer would:
-  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot reach into the optimizer, so it changes the unit in which
-  the optimizer counts: the variable it stores is V = W / multiplier, and the gradient of W is handed to V unchanged. A step
-  of V by s is then a step of W by multiplier * s, whatever the optimizer (Adam, SGD with momentum, ...). `layer.kernel` is W;
-  `layer.get_weights()` holds V.
+  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot reach into the optimizer, so it changes the unit in
+  which
+  the optimizer counts: the variable it stores is V = W / multiplier, and the gradient of W is handed to V unchanged. A
+      step
+  of V by s is then a step of W by multiplier * s, whatever the optimizer (Adam, SGD with momentum, ...). `layer.kernel`
+  is W; `layer.get_weights()` holds V.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """
@@ -364,8 +367,9 @@ class BinaryConv2D(_BinaryConv):
     def call(self, inputs):
         strides = self.strides
         if self.kernel_size == (1, 1) and max(strides) > 1:
-            # Such a kernel reads every so-many-th pixel, which a pooling of single pixels picks in less time. Of a one-channel
-            # image, moreover, TensorFlow's oneDNN (2.21) writes beyond its memory in the gradient of the strided kernel.
+            # Such a kernel reads every so-many-th pixel, which a pooling of single pixels picks in less time. Of a
+            # one-channel image, moreover, TensorFlow's oneDNN (2.21) writes beyond its memory in the gradient of the
+            # strided kernel.
             inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
             strides = 1
         return self._finish(ops.conv(inputs, self._kernel.binary(), strides, **self._geometry))

@@ -11,9 +11,10 @@ WIDEST_FAST_KERNEL = 3  # taps; up to here oneDNN has a kernel of its own for th
 def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate):
     """`keras.ops.depthwise_conv`, by the same arithmetic.
 
-    Of a kernel wider than 3 TensorFlow's oneDNN (2.21) finds the gradient by its general grouped convolution, which takes several
-    times as long as the convolution itself. Where the padding is spelled out TensorFlow takes its own kernel for it, in about
-    half the time, while oneDNN's are the faster ones for the other two directions. So the two gradients are asked for by name.
+    Of a kernel wider than 3 TensorFlow's oneDNN (2.21) finds the gradient by its general grouped convolution, which
+    takes several times as long as the convolution itself. Where the padding is spelled out TensorFlow takes its own
+    kernel for it, in about half the time, while oneDNN's are the faster ones for the other two directions. So the two
+    gradients are asked for by name.
 
     Args:
         inputs: tensor (batch, height, width, channels), or channels first.

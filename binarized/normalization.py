@@ -1,7 +1,8 @@
 """Batch normalization followed by binarization, the step behind every binary layer, made fast.
 
-The two are one function with a gradient written by hand. Under TensorFlow XLA compiles its two directions to a few passes
-over memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones on a CPU.
+The two are one function with a gradient written by hand. Under TensorFlow XLA compiles its two directions to a few
+passes over memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones
+on a CPU.
 """
 
 import math

@@ -11,9 +11,9 @@ _source = contextvars.ContextVar("source of layer seeds", default=None)
 def layer_seeds(seed):
     """Makes the binarized layers that are built within, in this thread, draw their seeds from `seed`.
 
-    Keras takes such seeds from Python's global `random`, which `keras.utils.set_random_seed` seeds. In a process with other
-    threads, such as a Dask worker, these draw from it as well, and the layers get other seeds. Here they get the same ones as
-    after `keras.utils.set_random_seed(seed)` in a process without other threads.
+    Keras takes such seeds from Python's global `random`, which `keras.utils.set_random_seed` seeds. In a process with
+    other threads, such as a Dask worker, these draw from it as well, and the layers get other seeds. Here they get the
+    same ones as after `keras.utils.set_random_seed(seed)` in a process without other threads.
 
     Args:
         seed: int.

@@ -87,7 +87,7 @@ def fetch(name, data_dir, mirrors):
                     os.replace(path, data_dir / f"{name}.gz")
                     return data_dir / f"{name}.gz"
                 except Exception as error:  # get_file raises bare Exceptions
-                    reasons.append(f'{url}: {str(error).removeprefix(f"URL fetch failure on {url}: ")}')
+                    reasons.append(f"{url}: {str(error).removeprefix(f'URL fetch failure on {url}: ')}")
     finally:
         socket.setdefaulttimeout(timeout)
     raise OSError("; ".join([f"no mirror gave {name}", *reasons]))

@@ -31,8 +31,8 @@ def read_command_line(script: str, description: str) -> dict:
             comment to the right of each is its help text.
         description: first lines of the help text.
     Returns:
-        dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as text, and
-        of `train_arc`, whether this flag was given.
+        dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as
+        text, and of `train_arc`, whether this flag was given.
     """
     with open(script) as file:
         source = file.read()
@@ -129,10 +129,12 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "DROP_INPUT": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
     "DROP_HIDDEN": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
     "DROPOUT": (
-        lambda v: isinstance(v, (list, tuple))
-        and len(v) == 3
-        and type(v[0]) is bool
-        and all(_number(rate, 0, 0.99) for rate in v[1:]),
+        lambda v: (
+            isinstance(v, (list, tuple))
+            and len(v) == 3
+            and type(v[0]) is bool
+            and all(_number(rate, 0, 0.99) for rate in v[1:])
+        ),
         "(True or False, rate of the input, rate of the hidden dense layers)",
     ),
     "MAX_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),

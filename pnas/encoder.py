@@ -1,16 +1,18 @@
 """The space of cells and the surrogate that ranks them.
 
-A cell is the flat list of the log, `[input1, op1, input2, op2, ...]`, four entries a block: both operators are applied to
-their inputs and the two results are concatenated. Inputs: 0 is the cell's own input (the output of the cell before it), -k
+A cell is the flat list of the log, `[input1, op1, input2, op2, ...]`, four entries a block: both operators are applied
+to
+their inputs and the two results are concatenated. Inputs: 0 is the cell's own input (the output of the cell before it),
+    -k
 the output of the cell k before that, j >= 1 the output of block j of the same cell.
 
 Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
 
+from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import itertools
 import re
 
-import keras
 import numpy as np
 
 from pnas.lstm import LSTMs
@@ -28,8 +30,8 @@ class StateSpace:
         B: largest number of blocks in a cell.
         operators: list of operator names.
         input_lookback_depth: 0, or -k to admit the outputs of the k cells before the input as inputs -k..-1.
-        input_lookforward_depth: how many blocks of a cell may be read by its other blocks: 0 (flat cells, every op reads
-            the cell's input or a cell before it), a positive number, or None for all.
+        input_lookforward_depth: how many blocks of a cell may be read by its other blocks: 0 (flat cells, every op
+            reads the cell's input or a cell before it), a positive number, or None for all.
 
     Two cells are one architecture if they differ only in the order of the halves of a block or in the numbering of the
     blocks; `canonical` chooses one of them, in which the blocks that are read come first.
@@ -48,7 +50,8 @@ class StateSpace:
         return self.expand([[]])
 
     def expand(self, cells):
-        """Every unique cell that is one of `cells` with one block more, written as that cell with the new block behind it.
+        """Every unique cell that is one of `cells` with one block more, written as that cell with the new block behind
+        it.
 
         Args:
             cells: list of cells of one size.
@@ -78,8 +81,8 @@ class StateSpace:
         """The representative of all cells that are the same architecture as `cell`.
 
         Blocks that are read come first, simpler ones before those that read them; halves and unread blocks are sorted
-        by input, then by the operators' order. Blocks that look alike are tried in every order, and the smallest result is
-        taken.
+        by input, then by the operators' order. Blocks that look alike are tried in every order, and the smallest result
+        is taken.
 
         Raises:
             ValueError: `cell` is not in this space.
@@ -90,7 +93,8 @@ class StateSpace:
         return self._flattened(min((*first, *rest) for _, first, rest in arrangements))
 
     def shuffled(self, cell, random):
-        """The same architecture written in another way: halves in any order, blocks in any in which none reads a later one.
+        """The same architecture written in another way: halves in any order, blocks in any in which none reads a later
+        one.
 
         Args:
             cell: a cell of this space.
@@ -175,8 +179,8 @@ class StateSpace:
             return f"at most {self.input_lookforward_depth} of its blocks may be read by others"
         return None
 
-    # Inside this class a cell is a list of blocks, a block a pair of halves, a half (input, rank of the operator): tuples
-    # that Python sorts as they should be sorted.
+    # Inside this class a cell is a list of blocks, a block a pair of halves, a half (input, rank of the operator):
+    # tuples that Python sorts as they should be sorted.
 
     def _blocks(self, cell):
         halves = [(source, self._rank[operator]) for source, operator in zip(cell[0::2], cell[1::2])]
@@ -225,12 +229,14 @@ def _shortened(value, length=80):
 class Encoder:
     """The surrogate: LSTMs that read a cell as the sequence input1, op1, input2, op2, ... and predict its reward.
 
-    An input and an operator mean the same in both halves of a block and share an embedding; the output is a sigmoid whose
-    bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after, its moments
-    carried over. The prediction is the mean of several LSTMs, each fitted on its own part of the data.
+    An input and an operator mean the same in both halves of a block and share an embedding; the output is a sigmoid
+    whose bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after, its
+    moments carried over. The prediction is the mean of several LSTMs, each fitted on its own part of the data.
 
-    An LSTM reads a sequence, but the order of blocks and of halves means nothing. So each time that a cell is shown, it is
-    written in another order: what is learned of a block holds wherever that stands, and an expansion can be read as the cell it
+    An LSTM reads a sequence, but the order of blocks and of halves means nothing. So each time that a cell is shown, it
+    is
+    written in another order: what is learned of a block holds wherever that stands, and an expansion can be read as the
+        cell it
     grew from with the new block behind it, a beginning that all expansions of that cell share.
 
     Args:
@@ -319,11 +325,11 @@ class Encoder:
         """The K cells of the highest predicted reward.
 
         Returns:
-            The cells in canonical form, best first, and their predicted rewards, float array (at most K,).
+            The cells in canonical form, best first, and a list of their predicted rewards; at most K of each.
         """
         predicted = self.predict(cells)
         best = np.argsort(-predicted, kind="stable")[:K]
-        return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
+        return [self.state_space.canonical(cells[i]) for i in best], predicted[best].tolist()
 
     def _tokens(self, cells):
         """Cells as an int array (m, 4B), padded with 0."""

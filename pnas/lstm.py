@@ -1,7 +1,7 @@
 """LSTMs side by side: one Keras layer that is trained, and the same function in numpy for ranking many sequences."""
 
+from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import joblib
-import keras
 import numpy as np
 import threadpoolctl
 from keras import ops
@@ -12,8 +12,8 @@ CHUNK = 2048  # sequences that are predicted at once: what one LSTM needs for th
 class LSTMs(keras.layers.Layer):
     """Several LSTMs over sequences of tokens, each with embeddings and a sigmoid output of its own.
 
-    Each computes what `keras.layers.Embedding`, `LSTM` and a sigmoid `Dense` do, and starts from weights drawn as theirs;
-    batched into one layer, they are traced and trained together. All weights have the number of LSTMs in front.
+    Each computes what `keras.layers.Embedding`, `LSTM` and a sigmoid `Dense` do, and starts from weights drawn as
+    theirs; batched into one layer, they are traced and trained together. All weights have the number of LSTMs in front.
 
     Args:
         number: number n of LSTMs.

@@ -12,8 +12,8 @@ from pnas.training.architecture import train_architecture
 from pnas.training.child import child_seed
 from pnas.training.workers import Workers
 
-# Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a core. A GPU
-# of 80 GiB had room for 16; 4 also fit on smaller ones.
+# Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a
+# core. A GPU of 80 GiB had room for 16; 4 also fit on smaller ones.
 CHILDREN_PER_GPU = 4
 
 
@@ -21,14 +21,14 @@ class Manager:
     """Builds children, trains them and returns their rewards.
 
     Args:
-        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1 one-hot
-            (n, classes).
+        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1
+            one-hot (n, classes).
         num_cells, filters, dense_layers, dropout: the network, see `pnas.model.build_child`.
         batch_size: images in a training step.
         learning_rate: (initial, final) learning rate of Adam, decaying exponentially from step to step.
         seed: int. Each child has its own seed, made of this one and its cell.
-        n_workers: processes that train children side by side. 'auto' is one per `threads_per_child` cores, on a GPU at most
-            CHILDREN_PER_GPU, and on a cluster all workers.
+        n_workers: processes that train children side by side. 'auto' is one per `threads_per_child` cores, on a GPU at
+            most CHILDREN_PER_GPU, and on a cluster all workers.
         threads_per_child: TensorFlow's threads in each process. JAX ignores it.
         parallel_backend, scheduler: where the processes run, see `pnas.training.workers.Workers`.
     """
@@ -92,6 +92,4 @@ class Manager:
         Raises:
             ValueError: the saved training cannot be resumed.
         """
-        return train_architecture(
-            cell, self.network, self.training, epochs, self.seed, self.arrays, folder, load_saved
-        )
+        return train_architecture(cell, self.network, self.training, epochs, self.seed, self.arrays, folder, load_saved)

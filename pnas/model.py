@@ -1,22 +1,23 @@
 """Operators, and the networks built of them.
 
 An operator is a function `(x, filters, strides, name) -> tensor`, registered with `@operation(name)`; the constant
-`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up) and starts the names
-of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which is ±1 already.
+`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up) and starts
+the names of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which
+is ±1 already.
 
-An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their results
-side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a cell's
-output, are normalized together. It is the same arithmetic in fewer and larger steps: a wide convolution reads its input once,
-and normalization is per channel anyway.
+An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their
+results side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a
+cell's output, are normalized together. It is the same arithmetic in fewer and larger steps: a wide convolution reads
+its input once, and normalization is per channel anyway.
 """
 
+from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import collections
 import inspect
 import itertools
 import math
 import re
 
-import keras
 from keras import layers, ops
 from keras.saving import register_keras_serializable
 

@@ -46,11 +46,11 @@ def progressive_search(
 
     Args:
         state_space: StateSpace of the cells.
-        surrogate: has `fit(cells, rewards)`, which returns losses, and `rank(cells, K)`, which returns the K cells of the highest
-            predicted reward and these rewards, best first; such as `pnas.encoder.Encoder`.
-        train: function of the block size, a list of (number, cell, predicted reward) and the children of this size that are
-            known already. Yields a Child for each entry of the list, in any order. Numbers count from 1; the predicted reward
-            of one-block cells is NaN.
+        surrogate: has `fit(cells, rewards)`, which returns losses, and `rank(cells, K)`, which returns the K cells of
+            the highest predicted reward and these rewards, best first; such as `pnas.encoder.Encoder`.
+        train: function of the block size, a list of (number, cell, predicted reward) and the children of this size that
+            are known already. Yields a Child for each entry of the list, in any order. Numbers count from 1; the
+            predicted reward of one-block cells is NaN.
         K: number of children for each block size after the first.
         callback: SearchCallback.
     Returns:

@@ -500,7 +500,8 @@ def test_the_seed_of_a_dropout_decides_its_masks():
     assert (np.asarray(first(x, training=True)) != mask).any(), "every batch has a mask of its own"
 
 
-# ------------------------------------------------------------------------------------- gradients of wide depthwise kernels
+# ------------------------------------------------------------------------------------- gradients of wide depthwise
+# kernels
 
 
 @pytest.mark.parametrize("size, strides", [((5, 5), 2), ((7, 7), 2), ((5, 5), 1), ((3, 7), 2), ((4, 6), 1)])

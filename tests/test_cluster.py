@@ -10,11 +10,11 @@ import time
 import numpy as np
 import pytest
 import tiny_search
-
-from pnas.journal.children import Child
-from pnas.constants import check
-from pnas.training import workers
 from test_train import constants_of_train
+
+from pnas.constants import check
+from pnas.journal.children import Child
+from pnas.training import workers
 
 pytest.importorskip("distributed")
 

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pnas.encoder import StateSpace
 from pnas.journal.children import Child
 from pnas.report.console import Progress, in_short
-from pnas.encoder import StateSpace
 from pnas.training.callbacks import EpochTimes
 
 ROOT = Path(__file__).parents[1]
@@ -60,7 +60,9 @@ def test_a_cell_in_short_says_all_of_it():
 
 def test_the_share_of_time_outside_training_is_of_all_workers_time(capsys):
     progress = Progress(K=2, B=1, workers=2)
-    shown(capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(training_seconds=30.0) for number in (1, 2, 3)])
+    shown(
+        capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(training_seconds=30.0) for number in (1, 2, 3)]
+    )
     progress.show_times(wall=60.0)  # of 120 seconds 108 go into children, 90 into their training
     line = "0:01:00 with 2 workers, 25.0% of it outside training steps and validation (10.0% without a child)\n"
     assert capsys.readouterr().out == line

@@ -448,7 +448,8 @@ def test_each_pass_writes_the_cells_in_other_orders(untrained):
     assert len(steps) == 30
     written = [set(map(tuple, step.tokens)) for step in steps]
     assert all(len(ways) == 1 for ways in written)
-    # Two orders of the blocks and two of each block's halves; 30 draws miss one of the eight with a probability of 0.15.
+    # Two orders of the blocks and two of each block's halves; 30 draws miss one of the eight with a probability of
+    # 0.15.
     assert len(set.union(*written)) == 8
 
 

@@ -131,9 +131,7 @@ def test_one_process_never_trains_two_children_at_once():
 
 
 def test_a_second_run_is_refused_with_the_holder_and_a_dead_one_is_not_waited_for(tmp_path):
-    hold = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock; held = lock('logs/pnas.lock')"
-    )
+    hold = "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock; held = lock('logs/pnas.lock')"
     command = [sys.executable, "-c", f"{hold}; print('held', flush=True); time.sleep(600)", str(tiny_search.ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"

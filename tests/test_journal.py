@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 
 from pnas.encoder import StateSpace
-from pnas.journal.journal import Journal
 from pnas.journal.children import Child, row
+from pnas.journal.journal import Journal
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
 CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]
@@ -89,7 +89,7 @@ def test_other_settings_are_refused_by_name():
 
 
 def test_a_choice_is_kept_with_its_predictions_to_the_last_digit():
-    journal().write_choice(2, [CELLS[1], CELLS[0]], np.float32([0.1, 0.7]))
+    journal().write_choice(2, [CELLS[1], CELLS[0]], np.float32([0.1, 0.7]).tolist())
     assert journal().choices == {2: ([CELLS[1], CELLS[0]], [float(np.float32(0.1)), float(np.float32(0.7))])}
 
 

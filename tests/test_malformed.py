@@ -9,13 +9,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from pnas.journal.children import Child, header, read_table, row
 from pnas.encoder import StateSpace
+from pnas.journal.children import Child, header, read_table, row
 from pnas.journal.files import is_experiment_name
 from pnas.journal.journal import Journal
-from pnas.training.callbacks import file_content
-from pnas.training.architecture import load_network
 from pnas.model import build_child
+from pnas.training.architecture import load_network
+from pnas.training.callbacks import file_content
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookback_depth=-1, input_lookforward_depth=None)
 CELL = [0, "3x3 bconv", -1, "linear"]

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from pnas import manager
-from pnas.training.backend import keras
 from pnas.journal.children import Child
 from pnas.manager import Manager
 from pnas.training import architecture
 from pnas.training import child as training
+from pnas.training.backend import keras
 from pnas.training.batches import Batches
 from pnas.training.callbacks import SaveNetworks
 
@@ -160,7 +160,9 @@ def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(
         killed_after(2, patched)
         train(tmp_path)
     train(tmp_path, load_saved=True)
-    whole, resumed = (architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path))
+    whole, resumed = (
+        architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path)
+    )
     assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
     for expected, weight in zip(whole.get_weights(), resumed.get_weights()):
         np.testing.assert_allclose(weight, expected, atol=1e-6)

@@ -261,8 +261,8 @@ def test_every_copy_of_an_operator_is_used_once(operators_put_back):
     x = 2 * np.eye(5, dtype="float32")[:, None, None].repeat(2, 1).repeat(2, 2) - 1  # in image k only channel k is +1
     found = np.asarray(keras.Model(model.input, model.get_layer("flatten").input)(x)).reshape(5, 5)
     assert len(np.unique(found, axis=0)) == 5
-    # Two of the five copies go through block 2, which turns them round, the three others straight to the output. Where one
-    # of the two is +1 the sum is (-1 + 1) - 3, where it is one of the three (1 + 1) + (1 - 2).
+    # Two of the five copies go through block 2, which turns them round, the three others straight to the output. Where
+    # one of the two is +1 the sum is (-1 + 1) - 3, where it is one of the three (1 + 1) + (1 - 2).
     assert sorted(found.sum(axis=1)) == [-3, -3, 1, 1, 1]
 
 

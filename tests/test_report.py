@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
+from pnas.journal.children import Child, header, read_table, row
 from pnas.report import cell_drawing
 from pnas.report import figures as report
-from pnas.journal.children import Child, header, read_table, row
 
 ROOT = Path(__file__).parents[1]
 SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]

@@ -12,8 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from pnas.training.backend import keras
 from pnas.constants import RULES, check
+from pnas.training.backend import keras
 
 ROOT = Path(__file__).parents[1]
 SMALL = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "300", "--NUM_CELLS", "2"]

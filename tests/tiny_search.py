@@ -65,8 +65,8 @@ def kill_at_random_moments(folder, kills, seed):
     """Runs the tiny search in a folder again and again, and kills it and its workers each time.
 
     Every second time that is during the first seconds (imports, locks, repairs), else shortly after the next child was
-    announced (writing, training, the surrogate). After each kill, all that had ever been announced must be in the log and in
-    the table. A run that comes to its end is followed by one that begins anew.
+    announced (writing, training, the surrogate). After each kill, all that had ever been announced must be in the log
+    and in the table. A run that comes to its end is followed by one that begins anew.
 
     Args:
         folder: an empty one.

@@ -31,14 +31,15 @@ def pack(model):
 
     Args:
         model: keras.Model as of `pnas.model.build_child`: an image in [-1, +1]; poolings and binary layers without bias
-            or activation, all padded 'same', with a `Normalization` behind each, or behind several that are concatenated;
-            the last of them is not binary.
+            or activation, all padded 'same', with a `Normalization` behind each, or behind several that are
+            concatenated; the last of them is not binary.
     Returns:
         Network.
     Raises:
         ValueError: a layer has no bitwise form; the message names it.
     """
-    # (name of a layer, number of its output) -> the number of a step, whose output is ±1 (0: the image), or a list of _Sum
+    # (name of a layer, number of its output) -> the number of a step, whose output is ±1 (0: the image), or a list of
+    # _Sum
     tensors = {}
     specs, bits, thresholds, scores = [], [], [], None
 

@@ -1,4 +1,5 @@
 """What a search keeps on disk.
 
-journal (the log and everything beside it), children (children.csv), events (TensorBoard), files (safe reading and writing).
+journal (the log and everything beside it), children (children.csv), events (TensorBoard), files (safe reading and
+writing).
 """

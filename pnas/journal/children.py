@@ -25,10 +25,11 @@ COLUMNS = (
 class Child(typing.NamedTuple):
     """A child, before and after its training.
 
-    `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where there
-    was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy, learning_rate and sign_flips, the
-    share of binary weights whose signs the epoch flipped; `network` is the content of a .keras file; `error` says why
-    training failed (the reward is 0 then), or is empty. Of its `seconds`, `training_seconds` went into training steps and validation.
+    `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where
+    there was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy, learning_rate and
+    sign_flips, the share of binary weights whose signs the epoch flipped; `network` is the content of a .keras file;
+    `error` says why training failed (the reward is 0 then), or is empty. Of its `seconds`, `training_seconds` went into
+    training steps and validation.
     """
 
     number: int
@@ -76,7 +77,8 @@ def row(child, dataset, representation):
 
 
 def read_table(path):
-    """What children.csv holds; nothing in it is run. A last row without a line end is still being written, and left out.
+    """What children.csv holds; nothing in it is run. A last row without a line end is still being written, and left
+    out.
 
     Args:
         path: of the file.

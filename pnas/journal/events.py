@@ -17,9 +17,10 @@ class Events:
     """The event files of one search, a folder a run of TensorBoard; what is there already is not written again.
 
     - `children/NUMBER`: of each child `child/loss` and the rest of its history, over epochs from 1; `child/reward` and
-      `child/predicted`, the reward expected before training, over the child's number; and, as hyperparameters, the number of
-      blocks and how often the cell has each operator.
-    - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N blocks.
+      `child/predicted`, the reward expected before training, over the child's number; and, as hyperparameters, the
+      number of blocks and how often the cell has each operator.
+    - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N
+    blocks.
     - `surrogate/quality`: `surrogate/spearman` and the like (see `pnas.report.ranking`), over block sizes.
 
     Args:

@@ -9,8 +9,17 @@ import warnings
 
 from pnas.journal.children import header, read_table, row
 from pnas.journal.events import Events
-from pnas.journal.files import append, check_settings, check_writable, truncate_after, lock, read_json, remove_unfinished, set_aside
-from pnas.journal.files import write_atomically
+from pnas.journal.files import (
+    append,
+    check_settings,
+    check_writable,
+    lock,
+    read_json,
+    remove_unfinished,
+    set_aside,
+    truncate_after,
+    write_atomically,
+)
 
 
 class Journal:
@@ -18,7 +27,8 @@ class Journal:
 
     - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child.
     - `logs/NAME/children.csv`: the same and more as a table. `logs/NAME/settings.json`: the constants it was made with.
-    - `logs/NAME/choices.json`: which cells of each block size after the first are trained, and what was predicted of them.
+    - `logs/NAME/choices.json`: which cells of each block size after the first are trained, and what was predicted of
+    them.
     - `logs/NAME/surrogate.csv`: how well the surrogate had predicted the children of each block size.
     - `logs/NAME/children/`, `logs/NAME/surrogate/`: event files for TensorBoard.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
@@ -125,7 +135,7 @@ class Journal:
 
         A surrogate that is fitted again, on another processor perhaps, may rank close cells in another order.
         """
-        self.choices[blocks] = cells, [float(prediction) for prediction in predicted]
+        self.choices[blocks] = cells, predicted
         write_atomically(self.choices_path, json.dumps(self.choices).encode())
 
     def write_child(self, child):

@@ -1,7 +1,8 @@
 """A cell as a graph: its inputs, operations, blocks and output, from top to bottom.
 
-Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track of its own
-above the operations that read it, and down into them, so that it never crosses a box. All lengths are in inches.
+Every block has a column of its own, below the blocks that it reads. A line runs down from its source, along a track of
+its own above the operations that read it, and down into them, so that it never crosses a box. All lengths are in
+inches.
 """
 
 from matplotlib.figure import Figure

@@ -1,6 +1,8 @@
-"""What a search says while it runs: a line a child, and on a terminal also a bar, the time left and what is trained now.
+"""What a search says while it runs: a line a child, and on a terminal also a bar, the time left and what is trained
+now.
 
-Rich draws it, and sees to what other terminals can show, to NO_COLOR, and to plain lines where the output is not a terminal.
+Rich draws it, and sees to what other terminals can show, to NO_COLOR, and to plain lines where the output is not a
+terminal.
 """
 
 import bisect
@@ -20,8 +22,9 @@ SHOWN = 8  # most children in training that have a line of their own
 def in_short(cell):
     """A cell on one line, such as `3x3 bconv ×2 | linear + -1:3x3 maxpool | 1:linear + 5x5 bconv`.
 
-    Blocks are parted by ` | `, the two operators of a block by ` + `, and `×2` is a block of the same operator twice on the same
-    input. An operator reads the cell's own input, or what stands before its colon: -k for the cell k before that, j for block j.
+    Blocks are parted by ` | `, the two operators of a block by ` + `, and `×2` is a block of the same operator twice on
+    the same input. An operator reads the cell's own input, or what stands before its colon: -k for the cell k before
+    that, j for block j.
     """
     halves = [f"{source}:{op}" if source else op for source, op in zip(cell[0::2], cell[1::2])]
     blocks = zip(halves[0::2], halves[1::2])
@@ -56,7 +59,8 @@ class Progress:
 
         Args:
             blocks: int, the size.
-            new: list of (number, cell, predicted reward), the children to train in the order in which they are handed out.
+            new: list of (number, cell, predicted reward), the children to train in the order in which they are handed
+                out.
             known: list of Child, those that an earlier run has trained.
             results: iterable of Child, the new ones as they come.
         """
@@ -110,8 +114,9 @@ class Progress:
     def _left(self):
         """The time left, in words.
 
-        It is that of rounds of children trained side by side, each as long as a child of its size; where none of a size has
-        been trained yet, longer than those of the size before by the number of blocks. Of a later size there are at most K.
+        It is that of rounds of children trained side by side, each as long as a child of its size; where none of a size
+        has been trained yet, longer than those of the size before by the number of blocks. Of a later size there are at
+        most K.
         """
         measured = self.seconds or self.earlier_seconds
         if not measured:
@@ -150,7 +155,8 @@ class Progress:
     def show_times(self, wall):
         """Shows which share of its wall time, in seconds, a search spent outside training steps and validation.
 
-        With a child, workers trace and save; without one, they start, or wait for the last children of a size or for the surrogate.
+        With a child, workers trace and save; without one, they start, or wait for the last children of a size or for
+        the surrogate.
         """
         if self.training_seconds:
             available = wall * self.workers

@@ -1,6 +1,5 @@
 """The sheets of a report, drawn from children.csv alone."""
 
-
 import io
 import itertools
 import math
@@ -11,9 +10,9 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.journal.children import read_table
 from pnas.journal.files import is_experiment_name, write_atomically
+from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.report.ranking import rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour

@@ -9,7 +9,8 @@ def rank_correlation(predicted, rewards):
     """Spearman's rank correlation, or NaN where it is not defined.
 
     Args:
-        predicted, rewards: numbers, one a child. With less than two, or where all of either are equal, there is no rank.
+        predicted, rewards: numbers, one a child. With less than two, or where all of either are equal, there is no
+            rank.
     """
     from scipy.stats import spearmanr  # takes a second, and is not needed before there are predictions
 

@@ -23,13 +23,14 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
         epochs: int, epochs in total, including those of earlier runs.
         seed: int, SEED of train.py.
         arrays: x_train, y_train, x_val, y_val.
-        folder: where `architecture_best.keras`, `architecture_last.keras` (with the optimizer) and `architecture.json` are saved.
+        folder: where `architecture_best.keras`, `architecture_last.keras` (with the optimizer) and `architecture.json`
+            are saved.
         load_saved: whether to resume from these files. Otherwise they are moved aside.
     Returns:
         keras.Model, the best network by validation accuracy.
     Raises:
-        ValueError: nothing was saved, or another architecture, or one that was trained on other images, in other batches or with
-            other dropout.
+        ValueError: nothing was saved, or another architecture, or one that was trained on other images, in other
+            batches or with other dropout.
     """
     x_train, y_train, x_val, y_val = arrays
     best_path = os.path.join(folder, "architecture_best.keras")

@@ -25,8 +25,8 @@ def _quiet_stderr():
         os.close(nowhere)
 
 
-# TensorFlow prints a page about processors and GPUs in every process that imports it, and later warns about retracing, which is
-# normal here: every child is another network.
+# TensorFlow prints a page about processors and GPUs in every process that imports it, and later warns about retracing,
+# which is normal here: every child is another network.
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # Allocate GPU memory as needed instead of all at once, so that several processes share a GPU.
 os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
@@ -52,10 +52,10 @@ def has_gpu():
 def release_networks():
     """Releases, at its end, the memory of all networks that were built inside it. They cannot be used afterwards.
 
-    Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique name.
-    And functions compiled at module level keep the graph that was the default one when they were traced, and with it the
-    Python functions through which data sets read their batches. Without this, a worker would keep every network that it has
-    trained, and map the images into its memory once more for each.
+    Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique
+    name. And functions compiled at module level keep the graph that was the default one when they were traced, and with
+    it the Python functions through which data sets read their batches. Without this, a worker would keep every network
+    that it has trained, and map the images into its memory once more for each.
     """
     gradients = functions = None
     if keras.backend.backend() == "tensorflow":

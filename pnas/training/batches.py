@@ -7,10 +7,10 @@ import numpy as np
 class Batches(keras.utils.PyDataset):
     """Images and labels in batches, for training in a new order every epoch.
 
-    Keras would copy the arrays into the backend's memory. Here each batch is read from arrays that the processes of a machine
-    share. The order depends on `seed` and the epoch alone, so a training that is resumed sees the same batches. Pass
-    `for_fit()` to `fit` with shuffle=False, and `shuffle` as a callback: backends differ in how often they call the
-    `on_epoch_begin` of their data.
+    Keras would copy the arrays into the backend's memory. Here each batch is read from arrays that the processes of a
+    machine share. The order depends on `seed` and the epoch alone, so a training that is resumed sees the same batches.
+    Pass `for_fit()` to `fit` with shuffle=False, and `shuffle` as a callback: backends differ in how often they call
+    the `on_epoch_begin` of their data.
 
     Args:
         images, labels: arrays with the same number of rows.
@@ -30,8 +30,8 @@ class Batches(keras.utils.PyDataset):
     def for_fit(self):
         """What `fit` takes: under TensorFlow a tf.data.Dataset of the batches, otherwise this object.
 
-        Keras would make a dataset itself, but one that is tuned while it runs. The tuning thread is mostly asleep when an epoch
-        ends, and the next epoch would wait for it, up to half an epoch.
+        Keras would make a dataset itself, but one that is tuned while it runs. The tuning thread is mostly asleep when
+        an epoch ends, and the next epoch would wait for it, up to half an epoch.
         """
         if keras.backend.backend() != "tensorflow":
             return self

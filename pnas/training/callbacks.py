@@ -56,8 +56,8 @@ class Recalibration(keras.callbacks.Callback):
     """Re-estimates all batch-norm statistics before every evaluation.
 
     While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
-    weights that no longer exist. So the network with its current weights sees some training batches once more, without an
-    update step and without dropout.
+    weights that no longer exist. So the network with its current weights sees some training batches once more, without
+    an update step and without dropout.
 
     Args:
         batches: what `predict` takes, batches of training images.

@@ -101,7 +101,9 @@ def compile_child(model, steps, learning_rate):
         # On a CPU, TensorFlow's own convolutions are faster than XLA's, above all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or has_gpu(),
     )
-    model.optimizer.build(model.trainable_variables)  # otherwise the first step creates its variables and is traced twice
+    model.optimizer.build(
+        model.trainable_variables
+    )  # otherwise the first step creates its variables and is traced twice
 
 
 def fit_child(model, batches, validation, callbacks, **options):

@@ -12,8 +12,8 @@ class DaskCluster:
     Args:
         scheduler: its address, such as 'tcp://host:8786'.
     Attributes:
-        deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or a worker took
-            the only copy of the images with it.
+        deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or a worker
+            took the only copy of the images with it.
     Raises:
         ValueError: a worker cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached, or has no worker.
@@ -37,8 +37,8 @@ class DaskCluster:
     def map(self, function, tasks: list[tuple], count: int, arrays: tuple):
         """Calls a function on the workers and yields the results as they come.
 
-        Functions, arguments and results travel as bytes, so that the scheduler, which reads what passes through it, needs no
-        module of this project.
+        Functions, arguments and results travel as bytes, so that the scheduler, which reads what passes through it,
+        needs no module of this project.
 
         Args:
             function: function of the arguments of a task, followed by the arrays. Importable on the workers.

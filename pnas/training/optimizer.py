@@ -11,9 +11,9 @@ from pnas.training.private_names import adam_moments
 def decaying_adam(initial, final, steps):
     """Adam with a learning rate that decays exponentially from `initial` to `final` over `steps` training steps.
 
-    Under TensorFlow each variable is updated by TensorFlow's single kernel for Adam, where Keras composes about 25 operations.
-    These take a quarter of the tracing time of a child and a few milliseconds of every step. The arithmetic is the same, and
-    the optimizer is saved as a `keras.optimizers.Adam`.
+    Under TensorFlow each variable is updated by TensorFlow's single kernel for Adam, where Keras composes about 25
+    operations. These take a quarter of the tracing time of a child and a few milliseconds of every step. The arithmetic
+    is the same, and the optimizer is saved as a `keras.optimizers.Adam`.
 
     Args:
         initial, final: learning rates, floats above 0.

@@ -1,7 +1,7 @@
 """Private names of other packages, all in one place.
 
-Each function returns what a private name holds, or None with one warning where the installed version does not have it. The
-caller then takes the public way, which gives the same numbers, more slowly or with more memory.
+Each function returns what a private name holds, or None with one warning where the installed version does not have it.
+The caller then takes the public way, which gives the same numbers, more slowly or with more memory.
 """
 
 import functools
@@ -34,7 +34,9 @@ def python_functions(graph):
         if not hasattr(graph, "_py_funcs_used_in_graph"):
             graph._py_funcs_used_in_graph = []
         return graph._py_funcs_used_in_graph
-    _warn("tensorflow", "Graph._py_funcs_used_in_graph", "a worker maps the images into its memory again for every child")
+    _warn(
+        "tensorflow", "Graph._py_funcs_used_in_graph", "a worker maps the images into its memory again for every child"
+    )
 
 
 @functools.cache
@@ -55,4 +57,6 @@ def adam_moments(adam, variable):
             return moments
     except (AttributeError, TypeError, LookupError):
         pass
-    _warn("keras", "Adam._momentums and _velocities", "children are trained by Keras's own step of Adam, which is slower")
+    _warn(
+        "keras", "Adam._momentums and _velocities", "children are trained by Keras's own step of Adam, which is slower"
+    )

@@ -1,6 +1,7 @@
 """Distributing children over processes, on this machine or on a cluster, and going on when one of these dies.
 
-This module imports neither Keras nor anything that does: a new process loads it to learn how many threads the backend gets,
+This module imports neither Keras nor anything that does: a new process loads it to learn how many threads the backend
+    gets,
 before it imports the backend.
 """
 
@@ -55,9 +56,9 @@ class Workers:
         self.returns_one_by_one = backend != "ray"  # Ray's joblib backend returns the results of a call all at once
         room = None
         if backend == "loky":
-            # One pool serves the whole search, so its workers are idle while a surrogate is fitted. Those of a search that was
-            # killed must not stay forever. There are at least two, because joblib would train a single job in the process of
-            # the search, which has to outlive its children.
+            # One pool serves the whole search, so its workers are idle while a surrogate is fitted. Those of a search
+            # that was killed must not stay forever. There are at least two, because joblib would train a single job in
+            # the process of the search, which has to outlive its children.
             self.joblib_backend.update(
                 n_jobs=max(2, count), idle_worker_timeout=600, initializer=_ignore_keyboard_interrupt
             )
@@ -81,8 +82,8 @@ class Workers:
     def train(self, children: list, *arguments, arrays: tuple):
         """Trains children and yields each as soon as it is done.
 
-        When a process dies, the children in training are trained again in two groups, and so on, until one that dies alone is
-        known to be the cause. Dying alone for the second time, it counts as failed.
+        When a process dies, the children in training are trained again in two groups, and so on, until one that dies
+        alone is known to be the cause. Dying alone for the second time, it counts as failed.
 
         Args:
             children: list of Child.

@@ -131,7 +131,6 @@ def compare_speeds(folder, images):
     import keras
 
     from binarized.bitwise.network import load
-    from pnas import model as _  # registers the layers
 
     print(f"keras {keras.__version__}, {keras.backend.backend()} {tf.__version__}")
     print(f"ms per batch, median (fastest) of {REPEATS} runs in turn; sizes in KB of 1000 bytes")

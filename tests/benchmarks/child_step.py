@@ -3,15 +3,15 @@
 Of each of the 12 cells of cells.py, with train.py's filters and dense layers, these are timed, in turn:
 
     project  a step of `build_child`, as the search trains it
-    stock    the same network of stock layers with a straight-through sign, branch by branch (stock.py), in a plain `fit`
-    oneDNN   the same, with TensorFlow told to use oneDNN, as the project tells it
+    stock    the same network of stock layers with a straight-through sign, branch by branch (stock.py), in a plain
+    `fit` oneDNN   the same, with TensorFlow told to use oneDNN, as the project tells it
     float    as stock, with float kernels and relu
     bound    matrix products of as many multiply-accumulates as the kernels need, forward and backward
 
-A timing is that of the last 10 of the 20 steps of 128 images of a `fit` (the bound: of 10 rounds of products). Each has a process
-of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds a step, and how
-many times longer the others take. `tracing` is the wall time in which the project's first step is made ready:
-building and compiling the network, and its first `fit` of one step less a later one.
+A timing is that of the last 10 of the 20 steps of 128 images of a `fit` (the bound: of 10 rounds of products). Each has
+a process of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds
+a step, and how many times longer the others take. `tracing` is the wall time in which the project's first step is made
+ready: building and compiling the network, and its first `fit` of one step less a later one.
 
     python tests/benchmarks/child_step.py [--CELLS 1,2,12] [--ROUNDS 5] [--THREADS 1]
 """
@@ -69,8 +69,8 @@ def make_child(variant, cell):
         from stock import stock_child
 
         return stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
-    from pnas.training.child import STEPS_PER_EXECUTION, compile_child
     from pnas.model import build_child
+    from pnas.training.child import STEPS_PER_EXECUTION, compile_child
 
     assert STEPS % STEPS_PER_EXECUTION == 0, "Keras calls the timer after each execution"
     model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)

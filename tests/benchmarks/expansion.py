@@ -10,6 +10,7 @@ as the first loop or gives other images. `expand` uses all cores, a loop one.
 
     python tests/benchmarks/expansion.py [--DATA_DIR ../shared/mnist]
 """
+
 import argparse
 import os
 import platform
@@ -30,7 +31,7 @@ REPEATS = 7
 LOOP = 1000  # images that a loop distorts in each repeat
 TOLERANCE = 1e-5  # of pixels in [-1, +1]: float32 rounding
 FASTER = 20
-SETTINGS = dict(order=1, mode='grid-constant', cval=-1)
+SETTINGS = dict(order=1, mode="grid-constant", cval=-1)
 PEAK = """
 import resource, sys
 from mnist.mnist_data import load_data
@@ -57,46 +58,56 @@ def timed(function):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split('\n')[0])
-    parser.add_argument('--DATA_DIR', default='data', help='folder of the files of MNIST (default: data)')
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("--DATA_DIR", default="data", help="folder of the files of MNIST (default: data)")
     data_dir = os.path.abspath(parser.parse_args().DATA_DIR)
 
-    print(f'{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, '
-          f'numpy {np.__version__}, scipy {scipy.__version__}; keras takes no part')
+    print(
+        f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
+        f"numpy {np.__version__}, scipy {scipy.__version__}; keras takes no part"
+    )
     # Before this process grows: Linux counts the memory of the process that starts another as the other's, too.
-    print('load and expand:', subprocess.run([sys.executable, '-c', PEAK, data_dir], cwd=ROOT, check=True,
-                                              capture_output=True, text=True).stdout.strip())
+    print(
+        "load and expand:",
+        subprocess.run(
+            [sys.executable, "-c", PEAK, data_dir], cwd=ROOT, check=True, capture_output=True, text=True
+        ).stdout.strip(),
+    )
 
-    data = load_data('mnist', data_dir)
+    data = load_data("mnist", data_dir)
     n = len(data.x_train)
     angles, shifts = draw_distortions(4 * n, seed=0)
     picked = np.random.default_rng(0).choice(4 * n, LOOP * REPEATS, replace=False).reshape(REPEATS, LOOP)
-    seconds = {'expand': [], 'shift, rotate': [], 'affine_transform': []}
+    seconds = {"expand": [], "shift, rotate": [], "affine_transform": []}
     largest, cut = 0, 0  # difference from the first loop; copies that differ from the second
     for picks in picked:
         took, expanded = timed(lambda: expand(data.x_train, seed=0))
-        seconds['expand'].append(took / (4 * n))
+        seconds["expand"].append(took / (4 * n))
         copies = expanded[n + picks, ..., 0]
-        for name, distorted in ('shift, rotate', shift_and_rotate), ('affine_transform', affine):
+        for name, distorted in ("shift, rotate", shift_and_rotate), ("affine_transform", affine):
             took, images = timed(lambda: [distorted(data.x_train[k % n, ..., 0], angles[k], shifts[k]) for k in picks])
             seconds[name].append(took / LOOP)
             difference = abs(np.array(images) - copies).max((1, 2))
-            if name == 'shift, rotate':
+            if name == "shift, rotate":
                 largest = max(largest, difference.max())
             else:
                 cut += (difference > TOLERANCE).sum()
         del expanded, copies
 
     medians = {name: np.median(values) for name, values in seconds.items()}
-    print(f'{data.name}, {4 * n:,} copies; microseconds per copy, median of {REPEATS} (fastest, slowest)')
+    print(f"{data.name}, {4 * n:,} copies; microseconds per copy, median of {REPEATS} (fastest, slowest)")
     for name, values in seconds.items():
-        print(f'{name:17} {medians[name] * 1e6:7.2f} ({min(values) * 1e6:.2f}, {max(values) * 1e6:.2f})'
-              f'  {medians[name] / medians["expand"]:5.1f} x expand')
-    print(f'largest difference from shift, rotate: {largest:.1e} (allowed {TOLERANCE:.0e}); '
-          f'{cut / picked.size:.1%} of the copies differ from affine_transform, at the frame')
-    if largest > TOLERANCE or medians['shift, rotate'] < FASTER * medians['expand']:
-        sys.exit(f'FAILED: other images than the loop\'s, or not {FASTER} times as fast')
+        print(
+            f"{name:17} {medians[name] * 1e6:7.2f} ({min(values) * 1e6:.2f}, {max(values) * 1e6:.2f})"
+            f"  {medians[name] / medians['expand']:5.1f} x expand"
+        )
+    print(
+        f"largest difference from shift, rotate: {largest:.1e} (allowed {TOLERANCE:.0e}); "
+        f"{cut / picked.size:.1%} of the copies differ from affine_transform, at the frame"
+    )
+    if largest > TOLERANCE or medians["shift, rotate"] < FASTER * medians["expand"]:
+        sys.exit(f"FAILED: other images than the loop's, or not {FASTER} times as fast")
 
 
-if __name__ == '__main__':
+if __name__ == "__main__":
     main()

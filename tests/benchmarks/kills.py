@@ -1,9 +1,9 @@
 """A hundred kills (SIGKILL, workers included) of small searches at seeded random moments, and what was lost: nothing.
 
-Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a child was
-announced. After each, every child that had been announced must be in the log and the table, and both must parse. A search
-that comes to its end is compared with one that was never killed: same cells, same predictions, same rewards. It stops at the
-first difference.
+Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a
+child was announced. After each, every child that had been announced must be in the log and the table, and both must
+parse. A search that comes to its end is compared with one that was never killed: same cells, same predictions, same
+rewards. It stops at the first difference.
 
     python tests/benchmarks/kills.py [--KILLS 100] [--SEED 0]
 """

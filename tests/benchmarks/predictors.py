@@ -1,9 +1,9 @@
 """How well surrogates of more or fewer LSTMs rank: what train.py's NUM_PREDICTORS was chosen by.
 
-Replayed on tests/data/mnist_cells.csv: a surrogate learns the rewards of all cells of up to b blocks and predicts those of all
-with one block more. Printed for each number of LSTMs, mean and standard deviation over SEEDS: Spearman's rank correlation of
-predictions and rewards for the cells of two and of three blocks, the share of the best five three-block cells among the five
-ranked first, and the seconds that the two fits and predictions took.
+Replayed on tests/data/mnist_cells.csv: a surrogate learns the rewards of all cells of up to b blocks and predicts those
+of all with one block more. Printed for each number of LSTMs, mean and standard deviation over SEEDS: Spearman's rank
+correlation of predictions and rewards for the cells of two and of three blocks, the share of the best five three-block
+cells among the five ranked first, and the seconds that the two fits and predictions took.
 
     python tests/benchmarks/predictors.py [--SEEDS 20] [--COUNTS 1,2,3,5,10]
 """
@@ -16,9 +16,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+from search_efficiency import BLOCKS, OPERATORS, read_rewards  # noqa: E402
+
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
 from pnas.report.ranking import ranking_quality  # noqa: E402
-from search_efficiency import BLOCKS, OPERATORS, read_rewards  # noqa: E402
 
 
 def replay(encoder, space, seed, rewards):
@@ -43,7 +44,9 @@ def main():
     options = parser.parse_args()
     rewards = read_rewards()
     space = StateSpace(BLOCKS, OPERATORS)
-    print(f"{len(rewards)} cells, {options.SEEDS} seeds\nLSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds")
+    print(
+        f"{len(rewards)} cells, {options.SEEDS} seeds\nLSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds"
+    )
     for count in map(int, options.COUNTS.split(",")):
         encoder = Encoder(space, num_predictors=count)  # traced once
         results = np.array([replay(encoder, space, seed, rewards) for seed in range(options.SEEDS)])

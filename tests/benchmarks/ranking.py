@@ -1,10 +1,10 @@
 """How many candidates a second the surrogate ranks, and in how much memory.
 
-The paper's large space: 8 operators, cells of up to 5 blocks, inputs from two cells back and from every block of the cell,
-K = 256 children kept of each size. The surrogate is not trained, which costs a ranking nothing. It prints, for each
-size, the candidates, the LSTM steps a candidate (those that begin alike share them) and the seconds of their expansion with
-deduplication and of their ranking; then the ranking of all, half and a quarter of the largest size's, interleaved, REPEATS
-times, as medians; then the same candidates through `keras.Model.predict`, on a sample.
+The paper's large space: 8 operators, cells of up to 5 blocks, inputs from two cells back and from every block of the
+cell, K = 256 children kept of each size. The surrogate is not trained, which costs a ranking nothing. It prints, for
+each size, the candidates, the LSTM steps a candidate (those that begin alike share them) and the seconds of their
+expansion with deduplication and of their ranking; then the ranking of all, half and a quarter of the largest size's,
+interleaved, REPEATS times, as medians; then the same candidates through `keras.Model.predict`, on a sample.
 
     python tests/benchmarks/ranking.py [--NUM_PREDICTORS 5]
 """
@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the script's own folder is there by itself
-from pnas.training.backend import keras  # noqa: E402
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
+from pnas.training.backend import keras  # noqa: E402
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"]
 OPERATORS += ["1x7-7x1 bconv", "3x3 maxpool"]

@@ -1,8 +1,9 @@
-"""What each ingredient of the training recipe gives: one cell trained with each, and with it taken away, over several seeds.
+"""What each ingredient of the training recipe gives: one cell trained with each, and with it taken away, over several
+seeds.
 
-Every recipe is the one of train.py but for what its name says. Printed, and kept in a CSV file as they come, are the validation
-accuracies after the best and after the last epoch; at the end their means and standard deviations over the seeds. Test images
-play no part. The same command goes on with the file where it stopped.
+Every recipe is the one of train.py but for what its name says. Printed, and kept in a CSV file as they come, are the
+validation accuracies after the best and after the last epoch; at the end their means and standard deviations over the
+seeds. Test images play no part. The same command goes on with the file where it stopped.
 
     python tests/benchmarks/recipes.py CSV [--CELL ONE|BEST] [--EPOCHS 20] [--SEEDS 3] [--WORKERS 2] [--RECIPES "A; B"]
 """
@@ -88,10 +89,10 @@ def train(
     **training,
 ):
     """The trained `Child` of a cell."""
-    from pnas.training.backend import keras
     from mnist.mnist_data import load_data
     from pnas.journal.children import Child
     from pnas.training import child as training_child
+    from pnas.training.backend import keras
 
     schedules = keras.optimizers.schedules
     schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay

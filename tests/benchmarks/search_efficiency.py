@@ -1,23 +1,28 @@
-"""Progressive search against what one would do without it, replayed on the measured rewards of tests/data/mnist_cells.csv.
+"""Progressive search against what one would do without it, replayed on the measured rewards of
+tests/data/mnist_cells.csv.
 
-Nothing is trained: a reward is looked up, the mean over the seeds that a cell has. Each method trains, that is looks up, as many
+Nothing is trained: a reward is looked up, the mean over the seeds that a cell has. Each method trains, that is looks
+    up, as many
 different cells as a progressive search with K cells a block size does (10 + K + K, or as many as there are):
 
     PNAS       the search of train.py: all cells of one block, then the K best-ranked expansions of each size
     random     cells drawn uniformly from the whole space
-    evolution  regularized evolution (Real et al. 2019, arXiv:1802.01548): a population of POPULATION random cells; the best of
-               SAMPLE drawn ones has a child with one operator replaced by another, one block more or one block less (each a
-               third); the oldest dies. A cell that was trained before costs nothing again.
+    evolution  regularized evolution (Real et al. 2019, arXiv:1802.01548): a population of POPULATION random cells; the
+    best of
+               SAMPLE drawn ones has a child with one operator replaced by another, one block more or one block less
+               (each a third); the oldest dies. A cell that was trained before costs nothing again.
     oracle     PNAS with a surrogate that is never wrong
 
-Printed over the seeds: the mean reward of the best cell found, its regret against the best of the table, and mean and median
-of the models trained until the first cell of the top 1 %. Random search goes on past the budget until it finds one; for the
-others, runs that found none count as the whole budget, and their share is given.
+Printed over the seeds: the mean reward of the best cell found, its regret against the best of the table, and mean and
+    median
+of the models trained until the first cell of the top 1 %. Random search goes on past the budget until it finds one; for
+the others, runs that found none count as the whole budget, and their share is given.
 
-With NOISE every search is shown rewards of its own, off the table's by normal noise of this standard deviation, as if all cells
-had been trained once more; it is judged by what the table says of the cell that it takes for the best.
+With NOISE every search is shown rewards of its own, off the table's by normal noise of this standard deviation, as if
+all cells had been trained once more; it is judged by what the table says of the cell that it takes for the best.
 
-    python tests/benchmarks/search_efficiency.py [--SEEDS 100] [--NOISE 0] [--WORKERS 2] [--PLOT tests/figures/search_efficiency.png]
+    python tests/benchmarks/search_efficiency.py [--SEEDS 100] [--NOISE 0] [--WORKERS 2] [--PLOT
+    tests/figures/search_efficiency.png]
 """
 
 import argparse
@@ -117,7 +122,6 @@ def trained_again(rewards, noise, seed):
 
 def replay(seeds, rewards, noise):
     """For each seed a dict, (method, K) -> the cells in the order in which they are trained."""
-    import pnas.training.backend  # noqa: F401  (silences Keras, so it comes first)
     from pnas.encoder import Encoder, StateSpace
 
     space = StateSpace(BLOCKS, OPERATORS)

@@ -58,7 +58,8 @@ def stock_child(cell, filters, dense_layers, binary=True):
         if operator in POOLS:
             return normalize(POOLS[operator](3, strides, padding="same")(x))
         if operator == "linear":
-            # A pooling takes the strides: oneDNN's 1x1 convolution with strides writes beyond its memory, see BinaryConv2D.
+            # A pooling takes the strides: oneDNN's 1x1 convolution with strides writes beyond its memory, see
+            # BinaryConv2D.
             return x if strides == 1 else conv(layers.AveragePooling2D(1, strides)(x), filters, 1, 1)
         if operator == "1x7-7x1 bconv":
             return conv(conv(x, filters, (1, 7), (1, strides)), filters, (7, 1), (strides, 1))

@@ -1,19 +1,21 @@
 """How many children an hour a search trains on this machine, and how much memory each of its workers takes.
 
-Three cells of train.py's operators, each as many times as there are workers, so that none is idle at the end, are trained
-in turn by
+Three cells of train.py's operators, each as many times as there are workers, so that none is idle at the end, are
+trained in turn by
 
     search  so many WORKERS, on a CPU as many as there are cores, a thread each: what `N_WORKERS = 'auto'` does
     one     one worker with all threads
     stock   a loop of `fit` with all threads over the same networks of stock Keras layers (stock.py)
 
-on random images, as many as MNIST has, for one epoch (a search has 20 and so spends less of its time on tracing). Each has
-processes of its own, which wait for the others; what a first child needs once (imports, mostly) is not in the figures. Printed
-are children an hour, medians over ROUNDS, and in how many times less time the search is done, the median of the ratios of each
-round.
+on random images, as many as MNIST has, for one epoch (a search has 20 and so spends less of its time on tracing). Each
+has processes of its own, which wait for the others; what a first child needs once (imports, mostly) is not in the
+figures. Printed are children an hour, medians over ROUNDS, and in how many times less time the search is done, the
+median of the ratios of each round.
 
-Memory is that of a worker while it trains three children, one of each cell, on as many images as MNIST has and on a tenth of
-them: its peak proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the images
+Memory is that of a worker while it trains three children, one of each cell, on as many images as MNIST has and on a
+tenth of
+them: its peak proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the
+    images
 it keeps in pages that it shares with others; of the workers, the largest. Read from /proc, so on Linux only.
 
     python tests/benchmarks/throughput.py [--IMAGES 55000] [--EPOCHS 1] [--ROUNDS 3] [--WORKERS 2]
