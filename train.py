@@ -152,7 +152,7 @@ def main():
     except KeyboardInterrupt:
         if train_arc:
             sys.exit(
-                f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes from there."
+                f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
             )
         sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
 

@@ -325,11 +325,11 @@ class Encoder:
         """The K cells of the highest predicted reward.
 
         Returns:
-            The cells in canonical form, best first, and a list of their predicted rewards; at most K of each.
+            The cells in canonical form, best first, and their predicted rewards, float array (at most K,).
         """
         predicted = self.predict(cells)
         best = np.argsort(-predicted, kind="stable")[:K]
-        return [self.state_space.canonical(cells[i]) for i in best], predicted[best].tolist()
+        return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
 
     def _tokens(self, cells):
         """Cells as an int array (m, 4B), padded with 0."""

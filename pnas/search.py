@@ -76,7 +76,8 @@ def progressive_search(
             callback.on_fit_end(blocks, losses)
             choice = callback.known_choice(blocks + 1)
             if choice is None:
-                choice = surrogate.rank(state_space.expand(cells), K)
+                best, rewards = surrogate.rank(state_space.expand(cells), K)
+                choice = best, [float(reward) for reward in rewards]
                 callback.on_choice(blocks + 1, *choice)
             cells, predicted = choice
     return trained
