@@ -4,7 +4,9 @@ Source: Liu et al. 2018, arXiv:1712.00559, section 4, algorithm 1.
 """
 
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from pnas.encoder import Cell, StateSpace
 from pnas.journal.children import Child
@@ -81,3 +83,48 @@ def progressive_search(
                 callback.on_choice(blocks + 1, *choice)
             cells, predicted = choice
     return trained
+
+
+def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: float) -> np.ndarray:
+    """Rewards moved towards the surrogate's fit of them, the further the more of the difference is noise.
+
+    p + w (r - p), where p is the fit, r the reward and w = s² / (s² + noise²). s² is the variance of r - p less
+    noise², not below 0: what the surrogate misses of the cells themselves. The highest of many noisy rewards is too
+    high; a shrunk reward is the mean of what is known of the cell.
+
+    Args:
+        predicted: the surrogate's predictions for these cells, after it was fitted to their rewards.
+        rewards: one reward a cell, in the same unit.
+        noise: standard deviation of a reward from one training to the next, at least 0; 0 leaves all rewards as they
+            are.
+    Returns:
+        Float array, one a cell.
+    Source: the posterior mean of a normal prior, with its variance estimated from the data; Efron & Morris 1973,
+        doi:10.1080/01621459.1973.10481350.
+    """
+    predicted, rewards = np.asarray(predicted, float), np.asarray(rewards, float)
+    differences = rewards - predicted
+    weight = 1 - noise**2 / max(np.var(differences), noise**2) if noise else 1
+    return predicted + weight * differences
+
+
+def finalists(children: list[Child], surrogate, noise: float, count: int) -> list[Child]:
+    """The children that are worth another training: those of the highest shrunk rewards.
+
+    Fits the surrogate once more, to all children that have a reward.
+
+    Args:
+        children: all children of a search, in the order of their numbers. Those that failed are left out.
+        surrogate: has `fit(cells, rewards)` and `predict(cells)`, such as `pnas.encoder.Encoder`.
+        noise: see `shrunk_rewards`.
+        count: how many; fewer if there are no more children.
+    Returns:
+        List of Child, highest shrunk reward first; of equal ones the lower number first.
+    """
+    trained = [child for child in children if not child.error]
+    if not trained:
+        return []
+    cells, rewards = [child.cell for child in trained], [child.reward for child in trained]
+    surrogate.fit(cells, rewards)
+    shrunk = shrunk_rewards(surrogate.predict(cells), rewards, noise)
+    return [trained[i] for i in np.argsort(-shrunk, kind="stable")[:count]]
