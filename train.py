@@ -14,6 +14,9 @@ CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensi
 RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
+FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
+FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
+REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, to which finalists are chosen robustly
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
 INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell the others may read: 0 (flat cells), a number, or None for all
 # ------------------------------------------
@@ -75,12 +78,13 @@ from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.files import check_writable, lock, set_aside
+from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
-from pnas.report.console import Progress
+from pnas.report.console import Progress, finalist_lines
 from pnas.report.figures import write_report
 from pnas.report.recorder import Recorder
-from pnas.search import progressive_search
+from pnas.search import progressive_search, train_finalists
 
 
 def search():
@@ -89,25 +93,35 @@ def search():
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     settings = search_settings(constants, data.name, keras.backend.backend())
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
+    finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     manager = make_manager(data)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
-    progress = Progress(K_, B, manager.workers.count)
+    progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS)
+    recorder = Recorder(journal, finalists_journal, progress)
 
     def train(blocks, new, known):
         return progress.follow(blocks, new, known, manager.train_children(new, MAX_EPOCHS))
 
-    progressive_search(state_space, encoder, train, K_, Recorder(journal, progress))
+    def train_again(seed, chosen, new):
+        return progress.follow_finalists(seed, FINAL_SEEDS, chosen, new, manager.train_children(new, MAX_EPOCHS, seed))
 
+    children = progressive_search(state_space, encoder, train, K_, recorder)
     if journal.best is None:
-        raise ValueError(f"all children failed; {journal.text_path} says why")
-    command = retrain_command(sys.argv[1:], state_space.encode(journal.best.cell))
-    journal.write_end(command)
+        raise ValueError(f"all children failed; {journal.text_path} gives the reasons")
+    finalists = train_finalists(children, encoder, REWARD_NOISE, FINALISTS, FINAL_SEEDS, train_again, recorder)
+    recorder.keep_winner(finalists[0])
+
+    winner = finalists[0].child
+    command = retrain_command(sys.argv[1:], state_space.encode(winner.cell))
+    remarks = finalist_lines(finalists) if FINALISTS else []
+    journal.write_end(winner, remarks, command)
     write_report(EXPERIMENT_NAME)
     if not manager.workers.is_elastic:
         progress.show_times(time.monotonic() - started)
     print(
-        f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\n"
-        f"Pictures:    {journal.logs}/report\nRetrain it:  {command}"
+        *("", *remarks, f"Best: reward {winner.reward:.4f}, {winner.cell}, in {journal.text_path}"),
+        *(f"Pictures:    {journal.logs}/report", f"Retrain it:  {command}"),
+        sep="\n",
     )
 
 
@@ -151,9 +165,7 @@ def main():
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
         if train_arc:
-            sys.exit(
-                f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
-            )
+            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there.")
         sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
 
 

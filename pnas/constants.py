@@ -17,6 +17,7 @@ from pnas.training.workers import missing_package
 
 WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
     *("EXPERIMENT_NAME", "DATA_DIR", "RESTORE_CONTROLLER", "N_WORKERS", "PARALLEL_BACKEND", "SCHEDULER"),
+    *("FINALISTS", "FINAL_SEEDS", "REWARD_NOISE"),  # what the search trains does not depend on them
     *("DROP_INPUT", "DROP_HIDDEN"),  # DROPOUT contains them
     *("NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"),
 }
@@ -123,6 +124,9 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "CONTROLLER_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "RNN_TRAINING_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "NUM_PREDICTORS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "FINALISTS": (lambda v: _integer(v, 0), "an integer of at least 0"),
+    "FINAL_SEEDS": (lambda v: _integer(v, 1), "an integer of at least 1"),
+    "REWARD_NOISE": (lambda v: _number(v, 0, 1), "a number from 0 to 1"),
     "RESTORE_CONTROLLER": (lambda v: type(v) is bool, "True or False"),
     "INPUT_LOOKBACK_DEPTH": (lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
     "INPUT_LOOKFORWARD_DEPTH": (lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"),

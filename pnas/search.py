@@ -5,11 +5,33 @@ Source: Liu et al. 2018, arXiv:1712.00559, section 4, algorithm 1.
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
 from pnas.encoder import Cell, StateSpace
 from pnas.journal.children import Child
+
+
+class Finalist(NamedTuple):
+    """A cell that was trained several times: its first training, and those with further seeds."""
+
+    child: Child
+    repeats: list[Child]
+
+    @property
+    def rewards(self) -> list[float]:
+        """The rewards of all trainings that did not fail."""
+        return [child.reward for child in (self.child, *self.repeats) if not child.error]
+
+    @property
+    def mean(self) -> float:
+        return float(np.mean(self.rewards))
+
+    @property
+    def standard_deviation(self) -> float:
+        """Over the trainings, NaN if there is only one."""
+        return float(np.std(self.rewards, ddof=1)) if len(self.rewards) > 1 else math.nan
 
 
 class SearchCallback:
@@ -35,6 +57,19 @@ class SearchCallback:
 
     def on_choice(self, blocks: int, cells: list[Cell], predicted: list[float]):
         """Called when the cells of the next block size have been chosen."""
+
+    def known_finalists(self) -> list[int] | None:
+        """The numbers of the finalists that an earlier run chose, or None."""
+
+    def on_finalists_chosen(self, numbers: list[int]):
+        """Called when the finalists have been chosen."""
+
+    def known_repeats(self, seed: int) -> list[Child]:
+        """The finalists that an earlier run has trained with a further seed, counted from 1."""
+        return []
+
+    def on_repeat_end(self, seed: int, child: Child):
+        """Called after each finalist that was trained with a further seed."""
 
 
 def progressive_search(
@@ -128,3 +163,46 @@ def finalists(children: list[Child], surrogate, noise: float, count: int) -> lis
     surrogate.fit(cells, rewards)
     shrunk = shrunk_rewards(surrogate.predict(cells), rewards, noise)
     return [trained[i] for i in np.argsort(-shrunk, kind="stable")[:count]]
+
+
+def train_finalists(
+    children: list[Child],
+    surrogate,
+    noise: float,
+    count: int,
+    seeds: int,
+    train: Callable[[int, list[Child], list[tuple[int, Cell, float]]], Iterable[Child]],
+    callback: SearchCallback = SearchCallback(),
+) -> list[Finalist]:
+    """Chooses the winner of a search by more than one noisy reward: trains the best cells again with further seeds.
+
+    Args:
+        children: all children of the search, in the order of their numbers. At least one did not fail.
+        surrogate, noise: see `finalists`.
+        count: number of finalists. With 0 the child of the highest reward wins as it is.
+        seeds: number of further seeds.
+        train: function of a further seed (counted from 1), the finalists, and a list of (number, cell, predicted
+            reward) of those that are not known yet. Yields a Child for each entry of the list, in any order, under the
+            same number.
+        callback: SearchCallback.
+    Returns:
+        List of Finalist, the winner first: the highest mean reward, of equal ones the lower number.
+    """
+    if not count:
+        return [Finalist(max(children, key=lambda child: (not child.error, child.reward, -child.number)), [])]
+    numbers = callback.known_finalists()
+    if numbers is None or len(numbers) != min(count, sum(not child.error for child in children)):
+        numbers = [child.number for child in finalists(children, surrogate, noise, count)]
+        callback.on_finalists_chosen(numbers)
+    chosen = [child for child in children if child.number in numbers]
+    repeats = {child.number: [] for child in chosen}
+    for seed in range(1, seeds + 1):
+        known = {child.number: child for child in callback.known_repeats(seed)}
+        new = [(child.number, child.cell, child.predicted) for child in chosen if child.number not in known]
+        for child in train(seed, chosen, new):
+            callback.on_repeat_end(seed, child)
+            known[child.number] = child
+        for number in repeats:
+            repeats[number].append(known[number])
+    ranked = [Finalist(child, repeats[child.number]) for child in chosen]
+    return sorted(ranked, key=lambda finalist: (-finalist.mean, finalist.child.number))

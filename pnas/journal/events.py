@@ -55,7 +55,10 @@ class Events:
 
     def write_quality(self, blocks, quality):
         """Keeps how well the surrogate had predicted the children of a block size."""
-        events = [(blocks, scalar_pb(f"surrogate/{name}", value)) for name, value in quality.items()]
+        numbers = {
+            name: value for name, value in quality.items() if not isinstance(value, str)
+        }  # else too few to judge
+        events = [(blocks, scalar_pb(f"surrogate/{name}", value)) for name, value in numbers.items()]
         self._write(os.path.join("surrogate", "quality"), events, f".{blocks}_blocks")
 
     def _write(self, run, events, ending=""):

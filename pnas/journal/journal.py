@@ -175,7 +175,13 @@ class Journal:
         write_atomically(path, table.getvalue().encode())
         self.events.write_quality(blocks, quality)
 
-    def write_end(self, command):
-        """Names the best architecture and the command that retrains it."""
-        best = f"# Best: Sr. No {self.best.number}, reward {self.best.reward:.4f}, {self.best.cell}"
-        append(self.text_path, f"{best}\n# Retrain it:\n# {command}\n\n")
+    def write_end(self, best, remarks, command):
+        """Names the best architecture and the command that retrains it.
+
+        Args:
+            best: Child.
+            remarks: list of lines about it.
+            command: command line.
+        """
+        lines = [f"Best: Sr. No {best.number}, reward {best.reward:.4f}, {best.cell}", *remarks, "Retrain it:", command]
+        append(self.text_path, "".join(f"# {line}\n" for line in lines) + "\n")

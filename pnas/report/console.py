@@ -1,8 +1,6 @@
-"""What a search says while it runs: a line a child, and on a terminal also a bar, the time left and what is trained
-now.
+"""What a search prints while it runs: a line per child, and on a terminal also a progress bar and what is in training.
 
-Rich draws it, and sees to what other terminals can show, to NO_COLOR, and to plain lines where the output is not a
-terminal.
+Rich draws it. It adapts to the terminal, respects NO_COLOR, and prints plain lines where the output is not a terminal.
 """
 
 import bisect
@@ -16,15 +14,17 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-SHOWN = 8  # most children in training that have a line of their own
+from pnas.report.ranking import TOO_FEW
+
+SHOWN = 8  # children in training that get a line of their own, at most
 
 
 def in_short(cell):
     """A cell on one line, such as `3x3 bconv ×2 | linear + -1:3x3 maxpool | 1:linear + 5x5 bconv`.
 
-    Blocks are parted by ` | `, the two operators of a block by ` + `, and `×2` is a block of the same operator twice on
-    the same input. An operator reads the cell's own input, or what stands before its colon: -k for the cell k before
-    that, j for block j.
+    Blocks are separated by ` | ` and the two operators of a block by ` + `. `×2` means the same operator twice on the
+    same input. An operator reads the cell's own input unless another one stands before its colon: -k is the cell k
+    before that, j is block j.
     """
     halves = [f"{source}:{op}" if source else op for source, op in zip(cell[0::2], cell[1::2])]
     blocks = zip(halves[0::2], halves[1::2])
@@ -37,38 +37,78 @@ def duration(seconds):
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
 
 
+def counted(number, noun, plural):
+    """A number with its noun, such as `1 child` or `2 children`."""
+    return f"{number} {noun if number == 1 else plural}"
+
+
+def finalist_lines(finalists):
+    """A line per finalist, best first, with the mean and standard deviation of its rewards."""
+    return [
+        f"mean {finalist.mean:.4f} ± {finalist.standard_deviation:.4f} of "
+        f"{counted(len(finalist.rewards), 'training', 'trainings')}  child {finalist.child.number:<4d}  "
+        f"{in_short(finalist.child.cell)}"
+        for finalist in finalists
+    ]
+
+
 class Progress:
-    """Shows a search, one block size after the other.
+    """Shows a search, one block size after the other, and then its finalists.
 
     Args:
-        K: most children of a block size after the first.
+        K: number of children of a block size after the first, at most.
         B: largest number of blocks.
         workers: children trained at the same time; on a cluster that grows, at its start.
+        repeats: number of trainings of finalists after the last block size.
     """
 
-    def __init__(self, K, B, workers):
-        self.K, self.B, self.workers = K, B, workers
+    def __init__(self, K, B, workers, repeats=0):
+        self.K, self.B, self.workers, self.repeats = K, B, workers, repeats
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.best_first = []  # (-reward, number) of all children that have a reward
-        self.seconds = {}  # number of blocks -> what each child of this run took
-        self.earlier_seconds = {}  # the same of earlier runs, which may have had another machine
-        self.training_seconds = 0.0  # seconds that their training steps and validation took, all workers together
+        self.seconds = {}  # number of blocks -> seconds that each child of this run took
+        self.earlier_seconds = {}  # the same of earlier runs, which may have used another machine
+        self.training_seconds = (
+            0.0  # that children of this run spent in training steps and validation, all workers together
+        )
 
     def follow(self, blocks, new, known, results):
-        """Yields the results of a block size and shows each once the caller, who keeps it, asks for the next.
+        """Yields the results of a block size and shows each once the caller, who saves it, asks for the next.
 
         Args:
             blocks: int, the size.
-            new: list of (number, cell, predicted reward), the children to train in the order in which they are handed
+            new: list of (number, cell, predicted reward), the children to train, in the order in which they are handed
                 out.
             known: list of Child, those that an earlier run has trained.
             results: iterable of Child, the new ones as they come.
         """
-        self.blocks, self.done, self.children = blocks, len(known), len(new) + len(known)
-        known_too = f", {self.done} of them known" * bool(known)
-        self._print(f"{blocks} block{'s' * (blocks > 1)} a cell: {self.children} children{known_too}")
+        self.first_rewards = None
+        self.later = [(size, self.K) for size in range(blocks + 1, self.B + 1)]
+        if self.repeats:
+            self.later.append((self.B, self.repeats))
         for child in known:
             self._count(child, self.earlier_seconds)
+        title = f"{counted(blocks, 'block', 'blocks')} a cell"
+        yield from self._follow(title, f"{blocks}-block cells", blocks, new, len(known), results)
+
+    def follow_finalists(self, seed, seeds, finalists, new, results):
+        """Like `follow`, for the trainings of the finalists with one further seed.
+
+        Args:
+            seed, seeds: which of how many further seeds.
+            finalists: list of Child, their first trainings.
+            new: list of (number, cell, predicted reward), those to train.
+            results: iterable of Child.
+        """
+        self.first_rewards = {child.number: child.reward for child in finalists}
+        self.later = [(self.B, len(finalists) * (seeds - seed))]
+        title = f"Finalists, further seed {seed} of {seeds}"
+        yield from self._follow(title, f"finalists, seed {seed}", self.B, new, len(finalists) - len(new), results)
+
+    def _follow(self, title, bar_title, blocks, new, known, results):
+        self.bar_title, self.blocks, self.done, self.children = bar_title, blocks, known, len(new) + known
+        known_too = f", {known} of them known" * bool(known)
+        self._print(f"{title}: {counted(self.children, 'child', 'children')}{known_too}")
         self.waiting = [(number, cell) for number, cell, _ in new]
         self.running = {}  # number -> (cell, when it was handed out)
         self.last = time.monotonic()
@@ -98,13 +138,16 @@ class Progress:
 
     def _count(self, child, seconds):
         if not child.error:
-            bisect.insort(self.best_first, (-child.reward, child.number))
             seconds.setdefault(child.blocks, []).append(child.seconds)
+            if self.first_rewards is None:
+                bisect.insort(self.best_first, (-child.reward, child.number))
 
     def _line(self, child):
         line = Text(f"{self.done:4d}/{self.children}  child {child.number:<4d}  ")
         if child.error:
             line.append(f"failed: {child.error}", "red")
+        elif self.first_rewards is not None:
+            line.append(f"reward {child.reward:.4f}  first {self.first_rewards[child.number]:.4f}")
         else:  # of equal rewards the lower number is the better one
             rank = self.best_first.index((-child.reward, child.number)) + 1
             line.append(f"reward {child.reward:.4f}  rank {rank:<4d}", "bold green" if rank == 1 else "")
@@ -114,26 +157,25 @@ class Progress:
     def _left(self):
         """The time left, in words.
 
-        It is that of rounds of children trained side by side, each as long as a child of its size; where none of a size
-        has been trained yet, longer than those of the size before by the number of blocks. Of a later size there are at
-        most K.
+        Children are trained in rounds side by side, each as long as the mean child of its size. A size of which none
+        was trained yet takes longer than the nearest one by the ratio of their numbers of blocks. Of a later size there
+        are at most K.
         """
         measured = self.seconds or self.earlier_seconds
         if not measured:
             return "time left not known yet"
         left = self.last - time.monotonic()
-        for size in range(self.blocks, self.B + 1):
-            children = self.K if size > self.blocks else self.children - self.done
+        for size, children in [(self.blocks, self.children - self.done), *self.later]:
             nearest = size if size in measured else max(measured)
             left += math.ceil(children / self.workers) * statistics.mean(measured[nearest]) * size / nearest
         return f"{'at most ' * (self.blocks < self.B)}about {duration(max(left, 0))} left"
 
     def _panel(self):
-        """What stands below the lines of the children: the bar, and what is trained now."""
+        """What stands below the lines of the children: the progress bar, and the children in training."""
         bar = Table.grid(padding=(0, 2))
         best = f"best {-self.best_first[0][0]:.4f}" if self.best_first else ""
         progress = ProgressBar(self.children, self.done, width=30)
-        bar.add_row(f"{self.blocks}-block cells", progress, f"{self.done}/{self.children}", best, self._left())
+        bar.add_row(self.bar_title, progress, f"{self.done}/{self.children}", best, self._left())
         running = list(self.running.items())
         lines = [
             Text(f"  child {number:<4d}  in training for {duration(time.monotonic() - start)}  {in_short(cell)}")
@@ -146,26 +188,29 @@ class Progress:
         return Group(bar, *lines)
 
     def show_quality(self, quality):
-        """Shows how well the surrogate had predicted the children of this block size."""
-        self._print(
-            f"Predicted before training: Spearman {quality['spearman']:.2f}, mean absolute error "
-            f"{quality['mean_absolute_error']:.4f}, top-5 recall {quality['top_5_recall']:.1f}"
-        )
+        """Shows how well the surrogate had predicted the children of this block size (see `pnas.report.ranking`)."""
+        if TOO_FEW in quality.values():
+            self._print(f"Predicted before training: {TOO_FEW}")
+        else:
+            self._print(
+                f"Predicted before training: Spearman {quality['spearman']:.2f}, mean absolute error "
+                f"{quality['mean_absolute_error']:.4f}, top-5 recall {quality['top_5_recall']:.1f}"
+            )
 
     def show_times(self, wall):
-        """Shows which share of its wall time, in seconds, a search spent outside training steps and validation.
+        """Shows the share of its wall time, in seconds, that a search spent outside training steps and validation.
 
-        With a child, workers trace and save; without one, they start, or wait for the last children of a size or for
-        the surrogate.
+        With a child, workers trace and save. Without one, they start, or wait for the last children of a size or the
+        surrogate.
         """
         if self.training_seconds:
             available = wall * self.workers
             share = 1 - self.training_seconds / available
             idle = 1 - sum(map(sum, self.seconds.values())) / available
             self._print(
-                f"{duration(wall)} with {self.workers} worker{'s' * (self.workers > 1)}, {share:.1%} of it outside training "
+                f"{duration(wall)} with {counted(self.workers, 'worker', 'workers')}, {share:.1%} of it outside training "
                 f"steps and validation ({idle:.1%} without a child)"
             )
 
     def _print(self, line):
-        self.console.print(line, soft_wrap=not self.console.is_interactive)  # a line of a file stays whole
+        self.console.print(line, soft_wrap=not self.console.is_interactive)  # a line in a file is never broken

@@ -13,7 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 from pnas.journal.children import read_table
 from pnas.journal.files import is_experiment_name, write_atomically
 from pnas.report.cell_drawing import LINES, draw_cell
-from pnas.report.ranking import rank_correlation
+from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
@@ -200,6 +200,7 @@ def _draw_surrogate(children, about):
         rho, number = correlations[size]
         _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size)
         value = "not defined" if math.isnan(rho) else f"= {rho:.2f}"
+        value = TOO_FEW if number < FEWEST else value
         axes.set_title(f"{size} blocks: ρ {value} ({_count(number, 'child', 'children')})", fontsize=10)
         line = {"color": "0.4", "linestyle": "--", "linewidth": 1, "label": "predicted = actual"}
         axes.axline((group[0].predicted, group[0].predicted), slope=1, **line)

@@ -1,18 +1,21 @@
-"""How well rewards were predicted before they were known. Needs no Keras, so that a report starts at once."""
+"""How well rewards were predicted. Needs no Keras, so that a report starts at once."""
 
 import math
 
 import numpy as np
+
+FEWEST = 6  # children; of fewer, a rank correlation says nothing (two give 1 or -1)
+TOO_FEW = "too few to judge"
 
 
 def rank_correlation(predicted, rewards):
     """Spearman's rank correlation, or NaN where it is not defined.
 
     Args:
-        predicted, rewards: numbers, one a child. With less than two, or where all of either are equal, there is no
-            rank.
+        predicted, rewards: numbers, one per child. The correlation is not defined for fewer than two children, or if
+            all numbers of either are equal.
     """
-    from scipy.stats import spearmanr  # takes a second, and is not needed before there are predictions
+    from scipy.stats import spearmanr  # imported late, because it takes a second
 
     defined = min(len(set(predicted)), len(set(rewards))) > 1
     return float(spearmanr(predicted, rewards).statistic) if defined else math.nan
@@ -22,10 +25,10 @@ def ranking_quality(predicted, rewards):
     """How well rewards were predicted before the children were trained.
 
     Args:
-        predicted, rewards: numbers, one a child, at least two.
+        predicted, rewards: numbers, one per child, at least two.
     Returns:
-        dict of `spearman` (see `rank_correlation`), `mean_absolute_error` and `top_5_recall`, the
-        share of the five best children (or of all, if fewer) among the five of the highest predictions.
+        dict of `spearman` (see `rank_correlation`), `mean_absolute_error` and `top_5_recall`: the share of the five
+        best children (or of all, if fewer) that are among the five with the highest predictions.
     """
     predicted, rewards = np.asarray(predicted), np.asarray(rewards)
     best = min(5, len(rewards))
@@ -35,3 +38,15 @@ def ranking_quality(predicted, rewards):
         "mean_absolute_error": float(np.mean(np.abs(predicted - rewards))),
         "top_5_recall": len(found) / best,
     }
+
+
+def judge(children):
+    """`ranking_quality` of children, each value TOO_FEW if there are fewer than FEWEST.
+
+    Args:
+        children: list of Child. Those that failed are left out.
+    """
+    judged = [child for child in children if not child.error]
+    if len(judged) < FEWEST:
+        return dict.fromkeys(("spearman", "mean_absolute_error", "top_5_recall"), TOO_FEW)
+    return ranking_quality([child.predicted for child in judged], [child.reward for child in judged])

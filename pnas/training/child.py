@@ -19,12 +19,13 @@ STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it return
 VALIDATION_BATCH = 500  # images; a divisor of the validation set, so that only one shape is traced
 
 
-def child_seed(seed, cell):
+def child_seed(seed, cell, repeat=0):
     """Seed of a cell's initial weights and batches: a function of the search's seed and the cell alone.
 
-    So the result does not depend on when, where or after which other child a child is trained.
+    So the result does not depend on when, where or after which other child a child is trained. A cell that is trained again
+    has another seed for each `repeat`, counted from 1.
     """
-    return zlib.crc32(repr((seed, cell)).encode())
+    return zlib.crc32(repr((seed, cell, repeat) if repeat else (seed, cell)).encode())
 
 
 def train_child(child, network, training, epochs, *arrays):

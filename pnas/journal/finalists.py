@@ -1,0 +1,58 @@
+"""What is kept of the finalists, the cells of a search that are trained again with further seeds."""
+
+import json
+import os
+
+from pnas.journal.children import header, read_table, row
+from pnas.journal.files import read_json, write_atomically
+
+
+class FinalistsJournal:
+    """Files in `logs/NAME/finalists/`, so that a search that is stopped among its finalists resumes there.
+
+    - `chosen.json`: the numbers of the finalists.
+    - `seed_1.csv`, `seed_2.csv`, ...: a table for each further seed, in the format of children.csv. A finalist keeps
+    the
+      number of its first training.
+
+    Args:
+        logs: folder of the experiment, `logs/NAME`.
+        dataset: name of the data set.
+        state_space: StateSpace, which writes the representation strings.
+    Attributes:
+        chosen: list of the numbers of the finalists, or None if they have not been chosen yet.
+    Raises:
+        ValueError: a file is damaged.
+        OSError: a file cannot be read.
+    """
+
+    def __init__(self, logs, dataset, state_space):
+        self.folder, self.dataset, self.state_space = os.path.join(logs, "finalists"), dataset, state_space
+        self._chosen_path = os.path.join(self.folder, "chosen.json")
+        self.chosen = None
+        if os.path.exists(self._chosen_path):
+            self.chosen = read_json(self._chosen_path).get("numbers")
+            if not isinstance(self.chosen, list) or not all(type(number) is int for number in self.chosen):
+                raise ValueError(
+                    f"{self._chosen_path} is damaged: it has no list of numbers. Remove it to choose again"
+                )
+
+    def choose(self, numbers):
+        """Keeps which children are finalists."""
+        self.chosen = numbers
+        os.makedirs(self.folder, exist_ok=True)
+        write_atomically(self._chosen_path, json.dumps({"numbers": numbers}).encode())
+
+    def read(self, seed):
+        """The finalists that have been trained with a further seed, counted from 1; a list of Child."""
+        path = self._table_path(seed)
+        return read_table(path)[1] if os.path.exists(path) else []
+
+    def write(self, seed, child):
+        """Keeps a finalist that was trained with a further seed."""
+        children = [*self.read(seed), child]
+        rows = [row(child, self.dataset, self.state_space.encode(child.cell)) for child in children]
+        write_atomically(self._table_path(seed), "".join([header(), *rows]).encode())
+
+    def _table_path(self, seed):
+        return os.path.join(self.folder, f"seed_{seed}.csv")
