@@ -51,3 +51,22 @@ def uninterrupted(tmp_path_factory):
     folder = tmp_path_factory.mktemp("uninterrupted")
     tiny_search.run(folder)
     return folder
+
+
+@pytest.fixture
+def cluster(tmp_path):
+    """Function (arguments of Cluster) -> a running Cluster, which ends with the test."""
+    from dask_cluster import Cluster
+
+    clusters = []
+
+    def started(**arguments):
+        clusters.append(Cluster(tmp_path / "cluster", **arguments))
+        return clusters[-1]
+
+    (tmp_path / "cluster").mkdir()
+    yield started
+    for each in clusters:
+        for number in range(len(each.processes)):
+            if each.processes[number].poll() is None:
+                each.kill(number)

@@ -1,10 +1,15 @@
 """What a search keeps survives a run that was killed while it wrote."""
 
 import csv
+import json
+import os
 from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from malformed import MEGABYTE, damaged, some
 
 from pnas.encoder import StateSpace
 from pnas.journal.children import Child, row
@@ -171,3 +176,37 @@ def test_what_a_killed_run_had_half_written_beside_a_file_is_removed_and_nothing
         path.write_text("")
     journal()
     assert all(path.exists() for path in others) and not any(path.exists() for path in half_written)
+
+
+@pytest.fixture(scope="module")
+def experiment(tmp_path_factory):
+    """Function (bytes of settings.json) -> what a Journal says to an experiment that has them."""
+    folder = tmp_path_factory.mktemp("experiment")
+    before = os.getcwd()
+    os.chdir(folder)
+    Journal("trial", SETTINGS, True, SPACE).lock.close()
+
+    def opened(content):
+        Path("logs/trial/settings.json").write_bytes(content)
+        Journal("trial", SETTINGS, True, SPACE).lock.close()
+
+    yield opened
+    os.chdir(before)
+
+
+JSON = json.dumps(SETTINGS).encode()
+
+
+@some
+@given(
+    st.one_of(
+        damaged(JSON), st.binary(), st.sampled_from([b"[]", b"3", b"null", b'"SEED"', b"[" * 100000, b"\0" * MEGABYTE])
+    )
+)
+def test_damaged_settings_are_one_error_that_names_them(experiment, content):
+    try:
+        experiment(content)
+    except ValueError as error:
+        assert "logs/trial" in str(error) and "\n" not in str(error) and len(str(error)) < 1000
+    else:
+        assert json.loads(content) == SETTINGS

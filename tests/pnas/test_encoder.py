@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
+from malformed import MEGABYTE, damaged, many
 
 from pnas.encoder import Encoder, StateSpace
 
@@ -215,7 +216,7 @@ NEARLY = [
 
 
 @st.composite
-def damaged(draw):
+def with_other_characters(draw):
     """A valid string in which a few characters are replaced, left out or put in."""
     string = draw(st.sampled_from(sorted(VALID)))
     for _ in range(draw(st.integers(1, 3))):
@@ -236,7 +237,7 @@ def with_another_row(draw):
 @settings(max_examples=400, deadline=None, derandomize=True)
 @given(
     st.one_of(
-        damaged(),
+        with_other_characters(),
         with_another_row(),
         st.lists(st.sampled_from(ROWS + NEARLY), max_size=9).map(" ".join),
         st.text("[]01. "),
@@ -300,6 +301,31 @@ def test_code_in_a_string_is_never_run(tmp_path, attempt):
     with pytest.raises(ValueError):
         StateSpace(3, OPERATORS).decode(attempt.format(code=code))
     assert not trace.exists()
+
+
+BOTH_INPUTS = StateSpace(2, ["3x3 bconv", "linear"], input_lookback_depth=-1, input_lookforward_depth=None)
+STRING = BOTH_INPUTS.encode([0, "3x3 bconv", -1, "linear"])
+
+
+def other_spaces(string):
+    return st.sampled_from("\0\t\n\r\x0b\x1c\x85\xa0\u2003\u2028\u3000").map(lambda space: string.replace(" ", space))
+
+
+@many
+@given(st.one_of(damaged(STRING), other_spaces(STRING), st.text(), st.binary(), st.none()))
+def test_a_malformed_representation_string_is_refused(string):
+    try:
+        cell = BOTH_INPUTS.decode(string)
+    except ValueError as error:
+        assert "Accepted are 1 to 2 blocks" in str(error) and len(str(error)) < 1000
+    else:
+        assert BOTH_INPUTS.encode(cell) == string
+
+
+@pytest.mark.parametrize("string", ["[" * MEGABYTE, STRING + " " * MEGABYTE, (STRING + " ") * 20000, "\0" * MEGABYTE])
+def test_a_representation_string_of_a_megabyte_is_refused(string):
+    with pytest.raises(ValueError, match="Accepted are 1 to 2 blocks"):
+        BOTH_INPUTS.decode(string)
 
 
 # -------------------------------------------------------------------------------------------------------- the surrogate

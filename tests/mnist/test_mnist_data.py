@@ -1,285 +1,16 @@
-"""What mnist/ promises: verified files from any working mirror, and arrays as a binary network wants them.
+"""Arrays of MNIST and of the digits, as a binary network takes them.
 
-The tests on the real data need the environment variable MNIST_DIR, a folder with MNIST's four files. Downloads come
-from a server on this machine and are of made-up files.
+Tests on the real files need the environment variable MNIST_DIR.
 """
-
-import gzip
-import hashlib
-import os
-import socket
-import struct
-import subprocess
-import sys
-import threading
-import time
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
 
 import numpy as np
 import pytest
+from mnist_files import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, real, write
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from mnist import download_mnist as downloading
 from mnist import mnist_data
-from mnist.download_mnist import DownloadError, download_mnist, read_verified
 from mnist.mnist_data import draw_distortions, expand, load_data, parse_idx
-
-TRAIN_IMAGES, TRAIN_LABELS = "train-images-idx3-ubyte", "train-labels-idx1-ubyte"
-TEST_IMAGES, TEST_LABELS = "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"
-NAMES = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS]
-ROOT = Path(__file__).parents[1]
-
-
-def idx(array):
-    """The IDX file of a uint8 array."""
-    return struct.pack(f">BBBB{array.ndim}i", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
-
-
-@pytest.fixture
-def arrays():
-    """Noise in the shape of MNIST: 5,030 images to train and validate, 40 to test."""
-    rng = np.random.default_rng(0)
-    shapes = (5030, 28, 28), 5030, (40, 28, 28), 40
-    return {
-        name: rng.integers(0, 256 if "images" in name else 10, shape, np.uint8) for name, shape in zip(NAMES, shapes)
-    }
-
-
-@pytest.fixture
-def files(arrays, monkeypatch):
-    """dict, name -> content of the four files; the table of checksums is theirs."""
-    contents = {name: idx(array) for name, array in arrays.items()}
-    sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
-    monkeypatch.setattr(downloading, "MD5", sums)
-    return contents
-
-
-@pytest.fixture
-def archives(files):
-    return {f"{name}.gz": gzip.compress(content, 1) for name, content in files.items()}
-
-
-@pytest.fixture
-def serve(monkeypatch):
-    """Starts a mirror: serve({file name: body}) -> its URL; what is not in the dict is a 404.
-
-    A body may be (announced length, bytes) for one that breaks off, or a number of seconds to stay silent.
-    """
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    servers = []
-
-    def start(bodies):
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self):
-                server.asked.append(self.path.strip("/"))
-                body = bodies.get(self.path.strip("/"))
-                if body is None:
-                    self.send_error(404)
-                    return
-                if isinstance(body, float):
-                    time.sleep(body)
-                    return
-                length, body = body if isinstance(body, tuple) else (len(body), body)
-                self.send_response(200)
-                self.send_header("Content-Length", str(length))
-                self.end_headers()
-                self.wfile.write(body)
-
-            def log_message(self, *arguments):
-                pass
-
-        server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        server.asked = []
-        servers.append(server)
-        threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
-        return f"http://127.0.0.1:{server.server_port}/"
-
-    start.servers = servers
-    yield start
-    for server in servers:
-        server.shutdown()
-        server.server_close()
-
-
-def write(folder, contents):
-    for name, content in contents.items():
-        (folder / name).write_bytes(content)
-
-
-def listing(folder):
-    return sorted(path.name for path in folder.iterdir())
-
-
-# ---- The files ----
-
-
-def test_the_checksums_are_of_the_four_files_of_mnist(mnist_dir):
-    for name in NAMES:
-        assert hashlib.md5(real(mnist_dir, name)).hexdigest() == downloading.MD5[name]
-
-
-def test_four_files_are_downloaded_whole(serve, files, archives, tmp_path):
-    socket.setdefaulttimeout(77)
-    try:
-        paths = download_mnist(tmp_path / "data", [serve(archives)])
-        assert socket.getdefaulttimeout() == 77
-    finally:
-        socket.setdefaulttimeout(None)
-    assert list(paths) == NAMES
-    assert listing(tmp_path / "data") == sorted(archives)
-    for name, path in paths.items():
-        assert path == tmp_path / "data" / f"{name}.gz"
-        assert read_verified(path) == gzip.decompress(path.read_bytes()) == files[name]
-
-
-def flipped(archive):
-    middle = len(archive) // 2
-    return archive[:middle] + bytes([archive[middle] ^ 255]) + archive[middle + 1 :]
-
-
-FAULTS = {
-    "not found": (lambda archives, name: None, "404"),
-    "a byte flipped": (lambda archives, name: flipped(archives[name]), "damaged|not the content"),
-    "archive cut off": (lambda archives, name: archives[name][:-100], "damaged"),
-    "transfer cut off": (lambda archives, name: (len(archives[name]), archives[name][:-100]), "retrieval incomplete"),
-    "another file": (lambda archives, name: archives[f"{TEST_LABELS}.gz"], "not the content of train-images"),
-    "a web page": (lambda archives, name: b"<html>Please log in</html>", "not the content"),
-    "nothing": (lambda archives, name: b"", "not the content"),
-    "silence": (lambda archives, name: 1.0, "timed out"),
-}
-
-
-@pytest.mark.parametrize("fault", FAULTS)
-def test_the_second_mirror_is_used_when_the_first_has_a_fault(fault, serve, files, archives, tmp_path, monkeypatch):
-    monkeypatch.setattr(downloading, "TIMEOUT", 0.3)
-    name = f"{TRAIN_IMAGES}.gz"
-    body, reason = FAULTS[fault]
-    bad = serve({**archives, name: body(archives, name)})
-
-    with pytest.raises(DownloadError, match=reason):
-        download_mnist(tmp_path, [bad])
-    assert listing(tmp_path) == []
-
-    paths = download_mnist(tmp_path, [bad, serve(archives)])
-    assert gzip.decompress(paths[TRAIN_IMAGES].read_bytes()) == files[TRAIN_IMAGES]
-    assert listing(tmp_path) == sorted(archives)
-
-
-def dead_mirror():
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return f"http://127.0.0.1:{free.getsockname()[1]}/"
-
-
-def test_the_second_mirror_is_used_when_the_first_is_dead(serve, archives, tmp_path):
-    download_mnist(tmp_path, [dead_mirror(), serve(archives)])
-    assert listing(tmp_path) == sorted(archives)
-
-
-def test_only_what_is_missing_is_downloaded(serve, archives, tmp_path):
-    write(tmp_path, {name: archives[name] for name in archives if not name.startswith(TEST_LABELS)})
-    download_mnist(tmp_path, [serve(archives)])
-    assert serve.servers[0].asked == [f"{TEST_LABELS}.gz"]
-
-
-def test_a_corrupt_file_is_named_and_replaced(serve, archives, tmp_path):
-    damaged = flipped(archives[f"{TEST_IMAGES}.gz"])
-    write(tmp_path, {**archives, f"{TEST_IMAGES}.gz": damaged})
-    with pytest.warns(UserWarning, match=f"{TEST_IMAGES}.gz is not used"):
-        download_mnist(tmp_path, [serve(archives)])
-    assert (tmp_path / f"{TEST_IMAGES}.gz").read_bytes() == archives[f"{TEST_IMAGES}.gz"]
-    assert listing(tmp_path) == sorted(archives)
-
-
-def test_a_corrupt_file_is_not_deleted_before_there_is_a_better_one(serve, archives, tmp_path):
-    cut_off = archives[f"{TEST_IMAGES}.gz"][:1000]
-    write(tmp_path, {**archives, f"{TEST_IMAGES}.gz": cut_off})
-    with pytest.warns(UserWarning, match=f"{TEST_IMAGES}.gz is not used"), pytest.raises(DownloadError):
-        download_mnist(tmp_path, [serve({f"{TEST_IMAGES}.gz": cut_off})])
-    assert (tmp_path / f"{TEST_IMAGES}.gz").read_bytes() == cut_off
-    assert listing(tmp_path) == sorted(archives)
-
-
-def test_unpacked_files_are_accepted(files, tmp_path):
-    write(tmp_path, files)
-    assert download_mnist(tmp_path, []) == {name: tmp_path / name for name in NAMES}
-
-
-def test_a_file_that_the_browser_unpacked_but_left_its_name_is_accepted(files, tmp_path):
-    write(tmp_path, {f"{name}.gz": content for name, content in files.items()})
-    paths = download_mnist(tmp_path, [])
-    assert read_verified(paths[TRAIN_LABELS]) == files[TRAIN_LABELS]
-
-
-def test_a_good_unpacked_file_stands_in_for_a_bad_archive(files, archives, tmp_path):
-    write(tmp_path, {**archives, f"{TRAIN_LABELS}.gz": b"\x1f\x8b junk", TRAIN_LABELS: files[TRAIN_LABELS]})
-    with pytest.warns(UserWarning, match=f"{TRAIN_LABELS}.gz is not used"):
-        assert download_mnist(tmp_path, [])[TRAIN_LABELS] == tmp_path / TRAIN_LABELS
-
-
-def test_nothing_is_written_into_a_folder_of_good_files(archives, tmp_path):
-    write(tmp_path, archives)
-    tmp_path.chmod(0o555)
-    before = os.stat(tmp_path).st_mtime_ns  # root writes into any folder, but not without a trace
-    try:
-        download_mnist(tmp_path)
-        assert os.stat(tmp_path).st_mtime_ns == before
-    finally:
-        tmp_path.chmod(0o755)
-
-
-def test_the_error_says_what_is_missing_where_why_and_what_to_do(serve, archives, tmp_path):
-    write(tmp_path, {f"{TRAIN_LABELS}.gz": archives[f"{TRAIN_LABELS}.gz"]})
-    dead, empty = dead_mirror(), serve({})
-    with pytest.raises(DownloadError) as caught:
-        download_mnist(tmp_path, [dead, empty])
-    text = str(caught.value)
-    assert f"no valid {TRAIN_IMAGES}, {TEST_IMAGES}, {TEST_LABELS} in {tmp_path}" in text
-    assert f"{dead}{TRAIN_IMAGES}.gz: " in text and "refused" in text
-    assert f"{empty}{TRAIN_IMAGES}.gz: 404" in text
-    assert "Put the four files" in text
-    assert "\n" not in text
-    assert listing(tmp_path) == [f"{TRAIN_LABELS}.gz"]
-
-
-@pytest.mark.parametrize("place", ["no/such/folder", "a file", "a file/data"])
-def test_a_folder_that_cannot_be_made_is_one_clear_error(place, serve, archives, tmp_path):
-    (tmp_path / "a file").write_text("")
-    with pytest.raises(DownloadError, match=f"in {tmp_path / place}, and downloading failed: .*Errno"):
-        download_mnist(tmp_path / place, [serve(archives)])
-    assert listing(tmp_path) == ["a file"]
-
-
-@pytest.mark.skipif(os.geteuid() == 0, reason="root writes into any folder")
-def test_a_folder_that_cannot_be_written_is_one_clear_error(serve, archives, tmp_path):
-    tmp_path.chmod(0o555)
-    with pytest.raises(DownloadError, match="Permission denied"):
-        download_mnist(tmp_path, [serve(archives)])
-    tmp_path.chmod(0o755)
-
-
-def script(data_dir):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist.download_mnist", data_dir], cwd=ROOT, capture_output=True, text=True
-    )
-
-
-def test_the_script_prints_where_the_files_are(mnist_dir):
-    run = script(mnist_dir)
-    lines = run.stdout.splitlines()
-    assert (run.returncode, run.stderr, len(lines)) == (0, "", 4)
-    assert all(Path(line).is_file() and name in line for name, line in zip(NAMES, lines))
-
-
-def test_the_script_fails_with_one_line(tmp_path):
-    run = script(tmp_path / "no" / "parent")
-    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
-    assert run.stderr.startswith(f"no valid {TRAIN_IMAGES}")
-
-
-# ---- The IDX format ----
 
 
 def test_an_idx_file_is_read_as_its_header_says():
@@ -302,21 +33,6 @@ def test_an_idx_file_is_read_as_its_header_says():
 def test_a_malformed_idx_file_is_refused(content):
     with pytest.raises(ValueError):
         parse_idx(content)
-
-
-# ---- MNIST ----
-
-
-@pytest.fixture
-def mnist_dir():
-    if "MNIST_DIR" not in os.environ:
-        pytest.skip("MNIST_DIR, a folder with the four files of MNIST, is not set")
-    return os.path.abspath(os.environ["MNIST_DIR"])
-
-
-def real(mnist_dir, name):
-    path = Path(mnist_dir, name)
-    return path.read_bytes() if path.exists() else gzip.decompress(Path(f"{path}.gz").read_bytes())
 
 
 def as_pixels(images):
@@ -379,9 +95,6 @@ def test_an_unknown_data_set_is_refused():
         load_data("cifar10")
 
 
-# ---- The digits ----
-
-
 @pytest.fixture(scope="module")
 def digits():
     return load_data("digits")
@@ -422,9 +135,6 @@ def test_the_split_of_the_digits_does_not_depend_on_the_seed(digits):
         assert np.array_equal(first, second)
 
 
-# ---- Fewer training images ----
-
-
 @pytest.mark.parametrize("train_size", [10, 103, np.int64(500), 1190, 1197])
 def test_a_part_of_the_training_set_is_drawn_by_class(train_size, digits):
     data = load_data("digits", train_size=train_size)
@@ -454,9 +164,6 @@ def test_real_mnist_is_drawn_by_class(mnist_dir):
     classes = np.frombuffer(real(mnist_dir, TRAIN_LABELS)[8 + 5000 :], np.uint8)
     data = load_data("mnist", mnist_dir, train_size=1000)
     assert (abs((data.y_train == 1).sum(0) - np.bincount(classes) / 55) < 1).all()
-
-
-# ---- The expanded training set ----
 
 
 def background(n=1):

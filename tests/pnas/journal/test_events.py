@@ -1,20 +1,18 @@
-"""What TensorBoard is given to show, read back from the event files, and the share of flipped signs, counted by hand."""
+"""What TensorBoard is given to show, read back from the event files."""
 
 import math
 
-import keras
-import numpy as np
 import pytest
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from binarized.binary_layers import BinaryConv2D, BinaryDense
 from pnas.journal.children import Child
 from pnas.journal.events import Events
-from pnas.training.callbacks import SignFlips
 
 CELL = [0, "linear", 0, "3x3 bconv", 1, "linear", 0, "linear"]
+
+
 HISTORY = {"loss": [0.5, 0.25, 0.125], "sign_flips": [0.25, 0.125, 0.0]}
 
 
@@ -102,40 +100,3 @@ def test_a_run_that_goes_on_draws_no_curve_twice(tmp_path):
     events.write_quality(4, {"spearman": 0.0})
     assert len([*tmp_path.rglob("events.*")]) == 5  # the columns, the loss, and three sizes
     assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"]] == [2, 3, 4]
-
-
-def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():
-    layers = [BinaryConv2D(2, 1, use_bias=False), keras.layers.Flatten(), BinaryDense(2, use_bias=False)]
-    model = keras.Sequential([keras.Input((2, 1, 1)), *layers])
-    convolution, dense = layers[0].binary_kernels[0].variable, layers[2].binary_kernels[0].variable
-    convolution.assign(np.reshape([0.5, -0.5], convolution.shape))
-    dense.assign(np.reshape([0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1], dense.shape))
-    flips = SignFlips()
-    flips.set_model(model)
-    flips.on_train_begin()
-
-    def epoch(weights, others):
-        convolution.assign(np.reshape(weights, convolution.shape))
-        dense.assign(np.reshape(others, dense.shape))
-        logs = {}
-        flips.on_epoch_end(0, logs)
-        return logs["sign_flips"]
-
-    assert epoch([0.0, -0.1], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1]) == 0  # 0.5 has become 0, which is +1
-    assert epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == pytest.approx(3 / 10)
-    assert (
-        epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == 0
-    )  # against the epoch before, not the first
-
-
-def test_the_flips_of_an_epoch_of_training_are_those_between_the_weights_before_and_after():
-    model = keras.Sequential([keras.Input((8,)), BinaryDense(4, use_bias=False)])
-    model.compile(keras.optimizers.SGD(0.3), loss="squared_hinge")
-    rng = np.random.default_rng(0)
-    x, y = rng.choice([-1.0, 1.0], (32, 8)), rng.choice([-1.0, 1.0], (32, 4))
-    before = model.get_weights()[0]
-    history = model.fit(
-        x, y, batch_size=8, epochs=1, validation_data=(x, y), callbacks=[SignFlips()], verbose=0
-    ).history
-    share = np.mean((before >= 0) != (model.get_weights()[0] >= 0))
-    assert history["sign_flips"] == [pytest.approx(share)] and 0 < share < 1

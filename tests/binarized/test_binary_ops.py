@@ -145,7 +145,7 @@ def computed(request):
     quiet = {"TF_CPP_MIN_LOG_LEVEL": "3", "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": "-1"}
     done = subprocess.run(
         [sys.executable, "-c", SCRIPT, request.param],
-        cwd=Path(__file__).parents[1],
+        cwd=Path(__file__).parents[2],
         env={**os.environ, **quiet, "KERAS_BACKEND": request.param},
         input=json.dumps({name: [float(x) for x, _, _ in rows] for name, rows in TABLES.items()}),
         capture_output=True,

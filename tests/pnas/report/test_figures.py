@@ -3,31 +3,16 @@
 import math
 import os
 import struct
-import subprocess
-import sys
 import xml.etree.ElementTree
 from pathlib import Path
 
 import pytest
+from report_tables import child, write_table
 
-from pnas.journal.children import Child, header, read_table, row
-from pnas.report import cell_drawing
+from pnas.journal.children import read_table
 from pnas.report import figures as report
 
-ROOT = Path(__file__).parents[1]
 SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
-
-
-def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, macs=1000, error=""):
-    cell = cell or [0, "linear", 0, "linear"] * blocks
-    return Child(number, cell, predicted, 7, reward, seconds=1.5, binary_weights=weights, macs=macs, error=error)
-
-
-def write_table(folder, children, end=""):
-    path = folder / "logs" / "tiny" / "children.csv"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(header() + "".join(row(child, "digits", "") for child in children) + end)
-    return path
 
 
 def words(path):
@@ -153,15 +138,6 @@ def test_a_cell_that_reads_earlier_cells_and_its_own_blocks_is_drawn_whole(tmp_p
     assert "output of the cell: blocks 2, 3, concatenated" in texts
 
 
-@pytest.mark.parametrize("columns", range(1, 9))
-def test_lines_from_inputs_never_run_over_those_into_operations(columns):
-    for number in range(1, 2 * columns + 1):
-        places = cell_drawing._spread(number, columns)
-        assert len(set(places)) == number and places == sorted(places)
-        assert all(0 <= place <= columns and (2 * place).is_integer() for place in places)
-        assert places == [columns - place for place in reversed(places)]
-
-
 def test_nothing_is_drawn_of_nothing(tmp_path):
     with pytest.raises(ValueError, match="there is no experiment 'tiny'.*children.csv does not exist"):
         report.write_report("tiny", tmp_path / "logs")
@@ -180,31 +156,3 @@ def test_a_damaged_row_is_named(tmp_path, damage):
     path.write_text(path.read_text().replace(*damage))
     with pytest.raises(ValueError, match="children.csv: row 17 is damaged"):
         report.write_report("tiny", tmp_path / "logs")
-
-
-def run(folder, *arguments):
-    command = [sys.executable, "-m", "pnas.report", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
-
-
-def test_the_command_prints_what_it_wrote(tmp_path):
-    write_table(tmp_path, [child(1, 0.5), child(2, 0.6, 2, 0.5), child(3, 0.7, 2, 0.6)])
-    result = run(tmp_path, "tiny")
-    assert (result.returncode, result.stderr) == (0, "")
-    assert all((tmp_path / path).stat().st_size > 1000 for path in result.stdout.splitlines())
-    assert len(result.stdout.splitlines()) == 10
-
-
-def test_the_command_says_in_one_line_what_is_missing(tmp_path):
-    result = run(tmp_path, "tiny")
-    assert result.returncode == 1 and result.stdout == ""
-    missing = os.path.join("logs", "tiny", "children.csv")
-    assert result.stderr == f"pnas.report: there is no experiment 'tiny': {missing} does not exist\n"
-
-
-def test_it_starts_without_a_deep_learning_framework(tmp_path):
-    code = "import sys, pnas.report; print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert result.stdout == "[]\n"

@@ -7,6 +7,7 @@ import keras
 import numpy as np
 import pytest
 from keras import ops
+from numpy_reference import patches, random, sign
 
 from binarized.binary_layers import (
     BinaryConv2D,
@@ -17,39 +18,14 @@ from binarized.binary_layers import (
     DropoutNoScale,
 )
 from binarized.binary_ops import binary_tanh
-from binarized.depthwise import depthwise_conv
 from binarized.normalization import Normalization
 
 GLOROT_3_TO_2 = math.sqrt(1.5 / (3 + 2))  # of a dense layer with 3 inputs and 2 units
 
 
-def random(*shape, seed=0):
-    return np.random.default_rng(seed).standard_normal(shape).astype("float32")
-
-
 def constant(array):
     """Initializer that gives this array."""
     return lambda shape, dtype=None: ops.convert_to_tensor(array, dtype)
-
-
-def sign(W):
-    return np.where(W >= 0, 1.0, -1.0)
-
-
-def patches(x, size, strides, padding, dilation=1):
-    """What a convolution sees at each place: (n, height, width, kh, kw, channels)."""
-    spans = [dilation * (k - 1) + 1 for k in size]
-    if padding == "same":  # so that the result has ceil(length / stride) places; zeros, the odd one at the end
-        missing = [max((-(-n // s) - 1) * s + span - n, 0) for n, s, span in zip(x.shape[1:3], strides, spans)]
-        x = np.pad(x, [(0, 0), *((m // 2, m - m // 2) for m in missing), (0, 0)])
-    rows, columns = (range(0, n - span + 1, s) for n, s, span in zip(x.shape[1:3], strides, spans))
-    return np.stack(
-        [
-            np.stack([x[:, i : i + spans[0] : dilation, j : j + spans[1] : dilation] for j in columns], axis=1)
-            for i in rows
-        ],
-        axis=1,
-    )
 
 
 def linear_loss(target, output):
@@ -498,140 +474,3 @@ def test_the_seed_of_a_dropout_decides_its_masks():
     np.testing.assert_array_equal(second(x, training=True), mask)
     assert (np.asarray(other(x, training=True)) != mask).any()
     assert (np.asarray(first(x, training=True)) != mask).any(), "every batch has a mask of its own"
-
-
-# ------------------------------------------------------------------------------------- gradients of wide depthwise
-# kernels
-
-
-@pytest.mark.parametrize("size, strides", [((5, 5), 2), ((7, 7), 2), ((5, 5), 1), ((3, 7), 2), ((4, 6), 1)])
-@pytest.mark.parametrize("height, width, depth_multiplier", [(14, 14, 1), (7, 4, 2), (5, 8, 1)])
-def test_a_wide_depthwise_convolution_has_the_gradients_of_the_plain_formulation(
-    gradients, size, strides, height, width, depth_multiplier
-):
-    x, w = random(3, height, width, 4), random(*size, 4, depth_multiplier, seed=1)
-    pair = (strides, strides)
-    seen = patches(x, size, pair, "same")
-    upstream = random(*seen.shape[:3], 4 * depth_multiplier, seed=2)
-    split = upstream.reshape(*seen.shape[:3], 4, depth_multiplier)
-    found = gradients(
-        lambda x, w: ops.sum(upstream * depthwise_conv(x, w, pair, "same", "channels_last", (1, 1))), [x, w]
-    )
-    expected = np.einsum("nijabc,nijcm->abcm", seen, split)
-    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
-    # What a pixel gives: the derivative of the sum by it, pixel by pixel.
-    one_by_one = np.eye(height * width, dtype="float32").reshape(-1, height, width, 1)
-    reach = patches(one_by_one, size, pair, "same")[..., 0]
-    expected = np.einsum("pijab,abcm,nijcm->npc", reach, w, split).reshape(x.shape)
-    np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
-
-
-@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's kernel")
-def test_the_gradient_of_a_wide_depthwise_kernel_spells_its_padding_out_and_xla_compiles_it():
-    import tensorflow as tf
-
-    x, w = random(3, 7, 6, 4), random(5, 5, 4, 1, seed=1)
-
-    def gradient(x, w):
-        with tf.GradientTape() as tape:
-            tape.watch(w)
-            y = depthwise_conv(x, w, (2, 2), "same", "channels_last", (1, 1))
-        return tape.gradient(y, w)
-
-    step = tf.function(gradient).get_concrete_function(*map(tf.convert_to_tensor, (x, w)))
-    (node,) = (op for op in step.graph.get_operations() if op.type == "DepthwiseConv2dNativeBackpropFilter")
-    assert node.get_attr("padding") == b"EXPLICIT"
-    compiled = tf.function(gradient, jit_compile=True)(x, tf.convert_to_tensor(w))
-    np.testing.assert_allclose(compiled, step(tf.convert_to_tensor(x), tf.convert_to_tensor(w)), rtol=1e-4, atol=1e-5)
-
-
-# -------------------------------------------------------------------------------------------------------- normalization
-
-EPSILON = 0.01
-GAMMA, BETA = np.float32([1.5, 0.5, -2]), np.float32([0.3, -0.2, 0.1])  # a negative one turns signs around
-
-
-def normalization(binary, gamma=GAMMA, beta=BETA):
-    """A built layer on 3 channels with these gamma and beta."""
-    layer = Normalization(binary, EPSILON)
-    layer.build((None, 3))
-    layer.gamma.assign(gamma)
-    layer.beta.assign(beta)
-    return layer
-
-
-def normalized(x, mean, variance, binary):
-    """Ioffe and Szegedy 2015, and binary_tanh."""
-    y = GAMMA * (x - mean) / np.sqrt(variance + EPSILON) + BETA
-    if not binary:
-        return y
-    assert abs(y).min() > 1e-5, "a number so near to 0 may fall to either side"
-    return sign(y)
-
-
-@pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
-def test_normalization_in_training_is_that_by_the_batchs_moments(shape, binary):
-    x = 3 * random(*shape) + 2
-    flat = x.reshape(-1, 3).astype("float64")
-    expected = normalized(x, flat.mean(0), flat.var(0), binary)
-    np.testing.assert_allclose(normalization(binary)(x, training=True), expected, atol=1e-5)
-
-
-@pytest.mark.parametrize("binary", [True, False])
-@pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
-def test_the_gradients_written_by_hand_are_those_of_the_plain_formulation(gradients, shape, binary):
-    x, upstream = 3 * random(*shape) + 2, random(*shape, seed=1)
-    axes = tuple(range(len(shape) - 1))
-
-    def plain(x, gamma, beta):
-        mean, variance = ops.mean(x, axes), ops.var(x, axes)
-        y = gamma * (x - mean) / ops.sqrt(variance + EPSILON) + beta
-        return ops.sum(upstream * (binary_tanh(y) if binary else y))
-
-    layer = normalization(binary)
-    image = keras.Variable(x)
-    found = gradients(
-        lambda: ops.sum(upstream * layer(image + 0, training=True)),
-        [x, GAMMA, BETA],
-        [image, layer.gamma, layer.beta],
-    )
-    for got, expected in zip(found, gradients(plain, [x, GAMMA, BETA])):
-        np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
-
-
-@pytest.mark.parametrize("how", ["gathering", "training"])
-def test_stored_moments_are_the_mean_over_the_batches_since_the_reset(how):
-    layer = normalization(binary=True)
-    layer(random(10, 3) * 50 + 9, training=True)  # to be forgotten
-    layer.reset()
-    batches = [random(10, 3, seed=1) + 1, 2 * random(10, 3, seed=2), 3 * random(10, 3, seed=3) - 5]
-    layer.gathering = how == "gathering"
-    for batch in batches:
-        outputs = np.asarray(layer(batch, training=how == "training"))
-        np.testing.assert_array_equal(outputs, normalized(batch, batch.mean(0), batch.var(0), binary=True))
-    np.testing.assert_allclose(layer.mean, np.mean([batch.mean(0) for batch in batches], 0), rtol=1e-5, atol=1e-6)
-    np.testing.assert_allclose(layer.variance, np.mean([batch.var(0) for batch in batches], 0), rtol=1e-5)
-
-
-def test_after_100_batches_the_memory_of_the_moments_fades():
-    layer = normalization(binary=False)
-    early, late = np.float32([[-1, 0, 1]]), np.float32([[3, 3, 3]])
-    for _ in range(100):
-        layer(early, training=True)
-    np.testing.assert_allclose(layer.mean, early[0], atol=1e-6)
-    layer(late, training=True)
-    layer(late, training=True)
-    np.testing.assert_allclose(layer.mean, 0.99**2 * early[0] + (1 - 0.99**2) * late[0], rtol=1e-4)
-
-
-@pytest.mark.parametrize("binary", [True, False])
-def test_normalization_at_inference_uses_the_stored_moments(binary):
-    layer = normalization(binary)
-    batch = 2 * random(10, 3) + 1
-    layer(batch, training=True)
-    x = random(7, 4, 3, seed=1)
-    expected = normalized(x, batch.mean(0), batch.var(0), binary)
-    np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(layer.mean, batch.mean(0), rtol=1e-5)  # and leaves them alone

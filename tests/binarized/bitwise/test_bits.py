@@ -1,0 +1,25 @@
+"""Bits in words, and digits of pixels."""
+
+import numpy as np
+import pytest
+
+from binarized.bitwise.bits import digit, digits, pack_bits, unpack_bits
+
+
+@pytest.mark.parametrize("channels", [1, 7, 8, 9, 63, 64, 65, 200])
+def test_words_hold_channels_in_order(channels):
+    bits = np.random.default_rng(0).integers(0, 2, (channels, 3, 2), np.uint8)
+    words = pack_bits(bits)
+    assert words.shape == (-(-channels // 64), 3, 2)
+    for c in range(channels):
+        np.testing.assert_array_equal(words[c // 64] >> np.uint64(c % 64) & np.uint64(1), bits[c])
+    assert sum(np.bitwise_count(words).ravel().tolist()) == bits.sum()
+    np.testing.assert_array_equal(unpack_bits(words, channels), bits)
+
+
+def test_a_digit_counts_plane_b_twice_as_often_as_the_one_before():
+    pixels = np.arange(256, dtype=np.uint8).reshape(1, 256)
+    for first, planes in digits(taps=9, channels=1):
+        np.testing.assert_array_equal(
+            np.bitwise_count(digit(pixels, first, planes))[0], pixels[0] >> first & 2**planes - 1
+        )

@@ -1,0 +1,129 @@
+"""What packing makes of a Keras model: the same classes, thresholds at the right integers, and refusals by name.
+
+Tests on the real test set need the environment variable MNIST_DIR.
+"""
+
+import os
+
+import keras
+import numpy as np
+import pytest
+from packed_networks import assert_exact, child, noise, randomized, scaled
+
+from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D
+from binarized.bitwise.__main__ import read_test_set
+from binarized.bitwise.packing import pack
+from binarized.normalization import Normalization
+from pnas.model import build_child
+
+MNIST_DIR = os.environ.get("MNIST_DIR")
+
+
+needs_mnist = pytest.mark.skipif(not MNIST_DIR, reason="MNIST_DIR, the folder of MNIST's files, is not set")
+
+
+def test_the_magnitude_of_weights_goes_into_the_thresholds():
+    image = keras.Input((8, 8, 1))
+    x = BinaryConv2D(5, 3, padding="same", use_bias=False, H="Glorot", name="conv")(image)
+    x = Normalization()(x)
+    x = BinarySeparableConv2D(6, 3, padding="same", use_bias=False, H=0.25, name="separable")(x)
+    x = Normalization()(x)
+    x = BinaryDense(4, use_bias=False, H="Glorot", name="dense")(keras.layers.Flatten()(x))
+    model = randomized(keras.Model(image, Normalization(binary=False)(x)))
+    images = noise(50, (8, 8, 1))
+    np.testing.assert_array_equal(pack(model).predict(images), model.predict(scaled(images), verbose=0).argmax(1))
+    outputs = keras.Model(image, [model.get_layer(name).output for name in ("conv", "separable", "dense")])
+    for name, output, unit in zip(("conv", "separable", "dense"), outputs(scaled(images)), (255, 1, 1)):
+        kernels = model.get_layer(name).binary_kernels
+        acc = pack(model).accumulators(images)[name] * np.prod([kernel.H for kernel in kernels]) / unit
+        np.testing.assert_allclose(acc.reshape(output.shape), output, atol=1e-4)
+
+
+def test_thresholds_on_a_tie_and_with_scales_of_all_signs():
+    image = keras.Input((1, 1, 1))
+    x = keras.layers.MaxPooling2D(1, 1, padding="same")(image)
+    x = Normalization()(x)
+    x = BinaryDense(9, use_bias=False)(x)
+    norm = Normalization(epsilon=0.0)
+    x = keras.layers.Flatten()(norm(x))
+    model = keras.Model(image, Normalization(binary=False)(BinaryDense(2, use_bias=False)(x)))
+    #   y >= 0 begins or ends at:   x=1, x=1,  0,  0,  2, nowhere, everywhere, nowhere, 1 + 1e-6
+    norm.gamma.assign([1, -1, 2, -2, 1, 0, 0, 1, 1])
+    norm.beta.assign([0, 0, 1, 1, 0, -1, 1, -1e12, 0])
+    norm.mean.assign([1, 1, 0.5, -0.5, 2, 0, 0, 0, 1 + 1e-6])
+    norm.variance.assign([1] * 9)
+    network = pack(model)
+    signs = np.unpackbits(network.arrays["bits"], bitorder="little")[1 + 9 :][:9]
+    lowest, highest = np.iinfo(np.int32).min, np.iinfo(np.int32).max
+    assert network.arrays["thresholds"][1:].tolist() == [1, 2, 0, 1, 2, lowest, lowest, highest, 2]
+    assert signs.tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 0]
+
+
+def test_a_trained_network_is_exact():
+    from mnist.mnist_data import load_data
+
+    data = load_data("digits")
+    keras.utils.set_random_seed(0)
+    model = build_child([0, "3x3 bconv", 0, "3x3 sep-bconv"], 2, [8, 12], [16, 10])
+    model.compile("adam", "squared_hinge")
+    model.fit(data.x_train, data.y_train, batch_size=64, epochs=1, verbose=0)
+    assert_exact(model, np.rint((data.x_test + 1) * 127.5).astype(np.uint8))
+
+
+def test_a_loaded_keras_model_packs_to_the_same_network(tmp_path):
+    model = child([0, "1x7-7x1 bconv", 0, "1x7-7x1 bconv", 1, "linear", 0, "3x3 sep-bconv"])
+    model.save(tmp_path / "child.keras")
+    for name, array in pack(keras.models.load_model(tmp_path / "child.keras")).arrays.items():
+        np.testing.assert_array_equal(array, pack(model).arrays[name])
+
+
+@needs_mnist
+def test_classes_on_the_whole_test_set_are_those_of_keras():
+    images, _ = read_test_set(MNIST_DIR)
+    model = child([0, "3x3 bconv", 0, "5x5 sep-bconv", 1, "3x3 avgpool", -1, "1x7-7x1 bconv"])
+    images = images[..., np.newaxis]
+    predicted = model.predict(scaled(images), batch_size=500, verbose=0)
+    network = pack(model)
+    np.testing.assert_array_equal(network.predict(images), predicted.argmax(1))
+    # Where Keras binarizes a sum of pixels otherwise than the exact rule, y is within float32 rounding of 0.
+    conv = next(layer for layer in model.layers if isinstance(layer, BinaryConv2D) and layer.input is model.input)
+    norm, part = model.get_layer("cell1_block1_norm"), slice(conv.filters)  # the convolution is the block's first half
+    binary = keras.Model(model.inputs, norm.output).predict(scaled(images), batch_size=500, verbose=0)[..., part]
+    gamma, beta, mean, variance = (
+        v.numpy().astype(np.float64)[part] for v in (norm.gamma, norm.beta, norm.mean, norm.variance)
+    )
+    y = gamma * (network.accumulators(images)[conv.name] / 255 - mean) / np.sqrt(variance + norm.epsilon) + beta
+    assert np.all(np.abs(y[(y >= 0) != (binary > 0)]) < 1e-5)
+
+
+def classifier(layer):
+    """A model with `layer` in its middle, normalized."""
+    image = keras.Input((8, 8, 2))
+    x = keras.layers.Flatten()(Normalization()(layer(image)))
+    return keras.Model(image, Normalization(binary=False)(BinaryDense(3, use_bias=False)(x)))
+
+
+@pytest.mark.parametrize(
+    "layer, reason",
+    [
+        (BinaryConv2D(4, 3, padding="same", name="odd"), "bias"),
+        (BinaryConv2D(4, 3, padding="same", use_bias=False, activation="relu", name="odd"), "activation"),
+        (BinaryConv2D(4, 3, padding="valid", use_bias=False, name="odd"), "'same'"),
+        (BinaryConv2D(4, 3, padding="same", dilation_rate=2, use_bias=False, name="odd"), "dilated"),
+        (BinarySeparableConv2D(4, 3, padding="same", depth_multiplier=2, use_bias=False, name="odd"), "multiplier"),
+        (keras.layers.Conv2D(4, 3, padding="same", name="odd"), "no bitwise form"),
+        (keras.layers.MaxPooling2D(2, padding="valid", name="odd"), "'same'"),
+    ],
+)
+def test_a_layer_without_bitwise_form_is_named(layer, reason):
+    with pytest.raises(ValueError, match=rf"pack: layer 'odd'.*{reason}"):
+        pack(classifier(layer))
+
+
+def test_a_model_without_final_normalization_or_with_nan_is_refused():
+    model = classifier(keras.layers.MaxPooling2D(2, padding="same"))
+    with pytest.raises(ValueError, match="does not end"):
+        pack(keras.Model(model.input, model.layers[-2].output))
+    model.layers[-1].mean.assign([np.nan] * 3)
+    with pytest.raises(ValueError, match="not finite"):
+        pack(model)

@@ -1,0 +1,42 @@
+"""The files of MNIST: made-up ones, and the real ones where the environment variable MNIST_DIR names their folder."""
+
+import gzip
+import hashlib
+import os
+
+import numpy as np
+import pytest
+from mnist_files import NAMES, idx
+
+from mnist import download_mnist as downloading
+
+
+@pytest.fixture
+def arrays():
+    """Noise in the shape of MNIST: 5,030 images to train and validate, 40 to test."""
+    rng = np.random.default_rng(0)
+    shapes = (5030, 28, 28), 5030, (40, 28, 28), 40
+    return {
+        name: rng.integers(0, 256 if "images" in name else 10, shape, np.uint8) for name, shape in zip(NAMES, shapes)
+    }
+
+
+@pytest.fixture
+def files(arrays, monkeypatch):
+    """dict, name -> content of the four files; the table of checksums is theirs."""
+    contents = {name: idx(array) for name, array in arrays.items()}
+    sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
+    monkeypatch.setattr(downloading, "MD5", sums)
+    return contents
+
+
+@pytest.fixture
+def archives(files):
+    return {f"{name}.gz": gzip.compress(content, 1) for name, content in files.items()}
+
+
+@pytest.fixture
+def mnist_dir():
+    if "MNIST_DIR" not in os.environ:
+        pytest.skip("MNIST_DIR, a folder with the four files of MNIST, is not set")
+    return os.path.abspath(os.environ["MNIST_DIR"])

@@ -1,0 +1,112 @@
+"""Training one architecture: what a training that is resumed starts from, and files that are damaged or hostile."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from malformed import damaged, some
+from tiny_training import CELL, manager_of
+
+from pnas.model import build_child
+from pnas.training import architecture
+from pnas.training.architecture import load_network
+from pnas.training.backend import keras
+from pnas.training.callbacks import SaveNetworks, file_content
+
+
+def train(folder, load_saved=False, epochs=3, cell=CELL, **constants):
+    return manager_of(**constants).train_architecture(cell, epochs, str(folder), load_saved)
+
+
+def killed_after(epoch, monkeypatch):
+    """From here on a training dies when it has kept its epoch of this number."""
+
+    class Killed(SaveNetworks):
+        def on_epoch_end(self, number, logs=None):
+            super().on_epoch_end(number, logs)
+            if number == epoch - 1:
+                raise KeyboardInterrupt
+
+    monkeypatch.setattr(architecture, "SaveNetworks", Killed)
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """The folder of a whole training."""
+    folder = tmp_path_factory.mktemp("whole")
+    train(folder)
+    return folder
+
+
+def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(trained, tmp_path, monkeypatch):
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        killed_after(2, patched)
+        train(tmp_path)
+    train(tmp_path, load_saved=True)
+    whole, resumed = (
+        architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path)
+    )
+    assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
+    for expected, weight in zip(whole.get_weights(), resumed.get_weights()):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    "constants, difference",
+    [
+        ({"count": 34}, "number of training images was 50 and is 34"),
+        ({"other": 5}, "their checksum was"),
+        ({"batch_size": 8}, "BATCHSIZE was 16 and is 8"),
+        ({"dropout": (True, 0, 0)}, r"DROPOUT was \[False, 0, 0\] and is \[True, 0, 0\]"),
+        ({"seed": 1}, "SEED was 0 and is 1"),
+        ({"filters": [3]}, "one of other filters"),
+        ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),
+    ],
+)
+def test_it_does_not_go_on_with_what_is_of_another_training(trained, constants, difference):
+    before = (trained / "architecture_last.keras").read_bytes()
+    with pytest.raises(ValueError, match=difference):
+        train(trained, load_saved=True, epochs=4, **constants)
+    assert (trained / "architecture_last.keras").read_bytes() == before
+
+
+def test_it_does_not_go_on_from_a_network_without_its_optimizer(trained, tmp_path):
+    network = architecture.load_network(str(trained / "architecture_best.keras"))
+    for name in ("architecture_best.keras", "architecture_last.keras"):
+        keras.Model(network.inputs, network.outputs, name=network.name).save(tmp_path / name)
+    with pytest.raises(ValueError, match="without its optimizer"):
+        train(tmp_path, load_saved=True)
+
+
+def test_it_does_not_go_on_from_nothing(tmp_path):
+    with pytest.raises(ValueError, match="architecture_last.keras cannot be loaded as a network"):
+        train(tmp_path, load_saved=True)
+
+
+@pytest.fixture(scope="module")
+def network():
+    """The bytes of a .keras file."""
+    return file_content(build_child([0, "3x3 bconv", 0, "linear"], 1, [2], [10]))
+
+
+@some
+@given(st.data())
+def test_a_damaged_network_is_one_error_that_names_it(network, tmp_path_factory, data):
+    path = tmp_path_factory.getbasetemp() / "damaged.keras"
+    path.write_bytes(data.draw(st.one_of(damaged(network), st.binary())))
+    try:
+        load_network(str(path))
+    except ValueError as error:
+        assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1000
+
+
+def test_code_in_a_network_is_not_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    image = keras.Input((4,))
+    keras.Model(image, keras.layers.Lambda(lambda x: (open("harm", "w"), x)[1])(image)).save("lambda.keras")
+    Path("harm").unlink(missing_ok=True)
+    with pytest.raises(ValueError, match="lambda.keras cannot be loaded"):
+        load_network("lambda.keras")
+    assert not Path("harm").exists()

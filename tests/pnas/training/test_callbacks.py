@@ -1,0 +1,52 @@
+"""What is measured while a child is trained, counted by hand."""
+
+import keras
+import numpy as np
+import pytest
+
+from binarized.binary_layers import BinaryConv2D, BinaryDense
+from pnas.training.callbacks import EpochTimes, SignFlips
+
+
+def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():
+    layers = [BinaryConv2D(2, 1, use_bias=False), keras.layers.Flatten(), BinaryDense(2, use_bias=False)]
+    model = keras.Sequential([keras.Input((2, 1, 1)), *layers])
+    convolution, dense = layers[0].binary_kernels[0].variable, layers[2].binary_kernels[0].variable
+    convolution.assign(np.reshape([0.5, -0.5], convolution.shape))
+    dense.assign(np.reshape([0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1], dense.shape))
+    flips = SignFlips()
+    flips.set_model(model)
+    flips.on_train_begin()
+
+    def epoch(weights, others):
+        convolution.assign(np.reshape(weights, convolution.shape))
+        dense.assign(np.reshape(others, dense.shape))
+        logs = {}
+        flips.on_epoch_end(0, logs)
+        return logs["sign_flips"]
+
+    assert epoch([0.0, -0.1], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1]) == 0  # 0.5 has become 0, which is +1
+    assert epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == pytest.approx(3 / 10)
+    assert (
+        epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == 0
+    )  # against the epoch before, not the first
+
+
+def test_the_flips_of_an_epoch_of_training_are_those_between_the_weights_before_and_after():
+    model = keras.Sequential([keras.Input((8,)), BinaryDense(4, use_bias=False)])
+    model.compile(keras.optimizers.SGD(0.3), loss="squared_hinge")
+    rng = np.random.default_rng(0)
+    x, y = rng.choice([-1.0, 1.0], (32, 8)), rng.choice([-1.0, 1.0], (32, 4))
+    before = model.get_weights()[0]
+    history = model.fit(
+        x, y, batch_size=8, epochs=1, validation_data=(x, y), callbacks=[SignFlips()], verbose=0
+    ).history
+    share = np.mean((before >= 0) != (model.get_weights()[0] >= 0))
+    assert history["sign_flips"] == [pytest.approx(share)] and 0 < share < 1
+
+
+@pytest.mark.parametrize("seconds, training_seconds", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
+def test_the_first_epoch_counts_no_longer_than_the_mean_of_the_others(seconds, training_seconds):
+    times = EpochTimes()
+    times.seconds = seconds
+    assert times.training_seconds() == training_seconds

@@ -1,0 +1,31 @@
+"""Processes that train children, and what becomes of children that kill them."""
+
+import pytest
+import tiny_search
+
+from pnas.journal.children import Child
+from pnas.training import workers
+
+
+@pytest.mark.parametrize("count", [1, 2, 4])
+def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_blamed(count, monkeypatch):
+    monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
+    pool = workers.Workers("loky", None, count, "tensorflow", 1)
+    children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 8)]
+    trained = {child.number: child for child in pool.train(children, {3, 7}, arrays=())}
+    assert {number: child.reward for number, child in trained.items()} == {
+        1: 0.5,
+        2: 0.5,
+        3: 0,
+        4: 0.5,
+        5: 0.5,
+        6: 0.5,
+        7: 0,
+    }
+    assert all(("its worker died" in child.error) == (number in (3, 7)) for number, child in trained.items())
+    assert "SIGKILL" in trained[3].error
+
+
+def test_one_process_never_trains_two_children_at_once():
+    with workers._training, pytest.raises(ValueError, match="two children at the same time"):
+        workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
