@@ -22,7 +22,7 @@ SMALL = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "-
 SMALL += ["--NUM_CELL_FILTERS", "[4,4]", "--operators", "['3x3 bconv','linear']", "--RNN_TRAINING_EPOCHS", "2"]
 
 
-SMALL += ["--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "8"]
+SMALL += ["--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "8", "--FINALISTS", "0"]
 
 
 def run(folder, *arguments):

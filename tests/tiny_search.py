@@ -15,7 +15,7 @@ from pnas.journal.children import read_table
 ROOT = Path(__file__).parents[1]
 TINY = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "100", "--NUM_CELLS", "1"]
 TINY += ["--NUM_CELL_FILTERS", "[2]", "--DENSE_LAYERS", "[10]", "--operators", "['3x3 bconv','3x3 maxpool','linear']"]
-TINY += ["--RNN_TRAINING_EPOCHS", "2", "--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "4"]
+TINY += ["--RNN_TRAINING_EPOCHS", "2", "--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "4", "--FINALISTS", "0"]
 CHILDREN = 8  # three operators make six cells of one block; K_ = 2 more have two
 
 

@@ -13,7 +13,8 @@ import pytest
 
 from pnas.encoder import StateSpace
 from pnas.journal.children import Child
-from pnas.report.console import Progress, in_short
+from pnas.report.console import Progress, finalist_lines, in_short
+from pnas.search import Finalist
 
 ROOT = Path(__file__).parents[3]
 
@@ -212,3 +213,19 @@ def test_a_dumb_terminal_gets_plain_lines():
 def test_the_cursor_is_back_after_an_error():
     text = on_a_terminal(stop=2)
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") and "the disk is full" in text
+
+
+def test_a_finalist_is_shown_with_the_reward_of_its_first_training(capsys):
+    first, again = child(3, 0.75), child(3, 0.5)
+    progress = Progress(K=2, B=1, workers=1)
+    list(progress.follow_finalists(1, 2, [first], [(3, again.cell, 0.5)], [again]))
+    heading, line = capsys.readouterr().out.splitlines()
+    assert heading == "Finalists, further seed 1 of 2: 1 child"
+    # One more training of 10 s is left, with the second seed.
+    assert line == f"   1/1  child 3     reward 0.5000  first 0.7500     10 s  about 0:00:10 left  {in_short(again.cell)}"
+
+
+def test_finalists_are_listed_with_the_mean_and_standard_deviation_of_their_rewards():
+    finalist = Finalist(child(3, 0.5), [child(3, 0.75), child(3, 1.0)])
+    # Deviations from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.
+    assert finalist_lines([finalist]) == [f"mean 0.7500 ± 0.2500 of 3 trainings  child 3     {in_short(finalist.child.cell)}"]

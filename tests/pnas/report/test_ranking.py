@@ -4,7 +4,8 @@ import math
 
 import pytest
 
-from pnas.report.ranking import ranking_quality
+from pnas.journal.children import Child
+from pnas.report.ranking import judge, ranking_quality
 
 
 def test_perfect_order_with_a_constant_error():
@@ -24,3 +25,10 @@ def test_one_swap_among_three_by_spearmans_formula():
 
 def test_constant_predictions_rank_nothing():
     assert math.isnan(ranking_quality([0.5, 0.5, 0.5], [0.1, 0.2, 0.3])["spearman"])
+
+
+def test_fewer_than_six_children_are_too_few_to_judge():
+    six = [Child(number, [0, "linear", 0, "linear"], number / 10, 0, number / 5) for number in range(1, 7)]
+    assert judge(six)["spearman"] == pytest.approx(1) and judge(six)["top_5_recall"] == 1
+    assert set(judge(six[:5]).values()) == {"too few to judge"}
+    assert set(judge([*six[:5], six[5].failed("it failed")]).values()) == {"too few to judge"}

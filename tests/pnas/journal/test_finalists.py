@@ -1,0 +1,36 @@
+"""What is kept of the finalists comes back as it was."""
+
+import pytest
+
+from pnas.encoder import StateSpace
+from pnas.journal.children import Child
+from pnas.journal.finalists import FinalistsJournal
+
+SPACE = StateSpace(1, ["linear"])
+CELL = [0, "linear", 0, "linear"]
+
+
+def journal(folder):
+    return FinalistsJournal(str(folder), "digits", SPACE)
+
+
+def test_nothing_is_chosen_at_first(tmp_path):
+    assert journal(tmp_path).chosen is None and journal(tmp_path).read(1) == []
+
+
+def test_finalists_and_their_trainings_are_read_again(tmp_path):
+    first = journal(tmp_path)
+    first.choose([3, 7])
+    trained = [Child(number, CELL, 0.5, seed=9, reward=0.75) for number in (7, 3)]
+    for child in trained:
+        first.write(2, child)
+    assert journal(tmp_path).chosen == [3, 7]
+    assert journal(tmp_path).read(2) == trained[::-1] and journal(tmp_path).read(1) == []
+
+
+@pytest.mark.parametrize("content", ["{}", '{"numbers": 3}', '{"numbers": ["3"]}', "{", "[3]"])
+def test_a_damaged_choice_is_named(content, tmp_path):
+    journal(tmp_path).choose([1])
+    (tmp_path / "finalists" / "chosen.json").write_text(content)
+    with pytest.raises(ValueError, match="chosen.json is damaged"):
+        journal(tmp_path)

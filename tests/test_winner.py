@@ -1,0 +1,62 @@
+"""The finalists of a whole search, and what is left of it when it is killed among them."""
+
+import os
+import re
+import signal
+
+import keras
+import numpy as np
+import pytest
+import tiny_search
+
+import pnas.model  # noqa: F401  (registers the layers of best.keras)
+from mnist.mnist_data import load_data
+from pnas.journal.children import read_table
+
+FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2"]
+
+
+@pytest.fixture(scope="module")
+def searched(tmp_path_factory):
+    """A folder in which the search has run to its end."""
+    folder = tmp_path_factory.mktemp("winner")
+    tiny_search.run(folder, *FINAL)
+    return folder
+
+
+def rewards(folder):
+    """dict, number of a finalist -> its rewards: of the first training, and with the two further seeds."""
+    logs = folder / "logs" / "pnas"
+    tables = [logs / "children.csv", logs / "finalists" / "seed_1.csv", logs / "finalists" / "seed_2.csv"]
+    first, *again = [{child.number: child.reward for child in read_table(table)[1]} for table in tables]
+    return {number: [first[number], *(table[number] for table in again)] for number in again[0]}
+
+
+def best_line(folder):
+    return re.search(r"^# Best: Sr\. No (\d+), .*$", (folder / "architectures" / "pnas.txt").read_text(), re.M)
+
+
+def test_the_winner_has_the_highest_mean_of_three_trainings(searched):
+    means = {number: np.mean(trainings) for number, trainings in rewards(searched).items()}
+    assert len(means) == 2 and best_line(searched)[1] == str(max(means, key=means.get))
+
+
+def test_best_keras_is_the_winners_best_network(searched):
+    data = load_data("digits")
+    network = keras.models.load_model(searched / "weights" / "pnas" / "best.keras")
+    accuracy = np.mean(network.predict(data.x_val, verbose=0).argmax(axis=1) == data.y_val.argmax(axis=1))
+    assert accuracy == pytest.approx(max(rewards(searched)[int(best_line(searched)[1])]))
+
+
+def test_a_search_that_is_killed_among_its_finalists_resumes_to_the_same_winner(searched, tmp_path):
+    process = tiny_search.start(tmp_path, *FINAL)
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "  first 0." in line:  # of the first finalist that was trained again
+            os.killpg(process.pid, signal.SIGKILL)
+            break
+    process.communicate()
+    assert lines[-1].lstrip().startswith("1/2") and not (tmp_path / "logs/pnas/finalists/seed_2.csv").exists()
+    tiny_search.run(tmp_path, *FINAL)
+    assert rewards(tmp_path) == rewards(searched) and best_line(tmp_path)[0] == best_line(searched)[0]
