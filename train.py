@@ -16,6 +16,9 @@ NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their 
 RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
 INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell the others may read: 0 (flat cells), a number, or None for all
+MAX_MACS = None  # Limit on a network's multiply-accumulates for one image, or None; cells above it are never trained
+MAX_BINARY_WEIGHTS = None  # Limit on a network's binary weights, dense layers included, or None; the same holds
+# Cells above a limit are not ranked or expanded either, even where an expansion would be within it.
 # ------------------------------------------
 
 # ------- Common Settings --------
@@ -73,6 +76,7 @@ os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
+from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.files import check_writable, lock, set_aside
 from pnas.journal.journal import Journal
@@ -87,6 +91,8 @@ def search():
     """Searches for the best cell: keeps and shows every child, then draws the report."""
     state_space = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
+    costs = Costs(NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, data.x_train.shape[1:])
+    fits = budget(costs, state_space.initial_children(), MAX_MACS, MAX_BINARY_WEIGHTS)
     settings = search_settings(constants, data.name, keras.backend.backend())
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
     manager = make_manager(data)
@@ -96,7 +102,7 @@ def search():
     def train(blocks, new, known):
         return progress.follow(blocks, new, known, manager.train_children(new, MAX_EPOCHS))
 
-    progressive_search(state_space, encoder, train, K_, Recorder(journal, progress))
+    progressive_search(state_space, encoder, train, K_, Recorder(journal, progress), fits)
 
     if journal.best is None:
         raise ValueError(f"all children failed; {journal.text_path} says why")
@@ -107,6 +113,7 @@ def search():
         progress.show_times(time.monotonic() - started)
     print(
         f"\nBest: reward {journal.best.reward:.4f}, {journal.best.cell}, in {journal.text_path}\n"
+        f"Costs:       {journal.costs_of_best()}\n"
         f"Pictures:    {journal.logs}/report\nRetrain it:  {command}"
     )
 
@@ -151,9 +158,7 @@ def main():
         sys.exit(f"train.py: {error}")
     except KeyboardInterrupt:
         if train_arc:
-            sys.exit(
-                f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
-            )
+            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there.")
         sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
 
 

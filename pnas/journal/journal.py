@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 
-from pnas.journal.children import header, read_table, row
+from pnas.journal.children import LIMITS, header, read_table, row
 from pnas.journal.events import Events
 from pnas.journal.files import (
     append,
@@ -175,7 +175,16 @@ class Journal:
         write_atomically(path, table.getvalue().encode())
         self.events.write_quality(blocks, quality)
 
+    def costs_of_best(self):
+        """What the best child costs and, where there is a budget, what it may cost, in words."""
+        costs = []
+        for (cost, constant), unit in zip(LIMITS.items(), ("MACs", "binary weights")):
+            limit = self.settings.get(constant)
+            within = "" if limit is None else f" ({constant} = {limit:,})"
+            costs.append(f"{getattr(self.best, cost):,} {unit}{within}")
+        return ", ".join(costs)
+
     def write_end(self, command):
-        """Names the best architecture and the command that retrains it."""
+        """Names the best architecture, its costs and the command that retrains it."""
         best = f"# Best: Sr. No {self.best.number}, reward {self.best.reward:.4f}, {self.best.cell}"
-        append(self.text_path, f"{best}\n# Retrain it:\n# {command}\n\n")
+        append(self.text_path, f"{best}\n# Costs: {self.costs_of_best()}\n# Retrain it:\n# {command}\n\n")
