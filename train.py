@@ -14,11 +14,14 @@ CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensi
 RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
-FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
-FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
-REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, to which finalists are chosen robustly
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
 INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell the others may read: 0 (flat cells), a number, or None for all
+MAX_MACS = None  # Limit on a network's multiply-accumulates for one image, or None; cells above it are never trained
+MAX_BINARY_WEIGHTS = None  # Limit on a network's binary weights, dense layers included, or None; the same holds
+# Cells above a limit are not ranked or expanded either, even where an expansion would be within it.
+FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
+FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
+REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for the choice of the finalists
 # ------------------------------------------
 
 # ------- Common Settings --------
@@ -76,6 +79,7 @@ os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
+from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.files import check_writable, lock, set_aside
 from pnas.journal.finalists import FinalistsJournal
@@ -91,6 +95,8 @@ def search():
     """Searches for the best cell: keeps and shows every child, then draws the report."""
     state_space = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
+    costs = Costs(NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, data.x_train.shape[1:])
+    fits = budget(costs, state_space.initial_children(), MAX_MACS, MAX_BINARY_WEIGHTS)
     settings = search_settings(constants, data.name, keras.backend.backend())
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
@@ -105,7 +111,7 @@ def search():
     def train_again(seed, chosen, new):
         return progress.follow_finalists(seed, FINAL_SEEDS, chosen, new, manager.train_children(new, MAX_EPOCHS, seed))
 
-    children = progressive_search(state_space, encoder, train, K_, recorder)
+    children = progressive_search(state_space, encoder, train, K_, recorder, fits)
     if journal.best is None:
         raise ValueError(f"all children failed; {journal.text_path} gives the reasons")
     finalists = train_finalists(children, encoder, REWARD_NOISE, FINALISTS, FINAL_SEEDS, train_again, recorder)
@@ -113,13 +119,14 @@ def search():
 
     winner = finalists[0].child
     command = retrain_command(sys.argv[1:], state_space.encode(winner.cell))
-    remarks = finalist_lines(finalists) if FINALISTS else []
-    journal.write_end(winner, remarks, command)
+    lines = finalist_lines(finalists) if FINALISTS else []
+    journal.write_end(winner, lines, command)
     write_report(EXPERIMENT_NAME)
     if not manager.workers.is_elastic:
         progress.show_times(time.monotonic() - started)
     print(
-        *("", *remarks, f"Best: reward {winner.reward:.4f}, {winner.cell}, in {journal.text_path}"),
+        *("", *lines, f"Best: reward {winner.reward:.4f}, {winner.cell}, in {journal.text_path}"),
+        f"Costs:       {journal.costs_of(winner)}",
         *(f"Pictures:    {journal.logs}/report", f"Retrain it:  {command}"),
         sep="\n",
     )

@@ -130,6 +130,8 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     "RESTORE_CONTROLLER": (lambda v: type(v) is bool, "True or False"),
     "INPUT_LOOKBACK_DEPTH": (lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
     "INPUT_LOOKFORWARD_DEPTH": (lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"),
+    "MAX_MACS": (lambda v: v is None or _integer(v, 1), "None or an integer of at least 1"),
+    "MAX_BINARY_WEIGHTS": (lambda v: v is None or _integer(v, 1), "None or an integer of at least 1"),
     "DROP_INPUT": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
     "DROP_HIDDEN": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
     "DROPOUT": (

@@ -192,47 +192,67 @@ def build_child(
     return keras.Model(image, x, name=f"{prefix}_" + _as_name("_".join(map(str, cell))))
 
 
+def readers_of_halves(cell):
+    """Which blocks put together what the halves of a cell compute; equal halves are computed at once, as copies.
+
+    Args:
+        cell: flat list `[input1, op1, input2, op2, ...]`.
+    Returns:
+        dict, (input, operator) -> dict, reader -> number of copies; in the order in which the halves first stand in the
+        cell. A reader is the number of a block that another one reads, or 0 for the cell's output.
+    """
+    halves = list(zip(cell[0::2], cell[1::2]))
+    read = {source for source, _ in halves}
+    readers = {}
+    for position, half in enumerate(halves, start=2):
+        reader = position // 2 if position // 2 in read else 0
+        copies = readers.setdefault(half, {})
+        copies[reader] = copies.get(reader, 0) + 1
+    return readers
+
+
+def origin_of(source, number):
+    """Whose height and width an op of cell `number` reads: those of the image (0) or of a cell (1, 2, ...).
+
+    Args:
+        source: the op's input. For a block of the same cell, the origin is the cell itself. Before the first cell there
+            is only the image.
+        number: of the cell, from 1. The op's stride is 2 ** (number - origin).
+    """
+    return number if source > 0 else max(number - 1 + source, 0)
+
+
 _Part = collections.namedtuple("_Part", "tensor is_binary")
 
 
 def _build_cell(cell, outputs, filters, name):
     """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
     halves = list(zip(cell[0::2], cell[1::2]))
-    read = {source for source, _ in halves if source > 0}
-    # half -> how many copies of it go to each block that is read, and (None) straight to the cell's output
-    readers = collections.defaultdict(collections.Counter)
-    for position, half in enumerate(halves):
-        block = position // 2 + 1
-        readers[half][block if block in read else None] += 1
     blocks = {}  # the outputs of blocks that are read
-    parts = collections.defaultdict(list)  # what each of these readers puts together
+    parts = collections.defaultdict(list)  # what each reader puts together
 
-    for position, half in enumerate(halves):
-        (source, operator), block, side = half, position // 2 + 1, ("left", "right")[position % 2]
-        where = f"{name}_block{block}"
-        if half not in halves[:position]:
-            if source > 0:
-                x, strides = blocks[source], 1
-            else:
-                origin = max(len(outputs) - 1 + source, 0)  # before the first cell there is only the image
-                x, strides = outputs[origin], 2 ** (len(outputs) - origin)
-            op_name = f"{where}_{side}_{_as_name(operator)}"
-            copies = readers[half].total()
-            result = _apply(operator, x, filters, strides, op_name, copies)
-            if result is x:
-                for reader, count in readers[half].items():
-                    parts[reader] += [_Part(x, is_binary=True)] * count
-            elif len(readers[half]) == 1:
-                (reader,) = readers[half]
-                parts[reader].append(_Part(result, is_binary=False))
-            else:
-                sizes = [count * result.shape[-1] // copies for count in readers[half].values()]
-                for reader, tensor in zip(readers[half], _split(normalize(result, op_name), sizes, op_name)):
-                    parts[reader].append(_Part(tensor, is_binary=True))
-        if block in read and side == "right":
-            blocks[block] = _join(parts[block], where)
+    for half, readers in readers_of_halves(cell).items():
+        source, operator = half
+        origin = origin_of(source, len(outputs))
+        if source > 0 and source not in blocks:
+            blocks[source] = _join(parts[source], f"{name}_block{source}")
+        x = blocks[source] if source > 0 else outputs[origin]
+        block, side = divmod(halves.index(half), 2)
+        op_name = f"{name}_block{block + 1}_{('left', 'right')[side]}_{_as_name(operator)}"
+        copies = sum(readers.values())
+        result = _apply(operator, x, filters, 2 ** (len(outputs) - origin), op_name, copies)
+        if result is x:
+            for reader, count in readers.items():
+                parts[reader] += [_Part(x, is_binary=True)] * count
+        elif len(readers) == 1:
+            (reader,) = readers
+            parts[reader].append(_Part(result, is_binary=False))
+        else:
+            sizes = [count * result.shape[-1] // copies for count in readers.values()]
+            for reader, tensor in zip(readers, _split(normalize(result, op_name), sizes, op_name)):
+                parts[reader].append(_Part(tensor, is_binary=True))
 
-    return _join(parts[None], name)
+    return _join(parts[0], name)
 
 
 def _join(parts, name):
@@ -274,3 +294,22 @@ def count_binary_weights(model):
 def count_macs(model):
     """Multiply-accumulates for one image: every binary weight is used once at every position of its layer's output."""
     return sum(math.prod(layer.output.shape[1:-1]) * kernel.size for layer, kernel in binary_kernels(model))
+
+
+def operator_cost(operator, input_shape, filters, strides, copies):
+    """What equal operators on one input cost: what `build_child` adds to a network for them.
+
+    Args:
+        operator: name of a registered operator.
+        input_shape: (height, width, channels).
+        filters, strides: of the operator.
+        copies: how many there are.
+    Returns:
+        Multiply-accumulates for one image, binary weights, channels of all their results.
+    """
+    x = layers.Input(input_shape)
+    result = _apply(operator, x, filters, strides, "op", copies)
+    if result is x:
+        return 0, 0, copies * input_shape[-1]
+    model = keras.Model(x, result)
+    return count_macs(model), count_binary_weights(model), result.shape[-1]

@@ -78,6 +78,7 @@ def progressive_search(
     train: Callable[[int, list[tuple[int, Cell, float]], list[Child]], Iterable[Child]],
     K: int,
     callback: SearchCallback = SearchCallback(),
+    fits: Callable[[Cell], bool] = lambda cell: True,
 ) -> list[Child]:
     """Trains all cells of one block, then, for every larger size, the K expansions that the surrogate ranks highest.
 
@@ -90,11 +91,13 @@ def progressive_search(
             predicted reward of one-block cells is NaN.
         K: number of children for each block size after the first.
         callback: SearchCallback.
+        fits: function that says whether a cell may be trained, such as that of `pnas.costs.budget`. Other cells are
+            never ranked, trained or expanded. A search ends at the first block size of which no cell fits.
     Returns:
         All children, in the order of their numbers.
     """
     trained = []
-    cells = state_space.initial_children()
+    cells = list(filter(fits, state_space.initial_children()))
     predicted = [math.nan] * len(cells)
     for blocks in range(1, state_space.B + 1):
         numbers = range(len(trained) + 1, len(trained) + len(cells) + 1)
@@ -108,15 +111,16 @@ def progressive_search(
         children.sort(key=lambda child: child.number)  # they end in any order
         trained += children
         callback.on_size_end(blocks, children)
-        if blocks < state_space.B:
-            losses = surrogate.fit([child.cell for child in trained], [child.reward for child in trained])
-            callback.on_fit_end(blocks, losses)
-            choice = callback.known_choice(blocks + 1)
-            if choice is None:
-                best, rewards = surrogate.rank(state_space.expand(cells), K)
-                choice = best, [float(reward) for reward in rewards]
-                callback.on_choice(blocks + 1, *choice)
-            cells, predicted = choice
+        if blocks == state_space.B or not cells:
+            break
+        losses = surrogate.fit([child.cell for child in trained], [child.reward for child in trained])
+        callback.on_fit_end(blocks, losses)
+        choice = callback.known_choice(blocks + 1)
+        if choice is None:
+            best, rewards = surrogate.rank(list(filter(fits, state_space.expand(cells))), K)
+            choice = best, [float(reward) for reward in rewards]
+            callback.on_choice(blocks + 1, *choice)
+        cells, predicted = choice
     return trained
 
 

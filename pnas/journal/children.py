@@ -21,6 +21,8 @@ COLUMNS = (
     "error",
 )
 
+LIMITS = {"macs": "MAX_MACS", "binary_weights": "MAX_BINARY_WEIGHTS"}  # cost of a child -> the constant that limits it
+
 
 class Child(typing.NamedTuple):
     """A child, before and after its training.

@@ -7,7 +7,7 @@ import json
 import os
 import warnings
 
-from pnas.journal.children import header, read_table, row
+from pnas.journal.children import LIMITS, header, read_table, row
 from pnas.journal.events import Events
 from pnas.journal.files import (
     append,
@@ -175,13 +175,23 @@ class Journal:
         write_atomically(path, table.getvalue().encode())
         self.events.write_quality(blocks, quality)
 
-    def write_end(self, best, remarks, command):
-        """Names the best architecture and the command that retrains it.
+    def costs_of(self, child):
+        """What a child costs and, where there is a budget, its limits, in words."""
+        costs = []
+        for (cost, constant), unit in zip(LIMITS.items(), ("MACs", "binary weights")):
+            limit = self.settings.get(constant)
+            within = "" if limit is None else f" ({constant} = {limit:,})"
+            costs.append(f"{getattr(child, cost):,} {unit}{within}")
+        return ", ".join(costs)
+
+    def write_end(self, best, finalists, command):
+        """Names the best architecture, its costs and the command that retrains it.
 
         Args:
             best: Child.
-            remarks: list of lines about it.
+            finalists: list of lines about the finalists.
             command: command line.
         """
-        lines = [f"Best: Sr. No {best.number}, reward {best.reward:.4f}, {best.cell}", *remarks, "Retrain it:", command]
+        lines = [f"Best: Sr. No {best.number}, reward {best.reward:.4f}, {best.cell}", *finalists]
+        lines += [f"Costs: {self.costs_of(best)}", "Retrain it:", command]
         append(self.text_path, "".join(f"# {line}\n" for line in lines) + "\n")

@@ -2,12 +2,12 @@
 
     python -m pnas.report EXPERIMENT_NAME
 
-draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv alone,
-at any time, also while the search runs:
+draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv and the
+limits in settings.json beside it, at any time, also while the search runs:
 
     rewards     reward of every child, with the best so far of each block size
     surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none)
-    cost        reward against binary weights and against MACs, with the Pareto fronts
+    cost        reward against binary weights and against MACs, with the Pareto fronts within the budget
     operators   how often each operation stands in the best and in the worst tenth of the children
     best_cell   the best cell as a graph
 

@@ -1,5 +1,6 @@
-"""The sheets of a report, drawn from children.csv alone."""
+"""The sheets of a report, drawn from children.csv and the limits in settings.json."""
 
+import functools
 import io
 import itertools
 import math
@@ -10,8 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.journal.children import read_table
-from pnas.journal.files import is_experiment_name, write_atomically
+from pnas.journal.children import LIMITS, read_table
+from pnas.journal.files import is_experiment_name, read_json, write_atomically
 from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
 
@@ -96,7 +97,7 @@ def write_report(experiment, logs="logs"):
     Returns:
         List of the paths that were written, LOGS/EXPERIMENT/report/*.png and *.svg.
     Raises:
-        ValueError: there is no such experiment, no child of it has a reward yet, or its table is damaged.
+        ValueError: there is no such experiment, no child of it has a reward yet, or one of its files is damaged.
         OSError: a file cannot be read or written.
     """
     table = os.path.join(logs, experiment, "children.csv")
@@ -110,11 +111,15 @@ def write_report(experiment, logs="logs"):
     about += f"on {dataset}: {_count(len(rows), 'child', 'children')}"
     if len(rows) > len(children):
         about += f", {len(rows) - len(children)} failed"
+    settings_path = os.path.join(logs, experiment, "settings.json")
+    settings = read_json(settings_path) if os.path.exists(settings_path) else {}
+    limits = {cost: settings[name] for cost, name in LIMITS.items() if settings.get(name) is not None}
+    sheets = {**SHEETS, "cost": functools.partial(_draw_cost, limits=limits)}
     folder = os.path.join(logs, experiment, "report")
     os.makedirs(folder, exist_ok=True)
     paths = []
     with matplotlib.rc_context(STYLE):
-        for name, draw in SHEETS.items():
+        for name, draw in sheets.items():
             figure = draw(rows if name == "rewards" else children, about)
             for ending in ("png", "svg"):
                 content = io.BytesIO()
@@ -211,7 +216,7 @@ def _draw_surrogate(children, about):
     return figure
 
 
-def _draw_cost(children, about):
+def _draw_cost(children, about, limits):
     figure = _sheet("Reward against cost; on the Pareto front, no other child is as good for less", about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
@@ -220,7 +225,10 @@ def _draw_cost(children, about):
         for size, group in by_size(children).items():
             name = _count(size, "block", "blocks")
             _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
-        front = pareto_front(children, cost)
+        if cost in limits:
+            axes.axvline(limits[cost], color="k", linestyle=":", label=f"{LIMITS[cost]} = {limits[cost]:,}")
+        within = [child for child in children if all(getattr(child, name) <= limits[name] for name in limits)]
+        front = pareto_front(within, cost)
         look = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"}
         costs, rewards = [getattr(child, cost) for child in front], [child.reward for child in front]
         axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
@@ -228,7 +236,8 @@ def _draw_cost(children, about):
         axes.xaxis.set_minor_locator(NullLocator())
         low, high = axes.get_xlim()
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else MaxNLocator(4))
-    figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=6)
+    handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4 if limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
 

@@ -1,0 +1,257 @@
+"""Costs of cells against the networks they stand for, and searches that keep to a budget."""
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+from benchmarks.cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS
+from benchmarks.search_efficiency import OPERATORS, read_rows
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from keras import layers
+
+from binarized.binary_layers import BinaryConv2D
+from pnas.costs import Costs, budget
+from pnas.encoder import StateSpace
+from pnas.journal.children import Child
+from pnas.journal.journal import Journal
+from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
+from pnas.report.figures import _draw_cost, write_report
+from pnas.search import progressive_search
+
+ROOT = Path(__file__).parents[2]
+ROWS = read_rows()
+MACS = {tuple(row["cell"]): int(row["macs"]) for row in ROWS}
+COSTS = Costs(NUM_CELLS, FILTERS, DENSE_LAYERS)
+
+
+def of_network(cell, *network, **options):
+    model = build_child(cell, *network, **options)
+    return count_macs(model), count_binary_weights(model)
+
+
+# ---------------------------------------------------------------------------------------------------------------- costs
+
+
+@pytest.mark.parametrize("cell", CELLS, ids=range(1, len(CELLS) + 1))
+def test_costs_of_a_benchmark_cell_are_those_of_its_network(cell):
+    assert COSTS(cell) == of_network(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
+
+
+@st.composite
+def cells(draw):
+    """Cells of one to four blocks that read cells and blocks at random; of few operators, so that halves are equal."""
+    operators = draw(st.lists(st.sampled_from(list(OPERATIONS)), min_size=1, max_size=4))
+    lookback = draw(st.integers(-3, 0))
+    cell = []
+    for block in range(1, draw(st.integers(1, 4)) + 1):
+        for _ in range(2):
+            cell += [draw(st.integers(lookback, block - 1)), draw(st.sampled_from(operators))]
+    return cell
+
+
+@settings(max_examples=24, deadline=None, derandomize=True)
+@given(cells())
+def test_costs_of_any_cell_are_those_of_its_network(cell):
+    network = 3, [2, 3, 4], [5, 10], (11, 9, 2)
+    assert Costs(*network)(cell) == of_network(cell, *network[:3], input_shape=network[3])
+
+
+def test_costs_are_those_that_were_measured_in_a_search():
+    for row in ROWS:
+        assert COSTS(row["cell"]) == (int(row["macs"]), int(row["binary_weights"])), row["cell"]
+
+
+def test_a_stacked_cell_that_no_other_reads_costs_nothing():
+    # The second cell reads the image by stride 4, the first is not part of the network.
+    convolutions, dense = 2 * 9 * 1 * 3, 7 * 7 * 6 * 10
+    costs = Costs(2, [2, 3], [10])([-1, "3x3 bconv", -1, "3x3 bconv"])
+    assert costs == (convolutions * 7 * 7 + dense, convolutions + dense)
+
+
+@pytest.fixture
+def registered():
+    """Names of operators as a user may register them."""
+
+    def conv(filters, size, strides, name):
+        return BinaryConv2D(filters, size, strides, padding="same", use_bias=False, name=name)
+
+    with patch.dict(OPERATIONS):
+
+        @operation("bottleneck")
+        def bottleneck(x, filters, strides, name):
+            x = normalize(conv(2, 1, 1, f"{name}_narrow")(x), f"{name}_narrow")
+            return layers.Add(name=name)([conv(filters, 3, strides, f"{name}_{n}")(x) for n in (1, 2)])
+
+        @operation("shared trunk")
+        def shared_trunk(x, filters, strides, name, copies=1):
+            """Two copies do not cost twice as much."""
+            x = normalize(conv(3, 3, strides, f"{name}_trunk")(x), f"{name}_trunk")
+            return conv(copies * (filters + 1), 1, 1, f"{name}_heads")(x)
+
+        @operation("identity where it fits")
+        def identity_where_it_fits(x, filters, strides, name):
+            return x if strides == 1 else conv(filters, 1, strides, name)(x)
+
+        yield ["bottleneck", "shared trunk", "identity where it fits"]
+
+
+@pytest.mark.parametrize(
+    "sources", [[0, 0, 0, 0], [0, 0, 1, 1], [-1, 0, 1, -1, 1, 2]], ids=["flat", "block input", "lookback"]
+)
+@pytest.mark.parametrize("number", range(3))
+def test_costs_hold_for_registered_operators(registered, sources, number):
+    others = registered[number], "3x3 bconv"
+    for position in (0, 1):  # as many copies as possible, then one of everything
+        operators = [others[(i * position) % 2] for i in range(len(sources))]
+        cell = [entry for half in zip(sources, operators) for entry in half]
+        assert Costs(2, [4, 5], [10])(cell) == of_network(cell, 2, [4, 5], [10])
+
+
+def test_copies_of_a_shared_trunk_cost_its_trunk_once(registered):
+    one, two = ([0, "shared trunk", 0, operator] for operator in ("3x3 maxpool", "shared trunk"))
+    network = 1, [4], [10], (2, 2, 1)
+    # The trunk has 9 * 1 * 3 weights, each head 3 * 5; one image channel is pooled. A single pixel stays.
+    assert Costs(*network)(one).macs == 27 + 15 + 6 * 10
+    assert Costs(*network)(two).macs == 27 + 30 + 10 * 10
+
+
+def test_an_operator_is_applied_once_for_all_cells():
+    calls = []
+    with patch.dict(OPERATIONS):
+
+        @operation("counted")
+        def counted(x, filters, strides, name, copies=1):
+            calls.append(copies)
+            return layers.Concatenate()([x[:, ::strides, ::strides]] * copies)
+
+        costs = Costs(1, [4], [10])
+        for other in ("linear", "3x3 bconv", "5x5 bconv"):
+            costs([0, "counted", 0, other])
+    assert calls == [1]
+
+
+# --------------------------------------------------------------------------------------------------------------- budget
+
+
+def test_38_of_the_285_flat_cells_fit_three_million_macs():
+    fits = budget(COSTS, [CELLS[1]], 3_000_000, None)
+    assert len(ROWS) == 285
+    assert sum(fits(row["cell"]) for row in ROWS) == sum(macs <= 3_000_000 for macs in MACS.values()) == 38
+
+
+def test_a_cell_at_the_limits_fits_and_one_above_either_does_not():
+    cell, macs, weights = CELLS[0], 1_209_280, 74_848  # counted by hand in the tests of pnas.model
+    assert budget(COSTS, [cell], macs, weights)(cell)
+    for limits in ((macs - 1, None), (None, weights - 1), (macs - 1, weights)):
+        with pytest.raises(ValueError, match=f"are {macs} multiply-accumulates and {weights} binary weights"):
+            budget(COSTS, [cell], *limits)
+
+
+def test_a_budget_without_a_limit_counts_nothing():
+    assert budget(None, [], None, None)(CELLS[0])
+
+
+def test_the_error_names_the_limit_and_the_smallest_one_block_cell():
+    cells = StateSpace(1, OPERATORS).initial_children()
+    message = (
+        "no cell of one block is within MAX_MACS = 209351; the least that any of them takes are 209352 "
+        "multiply-accumulates and 39186 binary weights"
+    )  # the first row of the table, which has two of the smallest operator
+    with pytest.raises(ValueError, match=message):
+        budget(COSTS, cells, 209_351, None)
+
+
+class Surrogate:
+    """Ranks cells in the order in which it gets them, and remembers them."""
+
+    def __init__(self, space):
+        self.space, self.ranked = space, []
+
+    def fit(self, cells, rewards):
+        pass
+
+    def rank(self, cells, K):
+        self.ranked += [tuple(self.space.canonical(cell)) for cell in cells]
+        return [list(cell) for cell in self.ranked[len(self.ranked) - len(cells) :][:K]], [0.5] * min(K, len(cells))
+
+
+def searched(fits, B=3, K=1000):
+    """(cells that were trained, cells that were ranked) of a search."""
+    space = StateSpace(B, OPERATORS)
+    surrogate = Surrogate(space)
+
+    def train(blocks, new, known):
+        return [Child(number, cell, predicted, 0, 0.5) for number, cell, predicted in new]
+
+    children = progressive_search(space, surrogate, train, K, fits=fits)
+    assert [child.number for child in children] == list(range(1, len(children) + 1))
+    return [tuple(child.cell) for child in children], surrogate.ranked
+
+
+def test_cells_above_the_limit_are_never_trained_ranked_or_expanded():
+    trained, ranked = searched(budget(COSTS, [CELLS[1]], 3_000_000, None))
+    within = {cell for cell, macs in MACS.items() if macs <= 3_000_000}
+    # An expansion costs more than its cell here, so all 38 are found.
+    assert set(trained) == within and len(trained) == 38
+    assert set(ranked) == {cell for cell in within if len(cell) > 4}
+
+
+def test_a_search_ends_where_no_cell_fits():
+    trained, ranked = searched(lambda cell: len(cell) == 4)
+    assert len(trained) == 10 and ranked == []
+
+
+@pytest.fixture
+def journal(tmp_path, monkeypatch):
+    """Function of a dict of limits: the journal of a search in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    space = StateSpace(1, ["3x3 bconv", "linear"])
+    return lambda limits: Journal("trial", {"DATASET": "digits", **limits}, True, space)
+
+
+def test_results_from_before_there_were_limits_go_on_without_one(journal):
+    journal({}).lock.close()
+    with pytest.raises(ValueError, match="MAX_MACS was None and is 5"):
+        journal({"MAX_MACS": 5, "MAX_BINARY_WEIGHTS": None})
+    kept = journal({"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None})
+    assert json.loads(Path(kept.settings_path).read_text()) == {"DATASET": "digits"}
+
+
+def test_the_log_ends_with_the_costs_of_the_best_cell_and_their_limits(journal):
+    kept = journal({"MAX_MACS": 1_500_000, "MAX_BINARY_WEIGHTS": None})
+    cell = [0, "3x3 bconv", 0, "3x3 bconv"]
+    kept.write_child(Child(1, cell, 0.5, 7, reward=0.75, binary_weights=74_848, macs=1_209_280))
+    kept.write_end("python train.py --train_arc")
+    text = Path(kept.text_path).read_text()
+    assert "# MAX_MACS = 1500000\n# MAX_BINARY_WEIGHTS = None\n" in text
+    assert text.endswith(
+        f"# Best: Sr. No 1, reward 0.7500, {cell}\n"
+        "# Costs: 1,209,280 MACs (MAX_MACS = 1,500,000), 74,848 binary weights\n"
+        "# Retrain it:\n# python train.py --train_arc\n\n"
+    )
+    write_report("trial")
+    assert "MAX_MACS = 1,500,000" in Path("logs/trial/report/cost.svg").read_text()
+
+
+def test_the_pareto_front_is_drawn_within_the_limits():
+    costs = [(10, 900), (20, 200), (30, 100), (40, 100)]  # MACs and binary weights, the later the better
+    children = [
+        Child(n, CELLS[0], 0.5, 7, n / 10, macs=macs, binary_weights=weights)
+        for n, (macs, weights) in enumerate(costs, start=1)
+    ]
+    figure = _draw_cost(children, "", {"macs": 35, "binary_weights": 500})
+    lines = [{line.get_label(): list(line.get_xdata()) for line in axes.get_lines()} for axes in figure.axes]
+    assert [panel["Pareto front"] for panel in lines] == [[100], [20, 30]]
+    assert lines[0]["MAX_BINARY_WEIGHTS = 500"] == [500, 500] and lines[1]["MAX_MACS = 35"] == [35, 35]
+
+
+def test_a_limit_below_every_cell_ends_train_py_before_it_writes(tmp_path):
+    command = [sys.executable, str(ROOT / "train.py"), "--DATASET", "digits", "--MAX_MACS", "1000"]
+    result = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=600)
+    assert result.returncode == 1 and result.stdout == ""
+    assert result.stderr.startswith("train.py: no cell of one block is within MAX_MACS = 1000; the least")
+    assert result.stderr.count("\n") == 1 and list(tmp_path.iterdir()) == []
