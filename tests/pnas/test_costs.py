@@ -225,7 +225,7 @@ def test_the_log_ends_with_the_costs_of_the_best_cell_and_their_limits(journal):
     kept = journal({"MAX_MACS": 1_500_000, "MAX_BINARY_WEIGHTS": None})
     cell = [0, "3x3 bconv", 0, "3x3 bconv"]
     kept.write_child(Child(1, cell, 0.5, 7, reward=0.75, binary_weights=74_848, macs=1_209_280))
-    kept.write_end("python train.py --train_arc")
+    kept.write_end(kept.best, [], "python train.py --train_arc")
     text = Path(kept.text_path).read_text()
     assert "# MAX_MACS = 1500000\n# MAX_BINARY_WEIGHTS = None\n" in text
     assert text.endswith(
