@@ -30,14 +30,20 @@ class StateSpace:
         B: largest number of blocks in a cell.
         operators: list of operator names.
         input_lookback_depth: 0, or -k to admit the outputs of the k cells before the input as inputs -k..-1.
-        input_lookforward_depth: how many blocks of a cell may be read by its other blocks: 0 (flat cells, every op
-            reads the cell's input or a cell before it), a positive number, or None for all.
+        input_lookforward_depth: how many blocks of a cell its other blocks may read: 0 (flat cells, every operator
+            reads the cell's input or an earlier cell), a positive number, or None for all.
 
-    Two cells are one architecture if they differ only in the order of the halves of a block or in the numbering of the
-    blocks; `canonical` chooses one of them, in which the blocks that are read come first.
+    Two cells are the same architecture if they differ only in the order of the halves of a block or in the numbering of
+    the blocks. `canonical` chooses one of them, in which the blocks that are read come first.
     """
 
-    def __init__(self, B, operators, input_lookback_depth=0, input_lookforward_depth=0):
+    def __init__(
+        self,
+        B: int,
+        operators: list[str],
+        input_lookback_depth: int = 0,
+        input_lookforward_depth: int | None = 0,
+    ):
         self.B = B
         self.operators = list(operators)
         self.input_lookback_depth = input_lookback_depth
@@ -45,25 +51,24 @@ class StateSpace:
         self.inputs = list(range(input_lookback_depth, B))  # one-hot positions: -k..-1, 0, blocks 1..B-1
         self._rank = {operator: rank for rank, operator in enumerate(self.operators)}
 
-    def initial_children(self):
-        """The unique cells of one block, as a list."""
+    def initial_children(self) -> list[Cell]:
+        """All unique cells of one block."""
         return self.expand([[]])
 
-    def expand(self, cells):
-        """Every unique cell that is one of `cells` with one block more, written as that cell with the new block behind
-        it.
+    def expand(self, cells: list[Cell]) -> list[Cell]:
+        """All unique cells that have one block more than one of `cells`.
 
         Args:
             cells: list of cells of one size.
         Returns:
-            List of cells, each architecture once, in a fixed order.
+            List of cells in a fixed order, each written as the cell that it extends, followed by the new block.
         """
-        unique = {}  # canonical cell -> how it was found first; a dict keeps the order of that
+        unique = {}  # canonical cell -> how it was first found
         for cell in map(self._blocks, cells):
             read = self._read_blocks(cell)
             blocks = range(1, len(cell) + 1) if self.input_lookforward_depth else ()
             halves = itertools.product([*range(self.input_lookback_depth, 1), *blocks], range(len(self.operators)))
-            arrangements = {}  # of the blocks there are, by the set of those that are read
+            arrangements = {}  # set of the blocks that are read -> arrangements of the cell's blocks
             for block in itertools.combinations_with_replacement(halves, 2):
                 now_read = read.union(source for source, _ in block if source > 0)
                 if len(now_read) > self.input_lookforward_depth:
@@ -77,12 +82,12 @@ class StateSpace:
                 unique.setdefault(canonical, (cell, block))
         return [self._flattened([*cell, block]) for cell, block in unique.values()]
 
-    def canonical(self, cell):
-        """The representative of all cells that are the same architecture as `cell`.
+    def canonical(self, cell: Cell) -> Cell:
+        """The one way of writing a cell that stands for its architecture.
 
-        Blocks that are read come first, simpler ones before those that read them; halves and unread blocks are sorted
-        by input, then by the operators' order. Blocks that look alike are tried in every order, and the smallest result
-        is taken.
+        Blocks that are read come first, each after the blocks that it reads. Halves and the other blocks are sorted by
+        input, then by the order of `operators`. Blocks that look alike are tried in every order; the smallest result is
+        taken.
 
         Raises:
             ValueError: `cell` is not in this space.
@@ -92,9 +97,9 @@ class StateSpace:
         arrangements = self._arrangements(blocks, self._read_blocks(blocks))
         return self._flattened(min((*first, *rest) for _, first, rest in arrangements))
 
-    def shuffled(self, cell, random):
-        """The same architecture written in another way: halves in any order, blocks in any in which none reads a later
-        one.
+    def shuffled(self, cell: Cell, random: np.random.Generator) -> Cell:
+        """The same architecture written in a random way: halves in any order, every block after the blocks that it
+        reads.
 
         Args:
             cell: a cell of this space.
@@ -113,10 +118,10 @@ class StateSpace:
             written.append(halves if random.integers(2) else halves[::-1])
         return self._flattened(written)
 
-    def encode(self, cell):
-        """Representation string of a cell: for every input and operator a one-hot row, as numpy prints it.
+    def encode(self, cell: Cell) -> str:
+        """The representation string of a cell: a one-hot row per input and operator, as numpy prints it.
 
-        Inputs have B + k entries (-k..-1, 0, blocks 1..B-1), operators one per operator.
+        The row of an input has B + k entries (-k..-1, 0, blocks 1..B-1), that of an operator one per operator.
 
         Raises:
             ValueError: `cell` is not in this space.
@@ -128,25 +133,25 @@ class StateSpace:
             rows.append("[[" + " ".join("1." if value == other else "0." for other in values) + "]]")
         return " ".join(rows)
 
-    def decode(self, string):
-        """Cell of a representation string, the inverse of `encode`. The string is parsed, never evaluated.
+    def decode(self, string: str) -> Cell:
+        """The cell of a representation string, the inverse of `encode`. The string is parsed, never evaluated.
 
         Raises:
-            ValueError: the string is malformed or of another space; the message says what would fit.
+            ValueError: the string is malformed or belongs to another space. The message says what is accepted.
         """
         cell = self._parsed(string)
         fault = "it is not made of such rows" if cell is None else self._fault(cell)
         if fault:
             raise ValueError(
-                f"representation string {_shortened(string)} does not fit this space: {fault}. Accepted are 1 to {self.B} "
-                f"blocks of four one-hot rows, an input of {self.inputs} and an operator of {self.operators} twice, such "
-                f'as "{self.encode([0, self.operators[0]] * 2)}"'
+                f"representation string {_shortened(string)} does not fit this space: {fault}. Accepted are 1 to "
+                f"{self.B} blocks of four one-hot rows, an input of {self.inputs} and an operator of {self.operators} "
+                f'twice, such as "{self.encode([0, self.operators[0]] * 2)}"'
             )
         return cell
 
     def _parsed(self, string):
-        """The values that the one-hot rows stand for, or None if they are not one-hot rows of this space."""
-        longest = 4 * self.B * (6 + 3 * max(len(self.inputs), len(self.operators)))  # a huge string is no work
+        """The values of the one-hot rows, or None if they are not one-hot rows of this space."""
+        longest = 4 * self.B * (6 + 3 * max(len(self.inputs), len(self.operators)))  # a huge string is refused at once
         if not isinstance(string, str) or len(string) > longest or not _ONE_HOTS.fullmatch(string):
             return None
         cell = []
@@ -179,8 +184,8 @@ class StateSpace:
             return f"at most {self.input_lookforward_depth} of its blocks may be read by others"
         return None
 
-    # Inside this class a cell is a list of blocks, a block a pair of halves, a half (input, rank of the operator):
-    # tuples that Python sorts as they should be sorted.
+    # Below, a cell is a list of blocks, a block a pair of halves, and a half (input, rank of the operator), so that
+    # Python sorts them in the canonical order.
 
     def _blocks(self, cell):
         halves = [(source, self._rank[operator]) for source, operator in zip(cell[0::2], cell[1::2])]
@@ -194,13 +199,14 @@ class StateSpace:
         return frozenset(source for block in blocks for source, _ in block if source > 0)
 
     def _arrangements(self, blocks, read):
-        """The orders of blocks one of which is the canonical one: several if blocks that are read look alike.
+        """The orders of blocks that may be canonical: several if blocks that are read look alike.
 
         Yields:
-            dict, old number -> new one of the blocks that are read; these blocks in that order; the others, sorted.
+            dict, old number -> new number, of the blocks that are read; these blocks in their new order; the others,
+            sorted.
         """
-        # What a block looks like when everything that it reads is written out; the number in front makes a block's key
-        # greater than the keys of the blocks that it reads.
+        # A key describes a block with everything that it reads. Its first number makes it greater than the keys of the
+        # blocks that it reads.
         keys = []
         for block in blocks:
             halves = sorted(((1, keys[source - 1]) if source > 0 else (0, source), rank) for source, rank in block)
@@ -216,12 +222,12 @@ class StateSpace:
 
     @staticmethod
     def _renumbered(block, numbering):
-        """The block with other numbers for the blocks that it reads, and its halves sorted."""
+        """The block with new numbers for the blocks that it reads, and with sorted halves."""
         return tuple(sorted((numbering.get(source, source), rank) for source, rank in block))
 
 
 def _shortened(value, length=80):
-    """repr of a value for a message, cut where it is long (a string of 1 MB, say)."""
+    """repr of a value for a message, shortened if it is long."""
     text = repr(value[:length] if isinstance(value, (str, list, tuple)) else value)
     return text if len(text) <= length else text[:length] + "..."
 

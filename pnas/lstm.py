@@ -1,4 +1,4 @@
-"""LSTMs side by side: one Keras layer that is trained, and the same function in numpy for ranking many sequences."""
+"""Several LSTMs in one Keras layer for training, and the same function in numpy for ranking many sequences."""
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import joblib
@@ -6,19 +6,20 @@ import numpy as np
 import threadpoolctl
 from keras import ops
 
-CHUNK = 2048  # sequences that are predicted at once: what one LSTM needs for them stays in a processor's cache
+CHUNK = 2048  # sequences predicted at once, so that the arrays of an LSTM stay in the processor's cache
 
 
 class LSTMs(keras.layers.Layer):
-    """Several LSTMs over sequences of tokens, each with embeddings and a sigmoid output of its own.
+    """Several LSTMs over sequences of tokens, each with its own embeddings and sigmoid output.
 
-    Each computes what `keras.layers.Embedding`, `LSTM` and a sigmoid `Dense` do, and starts from weights drawn as
-    theirs; batched into one layer, they are traced and trained together. All weights have the number of LSTMs in front.
+    Each computes what `keras.layers.Embedding`, `LSTM` and a sigmoid `Dense` compute, from weights with the same
+    initial distributions. As one layer they are traced and trained together. The first axis of every weight is the
+    LSTM.
 
     Args:
         number: number n of LSTMs.
-        tokens: number of different tokens, which are 1..tokens; 0 pads a sequence at its end.
-        units: number of units u of each LSTM, and of embedding dimensions.
+        tokens: number of different tokens, which are 1..tokens. 0 pads a sequence at its end.
+        units: number u of units of each LSTM, and of embedding dimensions.
         initial_output_bias: bias of the sigmoid outputs before training.
         regularization: L2 strength on the LSTMs' kernels, 0 for none.
     Input: (batch, length) integers. Output: (batch, n, 1) numbers in (0, 1).
@@ -34,7 +35,7 @@ class LSTMs(keras.layers.Layer):
 
     def build(self, input_shape):
         n, u = self.number, self.units
-        # The loss is a mean over the LSTMs, so a penalty has to be one too.
+        # The loss is a mean over the LSTMs, so the penalty has to be one as well.
         penalty = keras.regularizers.L2(self.regularization / n) if self.regularization else None
         self.embeddings = self.add_weight((n, self.tokens, u), name="embeddings")
         self.kernel = self.add_weight((n, u, 4 * u), regularizer=penalty, name="kernel")
@@ -45,7 +46,7 @@ class LSTMs(keras.layers.Layer):
         self.draw_weights(seed=0)
 
     def draw_weights(self, seed):
-        """Draws all weights anew, those of each LSTM by itself, as Keras would."""
+        """Draws new initial weights, separately for each LSTM, as Keras would."""
         draws = keras.random.SeedGenerator(seed)
         initializers = {
             "embeddings": keras.initializers.RandomUniform(-0.05, 0.05, seed=draws),
@@ -61,7 +62,7 @@ class LSTMs(keras.layers.Layer):
         self.bias.assign(ops.broadcast_to(forget_gates, self.bias.shape))
 
     def call(self, tokens):
-        # The input's share of the gates depends on the token alone: (n, tokens, 4u). Padding, token 0, picks no row.
+        # The input's part of the gates depends on the token alone: (n, tokens, 4u). Padding, token 0, selects no row.
         share = ops.matmul(self.embeddings, self.kernel) + self.bias
         picks = ops.one_hot(ops.transpose(tokens) - 1, self.tokens)
         h = c = ops.zeros((self.number, ops.shape(tokens)[0], self.units))
@@ -80,7 +81,7 @@ class LSTMs(keras.layers.Layer):
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
     def predict(self, tokens):
-        """What `call` gives, computed in numpy with one LSTM step for every distinct beginning of the sequences.
+        """The outputs of `call`, computed in numpy with one LSTM step for every distinct beginning of the sequences.
 
         Args:
             tokens: int array (m, length).
@@ -88,7 +89,7 @@ class LSTMs(keras.layers.Layer):
             float32 array (m, n).
         """
         lengths = np.count_nonzero(tokens, axis=1)
-        order = np.lexsort([*tokens.T[::-1], lengths])  # sequences of one length that begin alike stand together
+        order = np.lexsort([*tokens.T[::-1], lengths])  # puts sequences of one length with the same beginning together
         chunks = [
             rows[start : start + CHUNK]
             for rows in np.split(order, np.flatnonzero(np.diff(lengths[order])) + 1)
@@ -100,7 +101,7 @@ class LSTMs(keras.layers.Layer):
         def predict(rows):
             outputs[rows] = _predict_sorted(tokens[rows, : lengths[rows[0]]], weights)
 
-        with threadpoolctl.threadpool_limits(1):  # the threads of a matrix product would only be in the way of these
+        with threadpoolctl.threadpool_limits(1):  # else the threads of matrix products would compete with these
             joblib.Parallel(n_jobs=-1, require="sharedmem")(joblib.delayed(predict)(rows) for rows in chunks)
         return outputs
 
@@ -111,15 +112,15 @@ def _predict_sorted(tokens, weights):
     new = np.ones(tokens.shape, bool)
     np.logical_or.accumulate(tokens[1:] != tokens[:-1], axis=1, out=new[1:])
     firsts = [np.flatnonzero(column) for column in new.T]
-    # Of every row, before the first step and after each.
+    # beginnings[step, row]: number of the row's beginning before the first step, then after each step
     beginnings = np.vstack([np.zeros(len(tokens), int), *(np.cumsum(new, axis=0).T - 1)])
     return np.stack([_outputs(tokens, firsts, beginnings, *of_one) for of_one in weights], axis=1)
 
 
 def _outputs(tokens, firsts, beginnings, embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias):
     """Outputs (m,) of one LSTM."""
-    # All four gates are sigmoids, tanh(x) being 2 sigmoid(2x) - 1, and exp(-a - b) = exp(-a) exp(-b): exponentials are
-    # taken once for a beginning and once for a token. Clipped to where 0 times infinity cannot be.
+    # All four gates are sigmoids, as tanh(x) = 2 sigmoid(2x) - 1. As exp(-a - b) = exp(-a) exp(-b), exponentials are
+    # computed once per beginning and once per token. They are clipped so that 0 times infinity cannot occur.
     units = len(recurrent_kernel)
     scale = np.repeat(np.float32([-1, -1, -2, -1]), units)
     share = np.exp(np.clip((embeddings @ kernel + bias) * scale, -80, 80))
@@ -127,7 +128,7 @@ def _outputs(tokens, firsts, beginnings, embeddings, kernel, recurrent_kernel, b
     h = c = np.zeros((1, units), "float32")
     for step, first in enumerate(firsts):
         before = beginnings[step, first]
-        gates = h @ recurrent_kernel  # from here on in place: new memory would take longer than the numbers
+        gates = h @ recurrent_kernel  # from here on in place: allocating memory would take longer than computing
         np.exp(np.clip(gates, -80, 80, out=gates), out=gates)
         gates = gates.take(before, axis=0)
         gates *= share.take(tokens[first, step] - 1, axis=0)

@@ -1,14 +1,14 @@
 """Operators, and the networks built of them.
 
-An operator is a function `(x, filters, strides, name) -> tensor`, registered with `@operation(name)`; the constant
-`operators` of train.py may then contain that name. It divides height and width by `strides` (rounding up) and starts
+An operator is a function `(x, filters, strides, name) -> tensor`, registered with `@operation(name)`. The constant
+`operators` of train.py may then contain that name. It divides height and width by `strides`, rounding up, and starts
 the names of its layers with `name`. The cell normalizes and binarizes what it returns, unless that is x itself, which
 is ±1 already.
 
 An operator that also takes `copies` is called once for all equal operators on one input of a cell, and returns their
-results side by side (or x, once); one that does not is called for each. Likewise the results that make up a block, or a
-cell's output, are normalized together. It is the same arithmetic in fewer and larger steps: a wide convolution reads
-its input once, and normalization is per channel anyway.
+results side by side (or x, once). One that does not is called for each. The results that make up a block, or a cell's
+output, are normalized together. This is the same arithmetic in fewer and larger steps: a wide convolution reads its
+input once, and normalization is per channel.
 """
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
@@ -23,15 +23,16 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale, glorot
 from binarized.normalization import Normalization
+from pnas.encoder import Cell
 
 OPERATIONS = {}
 
 
-def operation(name):
-    """Decorator that makes a function the operator `name`.
+def operation(name: str):
+    """Decorator that registers a function as the operator `name`.
 
     Raises:
-        ValueError: there is an operator of that name.
+        ValueError: there is an operator of this name already.
     """
 
     def register(function):
@@ -44,7 +45,7 @@ def operation(name):
 
 
 def normalize(x, name):
-    """Batch normalization and binary_tanh, the two steps behind every binary layer and every pooling."""
+    """Batch normalization and binary_tanh, which follow every binary layer and every pooling."""
     return Normalization(name=f"{name}_norm")(x)
 
 
@@ -52,7 +53,8 @@ def normalize(x, name):
 class Split(layers.Layer):
     """Splits a tensor (..., channels) into several, of `sizes` channels each.
 
-    Its gradient is one concatenation; that of a slice for each would be as many tensors of zeros to fill and to add.
+    Its gradient is one concatenation. Slices would each have a gradient as large as the input, filled with zeros and
+    added.
     """
 
     def __init__(self, sizes, **kwargs):
@@ -152,29 +154,36 @@ def avgpool_3x3(x, filters, strides, name, copies=1):
 
 @operation("linear")
 def linear(x, filters, strides, name, copies=1):
-    """The identity where nothing has to shrink, else a 1x1 binary convolution."""
+    """The identity with stride 1, otherwise a 1x1 binary convolution."""
     return x if strides == 1 else _bconv(x, filters, (1, 1), strides, name, copies)
 
 
 def build_child(
-    cell, num_cells, filters, dense_layers, dropout=(False, 0.0, 0.0), input_shape=(28, 28, 1), prefix="child"
-):
-    """Builds the network of a cell: the cell stacked, then binary dense layers.
+    cell: Cell,
+    num_cells: int,
+    filters: list[int],
+    dense_layers: list[int],
+    dropout: tuple[bool, float, float] = (False, 0.0, 0.0),
+    input_shape: tuple[int, int, int] = (28, 28, 1),
+    prefix: str = "child",
+) -> keras.Model:
+    """Builds the network of a cell: the cell stacked, followed by binary dense layers.
 
-    Every cell halves height and width. An op that reads input 0 has stride 2, one that reads -k has stride 2^(k+1)
-    (less where that would reach behind the image), one that reads a block of its own cell stride 1. A cell's output is
-    the concatenation of the blocks that no other block reads.
+    Every cell halves height and width. An operator that reads input 0 has stride 2, one that reads -k has stride
+    2^(k+1), or less if that would reach beyond the image, and one that reads a block of its own cell has stride 1. A
+    cell's output is the concatenation of the blocks that no other block reads.
 
     Args:
         cell: flat list `[input1, op1, input2, op2, ...]`, its operators registered.
-        num_cells: how often the cell is stacked.
-        filters: list of ints, filters of an op in each cell.
-        dense_layers: list of ints, units of the dense layers; the last one is the number of classes.
-        dropout: (whether, rate on the input image, rate before every dense layer).
+        num_cells: number of stacked cells.
+        filters: list of ints, filters of an operator in each cell.
+        dense_layers: list of ints, units of the dense layers. The last one is the number of classes.
+        dropout: (whether to use dropout, rate on the input image, rate before every dense layer).
         input_shape: (height, width, channels) of the images in [-1, +1].
-        prefix: start of the model's name; the cell is the rest.
+        prefix: beginning of the model's name, which continues with the cell.
     Returns:
-        keras.Model, images (n, height, width, channels) -> (n, classes), one number around ±1 per class.
+        keras.Model, images (n, height, width, channels) -> scores (n, classes), around +1 for the class and -1 for
+        others.
     Source: Liu et al. 2018, arXiv:1712.00559, section 3; Hubara et al. 2016, arXiv:1602.02830, section 2.1.
     """
     use_dropout, drop_input, drop_hidden = dropout
@@ -192,14 +201,14 @@ def build_child(
     return keras.Model(image, x, name=f"{prefix}_" + _as_name("_".join(map(str, cell))))
 
 
-def readers_of_halves(cell):
-    """Which blocks put together what the halves of a cell compute; equal halves are computed at once, as copies.
+def readers_of_halves(cell: Cell) -> dict[tuple[int, str], dict[int, int]]:
+    """Which blocks use what the halves of a cell compute. Equal halves are computed at once, as copies.
 
     Args:
         cell: flat list `[input1, op1, input2, op2, ...]`.
     Returns:
-        dict, (input, operator) -> dict, reader -> number of copies; in the order in which the halves first stand in the
-        cell. A reader is the number of a block that another one reads, or 0 for the cell's output.
+        dict, (input, operator) -> dict, reader -> number of copies, in the order in which the halves first appear in
+        the cell. A reader is the number of a block that another block reads, or 0 for the cell's output.
     """
     halves = list(zip(cell[0::2], cell[1::2]))
     read = {source for source, _ in halves}
@@ -211,13 +220,13 @@ def readers_of_halves(cell):
     return readers
 
 
-def origin_of(source, number):
-    """Whose height and width an op of cell `number` reads: those of the image (0) or of a cell (1, 2, ...).
+def origin_of(source: int, number: int) -> int:
+    """The image (0) or the cell (1, 2, ...) whose height and width an operator of cell `number` reads.
 
     Args:
-        source: the op's input. For a block of the same cell, the origin is the cell itself. Before the first cell there
-            is only the image.
-        number: of the cell, from 1. The op's stride is 2 ** (number - origin).
+        source: the operator's input. For a block of the same cell the origin is the cell itself. Before the first cell
+            there is only the image.
+        number: of the cell, from 1. The operator's stride is 2 ** (number - origin).
     """
     return number if source > 0 else max(number - 1 + source, 0)
 
@@ -226,10 +235,10 @@ _Part = collections.namedtuple("_Part", "tensor is_binary")
 
 
 def _build_cell(cell, outputs, filters, name):
-    """Output of one more cell; `outputs` holds the image and the outputs of the cells before."""
+    """The output of one more cell; `outputs` holds the image and the outputs of the cells before it."""
     halves = list(zip(cell[0::2], cell[1::2]))
     blocks = {}  # the outputs of blocks that are read
-    parts = collections.defaultdict(list)  # what each reader puts together
+    parts = collections.defaultdict(list)  # reader -> what it concatenates
 
     for half, readers in readers_of_halves(cell).items():
         source, operator = half
@@ -256,7 +265,7 @@ def _build_cell(cell, outputs, filters, name):
 
 
 def _join(parts, name):
-    """Concatenation of parts; those that are not ±1 yet come first and are normalized."""
+    """Concatenates parts. Those that are not ±1 yet come first and are normalized."""
     results = [part.tensor for part in parts if not part.is_binary]
     tensors = [part.tensor for part in parts if part.is_binary]
     if results:
@@ -265,7 +274,7 @@ def _join(parts, name):
 
 
 def _apply(operator, x, filters, strides, name, copies):
-    """What `copies` equal operators make of x, side by side."""
+    """The results of `copies` equal operators on x, side by side."""
     function = OPERATIONS[operator]
     if copies == 1:
         return function(x, filters, strides, name)
@@ -277,7 +286,7 @@ def _apply(operator, x, filters, strides, name, copies):
 
 
 def _as_name(text):
-    """Text as part of a layer's name."""
+    """A text as part of a layer's name."""
     return re.sub(r"\W+", "_", text).strip("_")
 
 
@@ -286,18 +295,20 @@ def binary_kernels(model):
     return [(layer, kernel) for layer in model.layers for kernel in getattr(layer, "binary_kernels", ())]
 
 
-def count_binary_weights(model):
+def count_binary_weights(model: keras.Model) -> int:
     """Number of weights that take one bit at run time."""
     return sum(kernel.size for _, kernel in binary_kernels(model))
 
 
-def count_macs(model):
+def count_macs(model: keras.Model) -> int:
     """Multiply-accumulates for one image: every binary weight is used once at every position of its layer's output."""
     return sum(math.prod(layer.output.shape[1:-1]) * kernel.size for layer, kernel in binary_kernels(model))
 
 
-def operator_cost(operator, input_shape, filters, strides, copies):
-    """What equal operators on one input cost: what `build_child` adds to a network for them.
+def operator_cost(
+    operator: str, input_shape: tuple[int, int, int], filters: int, strides: int, copies: int
+) -> tuple[int, int, int]:
+    """The cost of equal operators on one input, as `build_child` adds them to a network.
 
     Args:
         operator: name of a registered operator.
