@@ -1,8 +1,8 @@
-"""Batch normalization followed by binarization, the step behind every binary layer, made fast.
+"""Batch normalization followed by binarization, fused for speed.
 
-The two are one function with a gradient written by hand. Under TensorFlow XLA compiles its two directions to a few
-passes over memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones
-on a CPU.
+Both are one function with a hand-written gradient. Under TensorFlow, XLA compiles the forward and the backward pass to a
+few passes over memory; separate layers take about ten. Only this function is compiled, because XLA's convolutions are
+slower on a CPU.
 """
 
 import math
@@ -13,12 +13,11 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh, inside, sign
 
-# Numbers an image; with fewer, a step saves too little to make up for the time of compiling.
-WORTH_COMPILING = 768
+WORTH_COMPILING = 768  # values per example; below, a step saves too little to repay the compilation
 
 
 def _compiled(function):
-    """`function` compiled by XLA where the backend would run it op by op."""
+    """`function`, compiled by XLA under TensorFlow, which would otherwise run one operation at a time."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf
@@ -36,7 +35,7 @@ def _forward(x, gamma, beta, epsilon, binary):
 
 
 def _backward(upstream, x, gamma, beta, mean, variance, epsilon, binary):
-    """Gradients with respect to x, gamma and beta; y is computed again rather than kept."""
+    """Gradients with respect to x, gamma and beta. y is recomputed to save memory."""
     flat, upstream = (ops.reshape(t, (-1, x.shape[-1])) for t in (x, upstream))
     inverse = ops.rsqrt(variance + epsilon)
     centred = flat - mean
@@ -58,21 +57,21 @@ _backward_compiled = _compiled(_backward)
 class Normalization(keras.layers.Layer):
     """Batch normalization over all axes but the last, followed by binary_tanh.
 
-    In training the moments are those of the batch; otherwise they are stored ones, the mean over the batches seen in
-    training or while `gathering` is set. Training flips the signs of weights and so makes old moments worthless: call
-    `reset()` after it, set `gathering`, and let the network see some training batches before it is evaluated.
+    In training the layer uses the statistics of the batch. At inference it uses stored statistics, the mean over the
+    batches seen in training or while `gathering` is set. Training flips signs of weights, which makes older statistics
+    worthless: after it, call `reset()`, set `gathering` and run some training batches before the network is evaluated.
 
     Args:
         binary: whether binary_tanh follows.
         epsilon: added to the variance.
     Attributes:
-        gathering: bool; while it is set, the layer uses and stores the moments of its batches also with training=False.
-        mean, variance: variables (channels,), the stored moments.
+        gathering: bool; while set, the layer uses and stores batch statistics also with training=False.
+        mean, variance: variables (channels,), the stored statistics.
     Input and output shape: (batch, ..., channels), the same.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167; Hubara et al. 2016, arXiv:1602.02830.
     """
 
-    LONGEST_MEMORY = 100  # batches: an exact mean up to here, an exponential one from here on
+    LONGEST_MEMORY = 100  # batches; the mean is exact up to this number and exponential beyond it
 
     def __init__(self, binary=True, epsilon=1e-3, **kwargs):
         super().__init__(**kwargs)
@@ -89,7 +88,7 @@ class Normalization(keras.layers.Layer):
         self.batches = self.add_weight(name="batches", shape=(), initializer="zeros", trainable=False)
 
     def reset(self):
-        """Forgets the stored moments with the next batch."""
+        """Discards the stored statistics when the next batch comes."""
         self.batches.assign(0.0)
 
     def call(self, inputs, training=False):
@@ -106,7 +105,7 @@ class Normalization(keras.layers.Layer):
             y, mean, variance = forward(x, gamma, beta, self.epsilon, self.binary)
 
             def gradient(*upstream):
-                while isinstance(upstream, (tuple, list)):  # of the three outputs only y has one
+                while isinstance(upstream, (tuple, list)):  # only y, the first output, has a gradient
                     upstream = upstream[0]
                 return backward(upstream, x, gamma, beta, mean, variance, self.epsilon, self.binary)
 
