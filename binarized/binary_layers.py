@@ -1,16 +1,13 @@
-"""What is done to a tensor with weights: Keras layers whose kernels are binary in the forward pass.
+"""Keras layers with kernels that are binary in the forward pass.
 
-A binary kernel is `binarize(W, H)`, -H or +H; the optimizer moves the real-valued W behind it. Two things are
-particular:
+The forward pass uses the binary kernel `binarize(W, H)`, -H or +H. The optimizer updates the latent kernel W. Two rules
+differ from stock layers:
 
-- W stays in [-H, H], for outside the gradient is 0 and W would be lost (`Clip`).
-- One optimizer step moves W by `kernel_lr_multiplier` times what the bare optimizer would:
-  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot reach into the optimizer, so it changes the unit in
-  which
-  the optimizer counts: the variable it stores is V = W / multiplier, and the gradient of W is handed to V unchanged. A
-      step
-  of V by s is then a step of W by multiplier * s, whatever the optimizer (Adam, SGD with momentum, ...). `layer.kernel`
-  is W; `layer.get_weights()` holds V.
+- Clipping: W is clipped to [-H, H] after every step (`Clip`). Outside, its gradient would be 0 and W would not return.
+- Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
+  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
+  and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s.
+  `layer.kernel` is W; `layer.get_weights()` returns V.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """
@@ -43,13 +40,14 @@ class Clip(constraints.Constraint):
         min_value: number, lower end.
         max_value: number above `min_value`, upper end.
     Raises:
-        ValueError: the two are not numbers in this order.
+        ValueError: the two are not numbers, or min_value is not the smaller one.
     """
 
     def __init__(self, min_value, max_value):
         if not (_is_number(min_value) and _is_number(max_value) and min_value < max_value):
             raise ValueError(
-                f"Clip: min_value and max_value must be numbers, the first one smaller, got {min_value!r} and {max_value!r}"
+                f"Clip: min_value and max_value must be numbers, min_value the smaller one, "
+                f"got {min_value!r} and {max_value!r}"
             )
         self.min_value = min_value
         self.max_value = max_value
@@ -63,14 +61,14 @@ class Clip(constraints.Constraint):
 
 @register_keras_serializable("binarized")
 class DropoutNoScale(keras.layers.Layer):
-    """Dropout that zeroes units in training and leaves the others as they are.
+    """Dropout that zeroes units in training and does not rescale the others.
 
-    Keras's own Dropout divides what is left by 1 - rate; ±1 activations would leave {-1, 0, +1}.
+    `keras.layers.Dropout` divides the others by 1 - rate, so ±1 activations would become ±1 / (1 - rate).
 
     Args:
         rate: probability in [0, 1) with which a unit is zeroed.
         seed: int or None, seed of the random masks.
-    Input and output shape: any, the same.
+    Input and output shape: any; both are equal.
     Raises:
         ValueError: rate outside [0, 1).
     """
@@ -100,30 +98,30 @@ def glorot(fan_in, fan_out):
     """Glorot's bound with the constant of the BinaryNet code, sqrt(1.5 / (fan_in + fan_out)).
 
     Args:
-        fan_in, fan_out: numbers of connections of a unit, counted over the receptive field.
+        fan_in, fan_out: numbers of inputs and outputs of a unit, counted over the receptive field.
     """
     return math.sqrt(1.5 / (fan_in + fan_out))
 
 
 class _BinaryKernel:
-    """The stored variable V of one kernel, and the two things made of it: the latent W and the binary kernel."""
+    """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed."""
 
     def __init__(self, shape, H, multiplier):
         self.size = math.prod(shape)
         self.H, self.multiplier = H, multiplier
 
     def latent(self):
-        """W = multiplier * V, in [-H, H]; its gradient is handed to V as it is."""
+        """W = multiplier * V. The gradient of W is passed to V unchanged."""
         return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
 
     def binary(self):
-        """binarize(W, H); W's gradient is handed to V up to |V| = H / multiplier, where the constraint clips."""
+        """binarize(W, H). The gradient is passed to V where |V| <= H / multiplier, the bound of the constraint."""
         bound = self.H / self.multiplier
         return straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
 
 
 class _BinaryLayer(keras.layers.Layer):
-    """What the binary layers share: kernels with H and multiplier, a bias, an activation."""
+    """Base class of the binary layers: kernels with H and multiplier, a bias, an activation."""
 
     def __init__(self, activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs):
         super().__init__(**kwargs)
@@ -147,7 +145,7 @@ class _BinaryLayer(keras.layers.Layer):
         return value
 
     def _add_kernel(self, name, shape, fan_in, fan_out, initializer, regularizer):
-        """Adds a binary kernel; `initializer` (None: uniform in [-H, H]) and `regularizer` are those of W."""
+        """Adds a binary kernel. `initializer` (None: uniform in [-H, H]) and `regularizer` apply to W."""
         H = glorot(fan_in, fan_out) if self.H == "Glorot" else self.H
         multiplier = self.kernel_lr_multiplier
         if multiplier == "Glorot":
@@ -171,7 +169,7 @@ class _BinaryLayer(keras.layers.Layer):
             )
 
     def _finish(self, outputs, bias_shape=(-1,)):
-        """Bias and activation, the last two steps of every layer."""
+        """Adds the bias and applies the activation."""
         if self.use_bias:
             outputs = outputs + ops.reshape(self.bias, bias_shape)
         return outputs if self.activation is None else self.activation(outputs)
@@ -197,13 +195,13 @@ class BinaryDense(_BinaryLayer):
         activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`.
         kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H].
         H: magnitude of the binary weights, positive float, or 'Glorot' for sqrt(1.5 / (fan_in + fan_out)).
-        kernel_lr_multiplier: factor on the kernel's optimizer steps, positive float, or 'Glorot' for
+        kernel_lr_multiplier: factor on the optimizer's steps of the kernel, positive float, or 'Glorot' for
             1 / sqrt(1.5 / (fan_in + fan_out)).
     Attributes:
         kernel: tensor (inputs, units), the latent kernel W in [-H, H].
     Input shape: (..., inputs). Output shape: (..., units).
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830.
     """
 
@@ -252,7 +250,7 @@ class BinaryDense(_BinaryLayer):
 
 
 class _BinaryConv(_BinaryLayer):
-    """What the three convolutions share: the geometry."""
+    """Base class of the three convolutions: kernel size, strides, padding, data format and dilation."""
 
     def __init__(self, kernel_size, strides, padding, data_format, dilation_rate, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -264,7 +262,7 @@ class _BinaryConv(_BinaryLayer):
         if data_format not in (None, "channels_first", "channels_last"):
             self._refuse("data_format", data_format, "'channels_last', 'channels_first' or None")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            self._refuse("dilation_rate", dilation_rate, f"1 where strides are not (here {strides!r})")
+            self._refuse("dilation_rate", dilation_rate, f"1 where strides are above 1 (here {strides!r})")
         self.padding = padding
         self.data_format = data_format or keras.config.image_data_format()
         self._geometry = {"padding": padding, "data_format": self.data_format, "dilation_rate": self.dilation_rate}
@@ -312,16 +310,15 @@ class BinaryConv2D(_BinaryConv):
     Args:
         filters: positive int, number of output channels.
         kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
-            kernel_regularizer, bias_regularizer: as in `keras.layers.Conv2D`. 'same' pads with zeros, which are neither
-            +1 nor -1.
+            kernel_regularizer, bias_regularizer: as in `keras.layers.Conv2D`. 'same' pads with 0, not with ±1.
         kernel_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are those of the receptive field,
             kh * kw * channels in and kh * kw * filters out.
     Attributes:
         kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H].
-    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
-        come second with data_format 'channels_first'.
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
+        data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830.
     """
 
@@ -367,9 +364,8 @@ class BinaryConv2D(_BinaryConv):
     def call(self, inputs):
         strides = self.strides
         if self.kernel_size == (1, 1) and max(strides) > 1:
-            # Such a kernel reads every so-many-th pixel, which a pooling of single pixels picks in less time. Of a
-            # one-channel image, moreover, TensorFlow's oneDNN (2.21) writes beyond its memory in the gradient of the
-            # strided kernel.
+            # A strided 1x1 kernel reads every stride-th pixel, and pooling selects them faster. On images with one
+            # channel, oneDNN in TensorFlow 2.21 also writes out of bounds in the gradient of such a kernel.
             inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
             strides = 1
         return self._finish(ops.conv(inputs, self._kernel.binary(), strides, **self._geometry))
@@ -388,7 +384,7 @@ class BinaryConv2D(_BinaryConv):
 
 @register_keras_serializable("binarized")
 class BinaryDepthwiseConv2D(_BinaryConv):
-    """Depthwise convolution with binary weights: every channel is convolved by itself.
+    """Depthwise convolution with binary weights: every channel is convolved separately.
 
     Args:
         kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
@@ -398,9 +394,9 @@ class BinaryDepthwiseConv2D(_BinaryConv):
     Attributes:
         kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H].
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels *
-        depth_multiplier); the channels come second with data_format 'channels_first'.
+        depth_multiplier); with data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
     """
 
@@ -466,22 +462,22 @@ class BinaryDepthwiseConv2D(_BinaryConv):
 
 @register_keras_serializable("binarized")
 class BinarySeparableConv2D(BinaryDepthwiseConv2D):
-    """Depthwise convolution followed by a pointwise (1x1) one, both with binary weights and nothing in between.
+    """Depthwise convolution followed directly by a pointwise (1x1) convolution, both with binary weights.
 
     Args:
         filters: positive int, number of output channels.
         kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
             bias_initializer, depthwise_regularizer, pointwise_regularizer, bias_regularizer: as in
             `keras.layers.SeparableConv2D`.
-        depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel by
-            itself; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
+        depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel
+            separately; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
     Attributes:
         kernel: tensor (kh, kw, channels, depth_multiplier), the latent depthwise kernel in [-H, H].
         pointwise_kernel: tensor (1, 1, channels * depth_multiplier, filters), the latent pointwise kernel in [-H, H].
-    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
-        come second with data_format 'channels_first'.
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
+        data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
     """
 
@@ -532,7 +528,8 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
     def call(self, inputs):
         pointwise = self._pointwise_kernel.binary()
         if self._channels(inputs.shape) == 1 and self.depth_multiplier == 1:
-            # Of one channel the two are one ordinary convolution, which spares the large result in between.
+            # With one input channel, both kernels fold into one convolution, so the large intermediate tensor is never
+            # materialized.
             outputs = ops.conv(inputs, self._kernel.binary() * pointwise, self.strides, **self._geometry)
         else:
             outputs = ops.conv(self._depthwise(inputs), pointwise, data_format=self.data_format)

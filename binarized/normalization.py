@@ -1,7 +1,7 @@
 """Batch normalization followed by binarization, fused for speed.
 
-Both are one function with a hand-written gradient. Under TensorFlow, XLA compiles the forward and the backward pass to a
-few passes over memory; separate layers take about ten. Only this function is compiled, because XLA's convolutions are
+Both are one function with a hand-written gradient. Under TensorFlow, XLA compiles the forward and the backward pass to
+a few passes over memory; separate layers take about ten. Only this function is compiled, because XLA's convolutions are
 slower on a CPU.
 """
 
