@@ -106,18 +106,22 @@ def glorot(fan_in, fan_out):
 class _BinaryKernel:
     """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed."""
 
-    def __init__(self, shape, H, multiplier):
+    def __init__(self, shape, H, multiplier, dtype):
         self.size = math.prod(shape)
-        self.H, self.multiplier = H, multiplier
+        self.H, self.multiplier, self.dtype = H, multiplier, dtype
 
     def latent(self):
         """W = multiplier * V. The gradient of W is passed to V unchanged."""
         return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
 
     def binary(self):
-        """binarize(W, H). The gradient is passed to V where |V| <= H / multiplier, the bound of the constraint."""
+        """binarize(W, H) in the layer's compute dtype. The sign is that of the stored V, before V is rounded to it.
+
+        The gradient is passed to V where |V| <= H / multiplier, the bound of the constraint.
+        """
         bound = self.H / self.multiplier
-        return straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
+        H_sign = straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
+        return ops.cast(H_sign, self.dtype)
 
 
 class _BinaryLayer(keras.layers.Layer):
@@ -151,13 +155,14 @@ class _BinaryLayer(keras.layers.Layer):
         if multiplier == "Glorot":
             multiplier = 1 / glorot(fan_in, fan_out)
         initializer = initializer or initializers.RandomUniform(-H, H, seed=next_seed())
-        kernel = _BinaryKernel(shape, H, multiplier)
+        kernel = _BinaryKernel(shape, H, multiplier, self.compute_dtype)
         kernel.variable = self.add_weight(
             name=name,
             shape=shape,
             initializer=lambda shape, dtype=None: initializer(shape, dtype=dtype) / multiplier,
             regularizer=regularizer and (lambda V: regularizer(kernel.latent())),
             constraint=Clip(-H / multiplier, H / multiplier),
+            autocast=False,
         )
         self.binary_kernels.append(kernel)
         return kernel

@@ -5,6 +5,7 @@ a few passes over memory; separate layers take about ten. Only this function is 
 slower on a CPU.
 """
 
+import functools
 import math
 
 import keras
@@ -26,17 +27,18 @@ def _compiled(function):
 
 
 def _forward(x, gamma, beta, epsilon, binary):
-    flat = ops.reshape(x, (-1, x.shape[-1]))
+    """Output like x, and the mean and the variance of the batch; computed in the dtype of gamma."""
+    flat = ops.cast(ops.reshape(x, (-1, gamma.shape[0])), gamma.dtype)
     mean = ops.mean(flat, axis=0)
     centred = flat - mean
     variance = ops.mean(centred * centred, axis=0)
     y = centred * (ops.rsqrt(variance + epsilon) * gamma) + beta
-    return ops.reshape(sign(y) if binary else y, ops.shape(x)), mean, variance
+    return ops.cast(ops.reshape(sign(y) if binary else y, ops.shape(x)), x.dtype), mean, variance
 
 
 def _backward(upstream, x, gamma, beta, mean, variance, epsilon, binary):
     """Gradients with respect to x, gamma and beta. y is recomputed to save memory."""
-    flat, upstream = (ops.reshape(t, (-1, x.shape[-1])) for t in (x, upstream))
+    flat, upstream = (ops.cast(ops.reshape(t, (-1, gamma.shape[0])), gamma.dtype) for t in (x, upstream))
     inverse = ops.rsqrt(variance + epsilon)
     centred = flat - mean
     if binary:
@@ -44,9 +46,9 @@ def _backward(upstream, x, gamma, beta, mean, variance, epsilon, binary):
         upstream = upstream * inside(y)
     d_beta = ops.sum(upstream, axis=0)
     d_scale = ops.sum(upstream * centred, axis=0)
-    n = ops.cast(ops.shape(flat)[0], x.dtype)
+    n = ops.cast(ops.shape(flat)[0], gamma.dtype)
     d_x = (upstream - d_beta / n - centred * (d_scale * inverse * inverse / n)) * (gamma * inverse)
-    return ops.reshape(d_x, ops.shape(x)), d_scale * inverse, d_beta
+    return ops.cast(ops.reshape(d_x, ops.shape(x)), x.dtype), d_scale * inverse, d_beta
 
 
 _forward_compiled = _compiled(_forward)
@@ -60,6 +62,8 @@ class Normalization(keras.layers.Layer):
     In training the layer uses the statistics of the batch. At inference it uses stored statistics, the mean over the
     batches seen in training or while `gathering` is set. Training flips signs of weights, which makes older statistics
     worthless: after it, call `reset()`, set `gathering` and run some training batches before the network is evaluated.
+
+    Variables and arithmetic are float32 (float64 in a float64 layer), also in half precision.
 
     Args:
         binary: whether binary_tanh follows.
@@ -81,11 +85,14 @@ class Normalization(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-        self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros", trainable=False)
-        self.variance = self.add_weight(name="variance", shape=shape, initializer="ones", trainable=False)
-        self.batches = self.add_weight(name="batches", shape=(), initializer="zeros", trainable=False)
+        # In half precision a variance above 65,504 would overflow, and small changes of a mean would be lost.
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        add = functools.partial(self.add_weight, dtype=dtype, autocast=False)
+        self.gamma = add(name="gamma", shape=shape, initializer="ones")
+        self.beta = add(name="beta", shape=shape, initializer="zeros")
+        self.mean = add(name="mean", shape=shape, initializer="zeros", trainable=False)
+        self.variance = add(name="variance", shape=shape, initializer="ones", trainable=False)
+        self.batches = add(name="batches", shape=(), initializer="zeros", trainable=False)
 
     def reset(self):
         """Discards the stored statistics when the next batch comes."""
@@ -94,8 +101,8 @@ class Normalization(keras.layers.Layer):
     def call(self, inputs, training=False):
         if not (training or self.gathering):
             scale = ops.rsqrt(self.variance + self.epsilon) * self.gamma
-            y = (inputs - self.mean) * scale + self.beta
-            return binary_tanh(y) if self.binary else y
+            y = (ops.cast(inputs, scale.dtype) - self.mean) * scale + self.beta
+            return ops.cast(binary_tanh(y) if self.binary else y, inputs.dtype)
 
         compiled = math.prod(inputs.shape[1:]) >= WORTH_COMPILING
         forward, backward = (_forward_compiled, _backward_compiled) if compiled else (_forward, _backward)
