@@ -1,7 +1,8 @@
 """Elementwise functions: rounding and binarization, each with its straight-through gradient.
 
 Every docstring states the forward rule and the pseudo-gradient, which replaces the true gradient (0 almost everywhere).
-All functions use `keras.ops` only and give the same numbers under TensorFlow and JAX.
+All functions use `keras.ops` only and give the same numbers under TensorFlow and JAX. NaN stays NaN, so that it shows in
+the loss.
 """
 
 from keras import Variable, ops
@@ -34,19 +35,15 @@ def straight_through(forward, slope):
     return lambda x: function(x + 0 if isinstance(x, Variable) else ops.convert_to_tensor(x))
 
 
-def _where(condition, yes, no, like):
-    """`ops.where` for two numbers, in the dtype of `like` (a Python number would give float32)."""
-    return ops.where(condition, ops.cast(yes, like.dtype), ops.cast(no, like.dtype))
-
-
 def sign(x):
-    """+1 where x >= 0, else -1; never 0. Its derivative is 0."""
-    return _where(x >= 0, 1, -1, x)
+    """+1 where x >= 0, else -1; never 0, and NaN where x is NaN. Its derivative is 0."""
+    return ops.sign(ops.sign(x) + 0.5)  # a comparison would turn NaN into -1
 
 
 def inside(x, height=1):
     """`height` where |x| <= 1, else 0: the derivative of a clipped linear function."""
-    return _where(ops.abs(x) <= 1, height, 0, x)
+    # A Python number would give float32.
+    return ops.where(ops.abs(x) <= 1, ops.cast(height, x.dtype), ops.cast(0, x.dtype))
 
 
 @register_keras_serializable("binarized")
@@ -101,7 +98,7 @@ def binary_sigmoid(x):
         Tensor like x, every entry 0 or 1.
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1.
     """
-    return straight_through(lambda x: _where(x >= 0, 1, 0, x), lambda x: inside(x, 0.5))(x)
+    return straight_through(lambda x: (sign(x) + 1) / 2, lambda x: inside(x, 0.5))(x)
 
 
 @register_keras_serializable("binarized")

@@ -148,7 +148,10 @@ def _step_without_thresholds(layer, kind, inputs):
         _refuse(layer, "has a depth multiplier")
     for kernel in layer.binary_kernels:
         unit *= float(np.float32(kernel.H))
-    kernels = [kernel.variable.numpy() >= 0 for kernel in layer.binary_kernels]
+    kernels = [kernel.variable.numpy() for kernel in layer.binary_kernels]
+    if not all(np.isfinite(kernel).all() for kernel in kernels):
+        _refuse(layer, "has weights that are not finite")
+    kernels = [kernel >= 0 for kernel in kernels]
     spec["filters"] = kernels[-1].shape[-1]
     # The filters come first; a depthwise kernel (height, width, channels, 1) is unchanged.
     return _Unnormalized(spec, [*kernels[:-1], np.moveaxis(kernels[-1], -1, 0)], unit, spec["filters"])
