@@ -5,6 +5,7 @@ a few passes over memory; separate layers take about ten. Only this function is 
 slower on a CPU.
 """
 
+import contextvars
 import functools
 import math
 
@@ -14,7 +15,12 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh, inside, sign
 
+COUNTER = "batches_in_statistics"  # name of a variable of `Normalization`, by which `recalibrate` finds it
+
 WORTH_COMPILING = 768  # values per example; below, a step saves too little to repay the compilation
+
+
+_recalibrating = contextvars.ContextVar("whether inference estimates statistics", default=False)
 
 
 def _compiled(function):
@@ -60,8 +66,8 @@ class Normalization(keras.layers.Layer):
     """Batch normalization over all axes but the last, followed by binary_tanh.
 
     In training the layer uses the statistics of the batch. At inference it uses stored statistics, the mean over the
-    batches seen in training or while `gathering` is set. Training flips signs of weights, which makes older statistics
-    worthless: after it, call `reset()`, set `gathering` and run some training batches before the network is evaluated.
+    batches seen in training. Training flips signs of weights, which makes older statistics worthless, so call
+    `recalibrate` before a trained network is evaluated.
 
     Variables and arithmetic are float32 (float64 in a float64 layer), also in half precision.
 
@@ -69,7 +75,6 @@ class Normalization(keras.layers.Layer):
         binary: whether binary_tanh follows.
         epsilon: added to the variance.
     Attributes:
-        gathering: bool; while set, the layer uses and stores batch statistics also with training=False.
         mean, variance: variables (channels,), the stored statistics.
     Input and output shape: (batch, ..., channels), the same.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167; Hubara et al. 2016, arXiv:1602.02830.
@@ -81,7 +86,6 @@ class Normalization(keras.layers.Layer):
         super().__init__(**kwargs)
         self.binary = binary
         self.epsilon = epsilon
-        self.gathering = False
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
@@ -92,14 +96,10 @@ class Normalization(keras.layers.Layer):
         self.beta = add(name="beta", shape=shape, initializer="zeros")
         self.mean = add(name="mean", shape=shape, initializer="zeros", trainable=False)
         self.variance = add(name="variance", shape=shape, initializer="ones", trainable=False)
-        self.batches = add(name="batches", shape=(), initializer="zeros", trainable=False)
-
-    def reset(self):
-        """Discards the stored statistics when the next batch comes."""
-        self.batches.assign(0.0)
+        self.batches = add(name=COUNTER, shape=(), initializer="zeros", trainable=False)
 
     def call(self, inputs, training=False):
-        if not (training or self.gathering):
+        if not (training or _recalibrating.get()):
             scale = ops.rsqrt(self.variance + self.epsilon) * self.gamma
             y = (ops.cast(inputs, scale.dtype) - self.mean) * scale + self.beta
             return ops.cast(binary_tanh(y) if self.binary else y, inputs.dtype)
@@ -129,3 +129,49 @@ class Normalization(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "binary": self.binary, "epsilon": self.epsilon}
+
+
+def recalibrate(model, batches):
+    """Re-estimates the batch-norm statistics of every `Normalization` in a model.
+
+    Training flips signs of weights from step to step, so running averages describe weights that no longer exist. This
+    function runs the model with its current weights over some batches, without an update step and without dropout, and
+    stores the mean of their statistics. Call it after training, and before `evaluate`, `predict`, `save` or `pack`.
+
+    Args:
+        model: keras.Model; `Normalization` layers in nested models and layers are included.
+        batches: batches of inputs (targets are ignored), in any form that `keras.Model.predict` accepts. About 50
+            batches of the training set are enough.
+    Raises:
+        ValueError: the model has no `Normalization`, or one of them did not see any batch.
+    """
+    if not hasattr(model, "_predict_and_recalibrate"):
+        # Kept with the model, so that it is traced once. Keras would take an ordinary attribute for a part of the model.
+        object.__setattr__(model, "_predict_and_recalibrate", _Recalibrator(model).predict)
+    for counter in _counters(model):
+        counter.assign(0.0)
+    model._predict_and_recalibrate(batches, verbose=0)
+    counts = [float(ops.convert_to_numpy(counter)) for counter in _counters(model)]
+    if not counts:
+        raise ValueError(f"recalibrate: model {model.name!r} has no Normalization layer")
+    if min(counts) == 0:
+        raise ValueError(f"recalibrate: a Normalization layer of model {model.name!r} did not see any batch")
+
+
+def _counters(model):
+    return [variable for variable in model.variables if variable.name == COUNTER]
+
+
+class _Recalibrator(keras.Model):
+    """Predicts with a model whose normalizations use and store the statistics of every batch."""
+
+    def __init__(self, model):
+        super().__init__(name="recalibrator")  # the default name would start with "_"
+        self.model = model
+
+    def call(self, inputs):
+        token = _recalibrating.set(True)
+        try:
+            return self.model(inputs, training=False)
+        finally:
+            _recalibrating.reset(token)
