@@ -230,6 +230,8 @@ class BinaryDense(_BinaryLayer):
 
     def build(self, input_shape):
         inputs = input_shape[-1]
+        if inputs is None:
+            self._refuse("the input's shape", tuple(input_shape), "known along its last axis")
         self._kernel = self._add_kernel(
             "kernel", (inputs, self.units), inputs, self.units, self.kernel_initializer, self.kernel_regularizer
         )
@@ -294,6 +296,8 @@ class _BinaryConv(_BinaryLayer):
             size if size is None else -(-(size if self.padding == "same" else size - d * (k - 1)) // s)
             for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate)
         ]
+        if any(size is not None and size <= 0 for size in sizes):
+            self._refuse("kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}")
         channels = self._output_channels(self._channels(input_shape))
         return (input_shape[0], *sizes, channels) if channels_last else (input_shape[0], channels, *sizes)
 
@@ -355,6 +359,7 @@ class BinaryConv2D(_BinaryConv):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape):
+        self.compute_output_shape(input_shape)  # refuses an input that is too small
         channels, area = self._channels(input_shape), math.prod(self.kernel_size)
         self._kernel = self._add_kernel(
             *("kernel", (*self.kernel_size, channels, self.filters), area * channels, area * self.filters),
@@ -432,15 +437,16 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
 
-    def _add_depthwise_kernel(self, channels):
-        area = math.prod(self.kernel_size)
+    def _add_depthwise_kernel(self, input_shape):
+        self.compute_output_shape(input_shape)  # refuses an input that is too small
+        channels, area = self._channels(input_shape), math.prod(self.kernel_size)
         self._kernel = self._add_kernel(
             *("kernel", (*self.kernel_size, channels, self.depth_multiplier), area, area * self.depth_multiplier),
             *(self.depthwise_initializer, self.depthwise_regularizer),
         )
 
     def build(self, input_shape):
-        self._add_depthwise_kernel(self._channels(input_shape))
+        self._add_depthwise_kernel(input_shape)
         self._add_bias(self._output_channels(self._channels(input_shape)))
 
     @property
@@ -518,7 +524,7 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
         self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
 
     def build(self, input_shape):
-        self._add_depthwise_kernel(self._channels(input_shape))
+        self._add_depthwise_kernel(input_shape)
         inputs = self._channels(input_shape) * self.depth_multiplier
         self._pointwise_kernel = self._add_kernel(
             *("pointwise_kernel", (1, 1, inputs, self.filters), inputs, self.filters),
@@ -532,7 +538,7 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
 
     def call(self, inputs):
         pointwise = self._pointwise_kernel.binary()
-        if self._channels(inputs.shape) == 1 and self.depth_multiplier == 1:
+        if self._kernel.variable.shape[2:] == (1, 1):
             # With one input channel, both kernels fold into one convolution, so the large intermediate tensor is never
             # materialized.
             outputs = ops.conv(inputs, self._kernel.binary() * pointwise, self.strides, **self._geometry)

@@ -77,6 +77,8 @@ class Normalization(keras.layers.Layer):
     Attributes:
         mean, variance: variables (channels,), the stored statistics.
     Input and output shape: (batch, ..., channels), the same.
+    Raises:
+        ValueError: the number of channels is unknown.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167; Hubara et al. 2016, arXiv:1602.02830.
     """
 
@@ -89,6 +91,8 @@ class Normalization(keras.layers.Layer):
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
+        if None in shape:
+            raise ValueError(f"Normalization: the last axis of the input must be known, got shape {tuple(input_shape)}")
         # In half precision a variance above 65,504 would overflow, and small changes of a mean would be lost.
         dtype = keras.backend.result_type(self.variable_dtype, "float32")
         add = functools.partial(self.add_weight, dtype=dtype, autocast=False)
@@ -104,7 +108,9 @@ class Normalization(keras.layers.Layer):
             y = (ops.cast(inputs, scale.dtype) - self.mean) * scale + self.beta
             return ops.cast(binary_tanh(y) if self.binary else y, inputs.dtype)
 
-        compiled = math.prod(inputs.shape[1:]) >= WORTH_COMPILING
+        sizes = inputs.shape[1:]
+        # XLA would compile again for every new size.
+        compiled = None not in sizes and math.prod(sizes) >= WORTH_COMPILING
         forward, backward = (_forward_compiled, _backward_compiled) if compiled else (_forward, _backward)
 
         @ops.custom_gradient
