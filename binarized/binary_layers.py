@@ -7,19 +7,24 @@ differ from stock layers:
 - Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
   W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
   and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s.
-  `layer.kernel` is W; `layer.get_weights()` returns V.
+
+`layer.kernel` is W, `layer.binary_kernel` the binary kernel; `layer.get_weights()` returns V. To copy weights between
+layers or from elsewhere, set `layer.kernel`: `set_weights` takes V, whose unit is the multiplier of the layer. Files
+contain both, so weights can be loaded with another H or multiplier.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """
 
 import math
+import warnings
 from numbers import Integral, Real
 
 import keras
+import numpy as np
 from keras import constraints, initializers, ops, regularizers
 from keras.saving import register_keras_serializable
 
-from binarized.binary_ops import inside, sign, straight_through
+from binarized.binary_ops import sign, straight_through
 from binarized.depthwise import depthwise_conv
 from binarized.seeds import next_seed
 
@@ -94,6 +99,9 @@ class DropoutNoScale(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
+SCALES = "scales"  # in a file of weights: H and multiplier of every kernel of a layer
+
+
 def glorot(fan_in, fan_out):
     """Glorot's bound with the constant of the BinaryNet code, sqrt(1.5 / (fan_in + fan_out)).
 
@@ -104,24 +112,44 @@ def glorot(fan_in, fan_out):
 
 
 class _BinaryKernel:
-    """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed."""
+    """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed.
 
-    def __init__(self, shape, H, multiplier, dtype):
+    V can lie outside [-H / multiplier, H / multiplier] after `set_weights`, until the constraint clips it in the next
+    step. It then acts as if it were clipped already: both kernels are in [-H, H], and V gets a gradient.
+    """
+
+    def __init__(self, name, shape, H, multiplier, dtype):
         self.size = math.prod(shape)
-        self.H, self.multiplier, self.dtype = H, multiplier, dtype
+        self.name, self.H, self.multiplier, self.dtype = name, H, multiplier, dtype
 
     def latent(self):
-        """W = multiplier * V. The gradient of W is passed to V unchanged."""
-        return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
+        """W = clip(multiplier * V, -H, H). The gradient of W is passed to V unchanged."""
+        return straight_through(lambda V: ops.clip(V * self.multiplier, -self.H, self.H), lambda V: 1)(self.variable)
 
     def binary(self):
-        """binarize(W, H) in the layer's compute dtype. The sign is that of the stored V, before V is rounded to it.
+        """binarize(W, H) in the layer's compute dtype. The gradient is passed to V unchanged."""
+        # The sign is taken before the cast: half precision rounds small negative numbers to 0.
+        return ops.cast(straight_through(lambda V: self.H * sign(V), lambda V: 1)(self.variable), self.dtype)
 
-        The gradient is passed to V where |V| <= H / multiplier, the bound of the constraint.
-        """
-        bound = self.H / self.multiplier
-        H_sign = straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
-        return ops.cast(H_sign, self.dtype)
+    def clipped(self, W):
+        """W clipped to [-H, H], with a warning if it was outside."""
+        outside = np.mean(np.abs(ops.convert_to_numpy(W)) > self.H)
+        if outside:
+            warnings.warn(
+                f"{outside:.1%} of the weights given for {self.name} are outside [-{self.H:g}, {self.H:g}] and are "
+                "clipped",
+                stacklevel=4,
+            )
+        return ops.clip(W, -self.H, self.H)
+
+    def assign(self, W):
+        """Sets the latent kernel, clipped to [-H, H]."""
+        W = ops.convert_to_tensor(W, self.variable.dtype)
+        if tuple(W.shape) != tuple(self.variable.shape):
+            raise ValueError(f"{self.name} must have shape {tuple(self.variable.shape)}, got {tuple(W.shape)}")
+        if np.isnan(ops.convert_to_numpy(W)).any():
+            raise ValueError(f"{self.name} must be numbers, got NaN")
+        self.variable.assign(self.clipped(W) / self.multiplier)
 
 
 class _BinaryLayer(keras.layers.Layer):
@@ -154,18 +182,52 @@ class _BinaryLayer(keras.layers.Layer):
         multiplier = self.kernel_lr_multiplier
         if multiplier == "Glorot":
             multiplier = 1 / glorot(fan_in, fan_out)
-        initializer = initializer or initializers.RandomUniform(-H, H, seed=next_seed())
-        kernel = _BinaryKernel(shape, H, multiplier, self.compute_dtype)
+        kernel = _BinaryKernel(f"{name} of layer {self.name!r}", shape, H, multiplier, self.compute_dtype)
+        if initializer is None:
+            initial = initializers.RandomUniform(-H, H, seed=next_seed())
+        else:
+            initial = lambda shape, dtype: kernel.clipped(initializer(shape, dtype=dtype))
         kernel.variable = self.add_weight(
             name=name,
             shape=shape,
-            initializer=lambda shape, dtype=None: initializer(shape, dtype=dtype) / multiplier,
+            initializer=lambda shape, dtype=None: initial(shape, dtype=dtype) / multiplier,
             regularizer=regularizer and (lambda V: regularizer(kernel.latent())),
             constraint=Clip(-H / multiplier, H / multiplier),
             autocast=False,
         )
         self.binary_kernels.append(kernel)
         return kernel
+
+    def _built_kernel(self, number):
+        if number >= len(self.binary_kernels):
+            raise AttributeError(
+                f"{type(self).__name__} {self.name!r} has no kernel yet: call the layer on data, or call its build()"
+            )
+        return self.binary_kernels[number]
+
+    @property
+    def kernel(self):
+        return self._built_kernel(0).latent()
+
+    @kernel.setter
+    def kernel(self, W):
+        self._built_kernel(0).assign(W)
+
+    @property
+    def binary_kernel(self):
+        return self._built_kernel(0).binary()
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store[SCALES] = np.array([(kernel.H, kernel.multiplier) for kernel in self.binary_kernels])
+
+    def load_own_variables(self, store):
+        """Loads the variables. Kernels saved with another H or multiplier are converted, so that W is the same."""
+        super().load_own_variables({key: store[key] for key in store.keys() if key != SCALES})
+        if SCALES in store.keys():  # files of earlier versions have none
+            for kernel, (H, multiplier) in zip(self.binary_kernels, np.asarray(store[SCALES])):
+                if (H, multiplier) != (kernel.H, kernel.multiplier):
+                    kernel.assign(ops.clip(kernel.variable * multiplier, -H, H))
 
     def _add_bias(self, units):
         if self.use_bias:
@@ -198,12 +260,15 @@ class BinaryDense(_BinaryLayer):
     Args:
         units: positive int, number of outputs.
         activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`.
-        kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H].
+        kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H]. Values outside are
+            clipped, with a warning.
         H: magnitude of the binary weights, positive float, or 'Glorot' for sqrt(1.5 / (fan_in + fan_out)).
         kernel_lr_multiplier: factor on the optimizer's steps of the kernel, positive float, or 'Glorot' for
             1 / sqrt(1.5 / (fan_in + fan_out)).
     Attributes:
-        kernel: tensor (inputs, units), the latent kernel W in [-H, H].
+        kernel: tensor (inputs, units), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (..., inputs). Output shape: (..., units).
     Raises:
         ValueError: an argument is not accepted; the message names it.
@@ -236,10 +301,6 @@ class BinaryDense(_BinaryLayer):
             "kernel", (inputs, self.units), inputs, self.units, self.kernel_initializer, self.kernel_regularizer
         )
         self._add_bias(self.units)
-
-    @property
-    def kernel(self):
-        return self._kernel.latent()
 
     def call(self, inputs):
         return self._finish(ops.matmul(inputs, self._kernel.binary()))
@@ -297,7 +358,9 @@ class _BinaryConv(_BinaryLayer):
             for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate)
         ]
         if any(size is not None and size <= 0 for size in sizes):
-            self._refuse("kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}")
+            self._refuse(
+                "kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}"
+            )
         channels = self._output_channels(self._channels(input_shape))
         return (input_shape[0], *sizes, channels) if channels_last else (input_shape[0], channels, *sizes)
 
@@ -323,7 +386,9 @@ class BinaryConv2D(_BinaryConv):
         kernel_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are those of the receptive field,
             kh * kw * channels in and kh * kw * filters out.
     Attributes:
-        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H].
+        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
         data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -367,10 +432,6 @@ class BinaryConv2D(_BinaryConv):
         )
         self._add_bias(self.filters)
 
-    @property
-    def kernel(self):
-        return self._kernel.latent()
-
     def call(self, inputs):
         strides = self.strides
         if self.kernel_size == (1, 1) and max(strides) > 1:
@@ -402,7 +463,9 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         depthwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are kh * kw in and
             kh * kw * depth_multiplier out.
     Attributes:
-        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H].
+        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels *
         depth_multiplier); with data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -449,10 +512,6 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         self._add_depthwise_kernel(input_shape)
         self._add_bias(self._output_channels(self._channels(input_shape)))
 
-    @property
-    def kernel(self):
-        return self._kernel.latent()
-
     def _depthwise(self, inputs):
         return depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
 
@@ -484,7 +543,10 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
             separately; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
     Attributes:
         kernel: tensor (kh, kw, channels, depth_multiplier), the latent depthwise kernel in [-H, H].
+        binary_kernel: tensor like kernel, every entry -H or +H.
         pointwise_kernel: tensor (1, 1, channels * depth_multiplier, filters), the latent pointwise kernel in [-H, H].
+        binary_pointwise_kernel: tensor like pointwise_kernel, every entry -H or +H. Both latent kernels can be set;
+            values outside are clipped, with a warning.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
         data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -534,7 +596,15 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
 
     @property
     def pointwise_kernel(self):
-        return self._pointwise_kernel.latent()
+        return self._built_kernel(1).latent()
+
+    @pointwise_kernel.setter
+    def pointwise_kernel(self, W):
+        self._built_kernel(1).assign(W)
+
+    @property
+    def binary_pointwise_kernel(self):
+        return self._built_kernel(1).binary()
 
     def call(self, inputs):
         pointwise = self._pointwise_kernel.binary()

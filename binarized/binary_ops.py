@@ -1,8 +1,8 @@
 """Elementwise functions: rounding and binarization, each with its straight-through gradient.
 
 Every docstring states the forward rule and the pseudo-gradient, which replaces the true gradient (0 almost everywhere).
-All functions use `keras.ops` only and give the same numbers under TensorFlow and JAX. NaN stays NaN, so that it shows in
-the loss.
+All functions use `keras.ops` only and give the same numbers under TensorFlow and JAX. NaN stays NaN, so that it shows
+in the loss.
 """
 
 from keras import Variable, ops

@@ -152,7 +152,7 @@ def recalibrate(model, batches):
         ValueError: the model has no `Normalization`, or one of them did not see any batch.
     """
     if not hasattr(model, "_predict_and_recalibrate"):
-        # Kept with the model, so that it is traced once. Keras would take an ordinary attribute for a part of the model.
+        # Kept with the model, so that it is traced once. Keras would treat an ordinary attribute as part of the model.
         object.__setattr__(model, "_predict_and_recalibrate", _Recalibrator(model).predict)
     for counter in _counters(model):
         counter.assign(0.0)
