@@ -24,7 +24,7 @@ import numpy as np
 from keras import constraints, initializers, ops, regularizers
 from keras.saving import register_keras_serializable
 
-from binarized.binary_ops import sign, straight_through
+from binarized.binary_ops import binary_sigmoid, binary_tanh, round_through, sign, straight_through
 from binarized.depthwise import depthwise_conv
 from binarized.seeds import next_seed
 
@@ -82,6 +82,7 @@ class DropoutNoScale(keras.layers.Layer):
         super().__init__(**kwargs)
         if not (_is_number(rate) and 0 <= rate < 1):
             raise ValueError(f"DropoutNoScale: rate must be a number in [0, 1), got {rate!r}")
+        self.supports_masking = True
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(next_seed() if seed is None else seed)
@@ -99,6 +100,7 @@ class DropoutNoScale(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
+_ACTIVATIONS = {function.__name__: function for function in (binary_sigmoid, binary_tanh, round_through)}
 SCALES = "scales"  # in a file of weights: H and multiplier of every kernel of a layer
 
 
@@ -160,7 +162,9 @@ class _BinaryLayer(keras.layers.Layer):
         for name, value in (("H", H), ("kernel_lr_multiplier", kernel_lr_multiplier)):
             if value != "Glorot" and not (_is_number(value) and value > 0):
                 self._refuse(name, value, "a positive number or 'Glorot'")
-        self.activation = keras.activations.get(activation)
+        self.activation = keras.activations.get(
+            _ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
+        )
         self.use_bias = use_bias
         self.bias_initializer = initializers.get(bias_initializer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
@@ -259,7 +263,8 @@ class BinaryDense(_BinaryLayer):
 
     Args:
         units: positive int, number of outputs.
-        activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`.
+        activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`; the
+            activation can also be 'binary_tanh', 'binary_sigmoid' or 'round_through'.
         kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H]. Values outside are
             clipped, with a warning.
         H: magnitude of the binary weights, positive float, or 'Glorot' for sqrt(1.5 / (fan_in + fan_out)).
@@ -289,6 +294,7 @@ class BinaryDense(_BinaryLayer):
         **kwargs,
     ):
         super().__init__(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs)
+        self.supports_masking = True
         self.units = self._check_count("units", units)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
