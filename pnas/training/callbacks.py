@@ -25,7 +25,7 @@ class EpochTimes(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
     def training_seconds(self):
-        """Seconds of all epochs. The first, which includes tracing, counts as the mean of the others if it is longer."""
+        """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
         first, *others = self.seconds
         return sum(others) + min(first, np.mean(others or first))
 
