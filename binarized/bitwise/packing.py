@@ -12,15 +12,16 @@ import json
 import typing
 from collections.abc import Iterable
 
+import keras
 import numpy as np
 
 from binarized.bitwise.layers import average_units
 from binarized.bitwise.network import VERSION, Network
 
-_OPS = {  # class of a Keras layer -> step
-    "BinaryConv2D": "conv",
-    "BinaryDense": "dense",
-    "BinarySeparableConv2D": "separable",
+_OPS = {  # registered name of a Keras layer -> step
+    "binarized>BinaryConv2D": "conv",
+    "binarized>BinaryDense": "dense",
+    "binarized>BinarySeparableConv2D": "separable",
     "MaxPooling2D": "maximum",
     "AveragePooling2D": "average",
 }
@@ -30,14 +31,15 @@ def pack(model):
     """Packs a trained Keras model.
 
     Args:
-        model: keras.Model. It reads one image in [-1, +1]. Poolings and binary layers without bias and activation,
-            padded 'same', are each followed by a `Normalization`; one can also follow several that are concatenated.
-            The last `Normalization` has binary=False and gives the output.
+        model: functional or Sequential keras.Model. It reads one image in [-1, +1]. Poolings and binary layers without
+            bias and activation, padded 'same', are each followed by a `Normalization`; one can also follow several that
+            are concatenated. The last `Normalization` has binary=False and gives the only output.
     Returns:
         Network.
     Raises:
-        ValueError: a layer cannot be packed; the message names it.
+        ValueError: the model or one of its layers cannot be packed; the message says why and names the layer.
     """
+    model = _functional(model)
     # (layer name, output index) -> the number of the step that computes this ±1 tensor (0: the image), or a list of
     # _Unnormalized steps
     tensors = {}
@@ -48,7 +50,7 @@ def pack(model):
         return len(specs)
 
     for config in model.get_config()["layers"]:
-        layer, kind = model.get_layer(config["name"]), config["class_name"]
+        layer, kind = model.get_layer(config["name"]), config["registered_name"] or config["class_name"]
         inputs = [tensors[source] for source in _sources(config["inbound_nodes"])]
         unnormalized = [isinstance(value, list) for value in inputs]
         if scores is not None or len(config["inbound_nodes"]) > 1:
@@ -57,7 +59,9 @@ def pack(model):
             if tensors:
                 _refuse(layer, "is a second input")
             image, value = config["config"]["batch_shape"][1:], 0
-        elif kind == "Normalization" and all(unnormalized):
+            if len(image) != 3 or None in image:
+                _refuse(layer, f"must have a known height, width and channels, got shape {tuple(image)}")
+        elif kind == "binarized>Normalization" and all(unnormalized):
             (parts,) = inputs
             if layer.binary:
                 numbers, first = [], 0
@@ -75,15 +79,19 @@ def pack(model):
                 bits += parts[0].weights
                 gamma, beta, mean, deviation = _statistics(layer)
                 scores = np.stack([gamma / deviation * parts[0].unit, beta - gamma / deviation * mean])
+        elif kind == "Concatenate" and (layer.axis not in (-1, 3) or len(layer.output.shape) != 4):
+            _refuse(layer, "does not concatenate channels of images")
         elif kind == "Concatenate" and all(unnormalized):
             value = list(itertools.chain(*inputs))
         elif any(unnormalized):
             _refuse(layer, "is between a pooling or a layer with weights and its normalization")
-        elif kind in ("Dropout", "DropoutNoScale", "Flatten"):
+        elif kind == "Flatten" and layer.data_format != "channels_last":
+            _refuse(layer, "has channels first")
+        elif kind in ("Dropout", "binarized>DropoutNoScale", "Flatten"):
             (value,) = inputs
-        elif kind == "Concatenate" and layer.axis in (-1, 3):
+        elif kind == "Concatenate":
             value = add({"op": "concat", "from": inputs})
-        elif kind == "Split":
+        elif kind == "pnas>Split":
             for number, (size, stop) in enumerate(zip(layer.sizes, itertools.accumulate(layer.sizes))):
                 tensors[layer.name, number] = add({"op": "channels", "from": inputs, "stop": stop, "count": size})
             continue
@@ -110,6 +118,20 @@ class _Unnormalized(typing.NamedTuple):
     channels: int
 
 
+def _functional(model):
+    """The model as a functional one, with one output."""
+    try:
+        outputs = model.outputs
+        functional = keras.Model(model.inputs, outputs)
+    except (AttributeError, ValueError):
+        outputs = None
+    if not outputs:
+        raise ValueError(f"pack: model must be a functional or a built Sequential keras.Model, got {model!r:.80}")
+    if len(outputs) > 1:
+        raise ValueError(f"pack: model must have one output, got {len(outputs)}")
+    return functional
+
+
 def _refuse(layer, why):
     raise ValueError(f"pack: layer {layer.name!r} ({type(layer).__name__}) {why}")
 
@@ -132,7 +154,10 @@ def _step_without_thresholds(layer, kind, inputs):
     spec = {"op": _OPS.get(kind), "name": layer.name, "from": inputs}
     if spec["op"] is None:
         _refuse(layer, "has no bitwise form")
-    if kind != "BinaryDense":
+    if spec["op"] == "dense":
+        if len(layer.input.shape) != 2:
+            _refuse(layer, "does not follow a Flatten layer")
+    else:
         kernel = layer.pool_size if "Pooling" in kind else layer.kernel_size
         dilated = max(getattr(layer, "dilation_rate", (1, 1))) > 1
         if layer.padding != "same" or layer.data_format != "channels_last" or dilated:
