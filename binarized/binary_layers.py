@@ -6,7 +6,11 @@ differ from stock layers:
 - Clipping: W is clipped to [-H, H] after every step (`Clip`). Outside, its gradient would be 0 and W would not return.
 - Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
   W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
-  and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s.
+  and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s. This holds
+  for SGD, Adam, AdamW, Adamax, Nadam, Adadelta, Adagrad, RMSprop, Lion, Muon and ScheduleFreeAdamW. It does not hold
+  for Lamb, Adafactor and Ftrl: these derive a step from the size of V, so the multiplier cancels out and has (almost)
+  no effect. Weight decay has no multiplier either: it shrinks V, and so W, by learning rate * weight_decay a step. For
+  a decay with the multiplier, use a kernel regularizer.
 
 `layer.kernel` is W, `layer.binary_kernel` the binary kernel; `layer.get_weights()` returns V. To copy weights between
 layers or from elsewhere, set `layer.kernel`: `set_weights` takes V, whose unit is the multiplier of the layer. Files
