@@ -1,4 +1,4 @@
-"""Batch normalization, with and without binarization, against its formulas in numpy; and its re-estimated statistics."""
+"""Batch normalization, with and without binarization, against its formulas in numpy, and `recalibrate`."""
 
 import keras
 import numpy as np
@@ -122,7 +122,9 @@ def test_half_precision_counts_more_positions_than_the_largest_float16(gradients
     layer = Normalization(False, dtype="mixed_float16")
     layer.build((None, 1))
     x, upstream = random(*shape).astype("float16"), np.float16(1 + random(*shape, seed=1) ** 2)
-    (found,) = gradients(lambda x: ops.sum(ops.cast(upstream, "float32") * ops.cast(layer(x, training=True), "float32")), [x])
+    (found,) = gradients(
+        lambda x: ops.sum(ops.cast(upstream, "float32") * ops.cast(layer(x, training=True), "float32")), [x]
+    )
     assert found.dtype == np.float16
     # The output does not depend on the mean of x, so the gradients of all positions add up to 0.
     assert abs(found.astype("float64").mean()) < 1e-3 * found.astype("float64").std()
@@ -139,7 +141,13 @@ def batches_of_several_sizes():
 def test_a_model_of_unknown_image_size_trains_on_images_of_several_sizes():
     pooling = keras.layers.GlobalAveragePooling2D()
     model = keras.Sequential(
-        [keras.Input((None, None, 1)), BinaryConv2D(2, 3, use_bias=False), Normalization(), pooling, Normalization(False)]
+        [
+            keras.Input((None, None, 1)),
+            BinaryConv2D(2, 3, use_bias=False),
+            Normalization(),
+            pooling,
+            Normalization(False),
+        ]
     )
     model.compile("adam", "mse", jit_compile=False)
     model.fit(batches_of_several_sizes(), verbose=0)
