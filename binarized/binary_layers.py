@@ -1,28 +1,34 @@
-"""What is done to a tensor with weights: Keras layers whose kernels are binary in the forward pass.
+"""Keras layers with kernels that are binary in the forward pass.
 
-A binary kernel is `binarize(W, H)`, -H or +H; the optimizer moves the real-valued W behind it. Two things are
-particular:
+The forward pass uses the binary kernel `binarize(W, H)`, -H or +H. The optimizer updates the latent kernel W. Two rules
+differ from stock layers:
 
-- W stays in [-H, H], for outside the gradient is 0 and W would be lost (`Clip`).
-- One optimizer step moves W by `kernel_lr_multiplier` times what the bare optimizer would:
-  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot reach into the optimizer, so it changes the unit in
-  which
-  the optimizer counts: the variable it stores is V = W / multiplier, and the gradient of W is handed to V unchanged. A
-      step
-  of V by s is then a step of W by multiplier * s, whatever the optimizer (Adam, SGD with momentum, ...). `layer.kernel`
-  is W; `layer.get_weights()` holds V.
+- Clipping: W is clipped to [-H, H] after every step (`Clip`). Outside, its gradient would be 0 and W would not return.
+- Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
+  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
+  and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s. This holds
+  for SGD, Adam, AdamW, Adamax, Nadam, Adadelta, Adagrad, RMSprop, Lion, Muon and ScheduleFreeAdamW. It does not hold
+  for Lamb, Adafactor and Ftrl: these derive a step from the size of V, so the multiplier cancels out and has (almost)
+  no effect. Weight decay has no multiplier either: it shrinks V, and so W, by learning rate * weight_decay a step. For
+  a decay with the multiplier, use a kernel regularizer.
+
+`layer.kernel` is W, `layer.binary_kernel` the binary kernel; `layer.get_weights()` returns V. To copy weights between
+layers or from elsewhere, set `layer.kernel`: `set_weights` takes V, whose unit is the multiplier of the layer. Files
+contain both, so weights can be loaded with another H or multiplier.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """
 
 import math
+import warnings
 from numbers import Integral, Real
 
 import keras
+import numpy as np
 from keras import constraints, initializers, ops, regularizers
 from keras.saving import register_keras_serializable
 
-from binarized.binary_ops import inside, sign, straight_through
+from binarized.binary_ops import binary_sigmoid, binary_tanh, round_through, sign, straight_through
 from binarized.depthwise import depthwise_conv
 from binarized.seeds import next_seed
 
@@ -43,13 +49,14 @@ class Clip(constraints.Constraint):
         min_value: number, lower end.
         max_value: number above `min_value`, upper end.
     Raises:
-        ValueError: the two are not numbers in this order.
+        ValueError: the two are not numbers, or min_value is not the smaller one.
     """
 
     def __init__(self, min_value, max_value):
         if not (_is_number(min_value) and _is_number(max_value) and min_value < max_value):
             raise ValueError(
-                f"Clip: min_value and max_value must be numbers, the first one smaller, got {min_value!r} and {max_value!r}"
+                f"Clip: min_value and max_value must be numbers, min_value the smaller one, "
+                f"got {min_value!r} and {max_value!r}"
             )
         self.min_value = min_value
         self.max_value = max_value
@@ -63,14 +70,14 @@ class Clip(constraints.Constraint):
 
 @register_keras_serializable("binarized")
 class DropoutNoScale(keras.layers.Layer):
-    """Dropout that zeroes units in training and leaves the others as they are.
+    """Dropout that zeroes units in training and does not rescale the others.
 
-    Keras's own Dropout divides what is left by 1 - rate; ±1 activations would leave {-1, 0, +1}.
+    `keras.layers.Dropout` divides the others by 1 - rate, so ±1 activations would become ±1 / (1 - rate).
 
     Args:
         rate: probability in [0, 1) with which a unit is zeroed.
         seed: int or None, seed of the random masks.
-    Input and output shape: any, the same.
+    Input and output shape: any; both are equal.
     Raises:
         ValueError: rate outside [0, 1).
     """
@@ -79,6 +86,7 @@ class DropoutNoScale(keras.layers.Layer):
         super().__init__(**kwargs)
         if not (_is_number(rate) and 0 <= rate < 1):
             raise ValueError(f"DropoutNoScale: rate must be a number in [0, 1), got {rate!r}")
+        self.supports_masking = True
         self.rate = rate
         self.seed = seed
         self.seed_generator = keras.random.SeedGenerator(next_seed() if seed is None else seed)
@@ -96,41 +104,71 @@ class DropoutNoScale(keras.layers.Layer):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
 
 
+_ACTIVATIONS = {function.__name__: function for function in (binary_sigmoid, binary_tanh, round_through)}
+SCALES = "scales"  # in a file of weights: H and multiplier of every kernel of a layer
+
+
 def glorot(fan_in, fan_out):
     """Glorot's bound with the constant of the BinaryNet code, sqrt(1.5 / (fan_in + fan_out)).
 
     Args:
-        fan_in, fan_out: numbers of connections of a unit, counted over the receptive field.
+        fan_in, fan_out: numbers of inputs and outputs of a unit, counted over the receptive field.
     """
     return math.sqrt(1.5 / (fan_in + fan_out))
 
 
 class _BinaryKernel:
-    """The stored variable V of one kernel, and the two things made of it: the latent W and the binary kernel."""
+    """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed.
 
-    def __init__(self, shape, H, multiplier):
+    V can lie outside [-H / multiplier, H / multiplier] after `set_weights`, until the constraint clips it in the next
+    step. It then acts as if it were clipped already: both kernels are in [-H, H], and V gets a gradient.
+    """
+
+    def __init__(self, name, shape, H, multiplier, dtype):
         self.size = math.prod(shape)
-        self.H, self.multiplier = H, multiplier
+        self.name, self.H, self.multiplier, self.dtype = name, H, multiplier, dtype
 
     def latent(self):
-        """W = multiplier * V, in [-H, H]; its gradient is handed to V as it is."""
-        return straight_through(lambda V: V * self.multiplier, lambda V: 1)(self.variable)
+        """W = clip(multiplier * V, -H, H). The gradient of W is passed to V unchanged."""
+        return straight_through(lambda V: ops.clip(V * self.multiplier, -self.H, self.H), lambda V: 1)(self.variable)
 
     def binary(self):
-        """binarize(W, H); W's gradient is handed to V up to |V| = H / multiplier, where the constraint clips."""
-        bound = self.H / self.multiplier
-        return straight_through(lambda V: self.H * sign(V), lambda V: inside(V / bound))(self.variable)
+        """binarize(W, H) in the layer's compute dtype. The gradient is passed to V unchanged."""
+        # The sign is taken before the cast: half precision rounds small negative numbers to 0.
+        return ops.cast(straight_through(lambda V: self.H * sign(V), lambda V: 1)(self.variable), self.dtype)
+
+    def clipped(self, W):
+        """W clipped to [-H, H], with a warning if it was outside."""
+        outside = np.mean(np.abs(ops.convert_to_numpy(W)) > self.H)
+        if outside:
+            warnings.warn(
+                f"{outside:.1%} of the weights given for {self.name} are outside [-{self.H:g}, {self.H:g}] and are "
+                "clipped",
+                stacklevel=4,
+            )
+        return ops.clip(W, -self.H, self.H)
+
+    def assign(self, W):
+        """Sets the latent kernel, clipped to [-H, H]."""
+        W = ops.convert_to_tensor(W, self.variable.dtype)
+        if tuple(W.shape) != tuple(self.variable.shape):
+            raise ValueError(f"{self.name} must have shape {tuple(self.variable.shape)}, got {tuple(W.shape)}")
+        if np.isnan(ops.convert_to_numpy(W)).any():
+            raise ValueError(f"{self.name} must be numbers, got NaN")
+        self.variable.assign(self.clipped(W) / self.multiplier)
 
 
 class _BinaryLayer(keras.layers.Layer):
-    """What the binary layers share: kernels with H and multiplier, a bias, an activation."""
+    """Base class of the binary layers: kernels with H and multiplier, a bias, an activation."""
 
     def __init__(self, activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs):
         super().__init__(**kwargs)
         for name, value in (("H", H), ("kernel_lr_multiplier", kernel_lr_multiplier)):
             if value != "Glorot" and not (_is_number(value) and value > 0):
                 self._refuse(name, value, "a positive number or 'Glorot'")
-        self.activation = keras.activations.get(activation)
+        self.activation = keras.activations.get(
+            _ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
+        )
         self.use_bias = use_bias
         self.bias_initializer = initializers.get(bias_initializer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
@@ -147,22 +185,57 @@ class _BinaryLayer(keras.layers.Layer):
         return value
 
     def _add_kernel(self, name, shape, fan_in, fan_out, initializer, regularizer):
-        """Adds a binary kernel; `initializer` (None: uniform in [-H, H]) and `regularizer` are those of W."""
+        """Adds a binary kernel. `initializer` (None: uniform in [-H, H]) and `regularizer` apply to W."""
         H = glorot(fan_in, fan_out) if self.H == "Glorot" else self.H
         multiplier = self.kernel_lr_multiplier
         if multiplier == "Glorot":
             multiplier = 1 / glorot(fan_in, fan_out)
-        initializer = initializer or initializers.RandomUniform(-H, H, seed=next_seed())
-        kernel = _BinaryKernel(shape, H, multiplier)
+        kernel = _BinaryKernel(f"{name} of layer {self.name!r}", shape, H, multiplier, self.compute_dtype)
+        if initializer is None:
+            initial = initializers.RandomUniform(-H, H, seed=next_seed())
+        else:
+            initial = lambda shape, dtype: kernel.clipped(initializer(shape, dtype=dtype))
         kernel.variable = self.add_weight(
             name=name,
             shape=shape,
-            initializer=lambda shape, dtype=None: initializer(shape, dtype=dtype) / multiplier,
+            initializer=lambda shape, dtype=None: initial(shape, dtype=dtype) / multiplier,
             regularizer=regularizer and (lambda V: regularizer(kernel.latent())),
             constraint=Clip(-H / multiplier, H / multiplier),
+            autocast=False,
         )
         self.binary_kernels.append(kernel)
         return kernel
+
+    def _built_kernel(self, number):
+        if number >= len(self.binary_kernels):
+            raise AttributeError(
+                f"{type(self).__name__} {self.name!r} has no kernel yet: call the layer on data, or call its build()"
+            )
+        return self.binary_kernels[number]
+
+    @property
+    def kernel(self):
+        return self._built_kernel(0).latent()
+
+    @kernel.setter
+    def kernel(self, W):
+        self._built_kernel(0).assign(W)
+
+    @property
+    def binary_kernel(self):
+        return self._built_kernel(0).binary()
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store[SCALES] = np.array([(kernel.H, kernel.multiplier) for kernel in self.binary_kernels])
+
+    def load_own_variables(self, store):
+        """Loads the variables. Kernels saved with another H or multiplier are converted, so that W is the same."""
+        super().load_own_variables({key: store[key] for key in store.keys() if key != SCALES})
+        if SCALES in store.keys():  # files of earlier versions have none
+            for kernel, (H, multiplier) in zip(self.binary_kernels, np.asarray(store[SCALES])):
+                if (H, multiplier) != (kernel.H, kernel.multiplier):
+                    kernel.assign(ops.clip(kernel.variable * multiplier, -H, H))
 
     def _add_bias(self, units):
         if self.use_bias:
@@ -171,7 +244,7 @@ class _BinaryLayer(keras.layers.Layer):
             )
 
     def _finish(self, outputs, bias_shape=(-1,)):
-        """Bias and activation, the last two steps of every layer."""
+        """Adds the bias and applies the activation."""
         if self.use_bias:
             outputs = outputs + ops.reshape(self.bias, bias_shape)
         return outputs if self.activation is None else self.activation(outputs)
@@ -194,16 +267,20 @@ class BinaryDense(_BinaryLayer):
 
     Args:
         units: positive int, number of outputs.
-        activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`.
-        kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H].
+        activation, use_bias, bias_initializer, kernel_regularizer, bias_regularizer: as in `keras.layers.Dense`; the
+            activation can also be 'binary_tanh', 'binary_sigmoid' or 'round_through'.
+        kernel_initializer: initializer of the latent kernel; None (default) is uniform in [-H, H]. Values outside are
+            clipped, with a warning.
         H: magnitude of the binary weights, positive float, or 'Glorot' for sqrt(1.5 / (fan_in + fan_out)).
-        kernel_lr_multiplier: factor on the kernel's optimizer steps, positive float, or 'Glorot' for
+        kernel_lr_multiplier: factor on the optimizer's steps of the kernel, positive float, or 'Glorot' for
             1 / sqrt(1.5 / (fan_in + fan_out)).
     Attributes:
-        kernel: tensor (inputs, units), the latent kernel W in [-H, H].
+        kernel: tensor (inputs, units), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (..., inputs). Output shape: (..., units).
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830.
     """
 
@@ -221,20 +298,19 @@ class BinaryDense(_BinaryLayer):
         **kwargs,
     ):
         super().__init__(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs)
+        self.supports_masking = True
         self.units = self._check_count("units", units)
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape):
         inputs = input_shape[-1]
+        if inputs is None:
+            self._refuse("the input's shape", tuple(input_shape), "known along its last axis")
         self._kernel = self._add_kernel(
             "kernel", (inputs, self.units), inputs, self.units, self.kernel_initializer, self.kernel_regularizer
         )
         self._add_bias(self.units)
-
-    @property
-    def kernel(self):
-        return self._kernel.latent()
 
     def call(self, inputs):
         return self._finish(ops.matmul(inputs, self._kernel.binary()))
@@ -252,7 +328,7 @@ class BinaryDense(_BinaryLayer):
 
 
 class _BinaryConv(_BinaryLayer):
-    """What the three convolutions share: the geometry."""
+    """Base class of the three convolutions: kernel size, strides, padding, data format and dilation."""
 
     def __init__(self, kernel_size, strides, padding, data_format, dilation_rate, *args, **kwargs):
         super().__init__(*args, **kwargs)
@@ -264,7 +340,7 @@ class _BinaryConv(_BinaryLayer):
         if data_format not in (None, "channels_first", "channels_last"):
             self._refuse("data_format", data_format, "'channels_last', 'channels_first' or None")
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            self._refuse("dilation_rate", dilation_rate, f"1 where strides are not (here {strides!r})")
+            self._refuse("dilation_rate", dilation_rate, f"1 where strides are above 1 (here {strides!r})")
         self.padding = padding
         self.data_format = data_format or keras.config.image_data_format()
         self._geometry = {"padding": padding, "data_format": self.data_format, "dilation_rate": self.dilation_rate}
@@ -291,6 +367,10 @@ class _BinaryConv(_BinaryLayer):
             size if size is None else -(-(size if self.padding == "same" else size - d * (k - 1)) // s)
             for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate)
         ]
+        if any(size is not None and size <= 0 for size in sizes):
+            self._refuse(
+                "kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}"
+            )
         channels = self._output_channels(self._channels(input_shape))
         return (input_shape[0], *sizes, channels) if channels_last else (input_shape[0], channels, *sizes)
 
@@ -312,16 +392,17 @@ class BinaryConv2D(_BinaryConv):
     Args:
         filters: positive int, number of output channels.
         kernel_size, strides, padding, data_format, dilation_rate, activation, use_bias, bias_initializer,
-            kernel_regularizer, bias_regularizer: as in `keras.layers.Conv2D`. 'same' pads with zeros, which are neither
-            +1 nor -1.
+            kernel_regularizer, bias_regularizer: as in `keras.layers.Conv2D`. 'same' pads with 0, not with ±1.
         kernel_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are those of the receptive field,
             kh * kw * channels in and kh * kw * filters out.
     Attributes:
-        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H].
-    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
-        come second with data_format 'channels_first'.
+        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
+        data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830.
     """
 
@@ -353,6 +434,7 @@ class BinaryConv2D(_BinaryConv):
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
 
     def build(self, input_shape):
+        self.compute_output_shape(input_shape)  # refuses an input that is too small
         channels, area = self._channels(input_shape), math.prod(self.kernel_size)
         self._kernel = self._add_kernel(
             *("kernel", (*self.kernel_size, channels, self.filters), area * channels, area * self.filters),
@@ -360,16 +442,11 @@ class BinaryConv2D(_BinaryConv):
         )
         self._add_bias(self.filters)
 
-    @property
-    def kernel(self):
-        return self._kernel.latent()
-
     def call(self, inputs):
         strides = self.strides
         if self.kernel_size == (1, 1) and max(strides) > 1:
-            # Such a kernel reads every so-many-th pixel, which a pooling of single pixels picks in less time. Of a
-            # one-channel image, moreover, TensorFlow's oneDNN (2.21) writes beyond its memory in the gradient of the
-            # strided kernel.
+            # A strided 1x1 kernel reads every stride-th pixel, and pooling selects them faster. On images with one
+            # channel, oneDNN in TensorFlow 2.21 also writes out of bounds in the gradient of such a kernel.
             inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
             strides = 1
         return self._finish(ops.conv(inputs, self._kernel.binary(), strides, **self._geometry))
@@ -388,7 +465,7 @@ class BinaryConv2D(_BinaryConv):
 
 @register_keras_serializable("binarized")
 class BinaryDepthwiseConv2D(_BinaryConv):
-    """Depthwise convolution with binary weights: every channel is convolved by itself.
+    """Depthwise convolution with binary weights: every channel is convolved separately.
 
     Args:
         kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
@@ -396,11 +473,13 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         depthwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are kh * kw in and
             kh * kw * depth_multiplier out.
     Attributes:
-        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H].
+        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H]. It can be set; values
+            outside are clipped, with a warning.
+        binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels *
-        depth_multiplier); the channels come second with data_format 'channels_first'.
+        depth_multiplier); with data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
     """
 
@@ -431,20 +510,17 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
 
-    def _add_depthwise_kernel(self, channels):
-        area = math.prod(self.kernel_size)
+    def _add_depthwise_kernel(self, input_shape):
+        self.compute_output_shape(input_shape)  # refuses an input that is too small
+        channels, area = self._channels(input_shape), math.prod(self.kernel_size)
         self._kernel = self._add_kernel(
             *("kernel", (*self.kernel_size, channels, self.depth_multiplier), area, area * self.depth_multiplier),
             *(self.depthwise_initializer, self.depthwise_regularizer),
         )
 
     def build(self, input_shape):
-        self._add_depthwise_kernel(self._channels(input_shape))
+        self._add_depthwise_kernel(input_shape)
         self._add_bias(self._output_channels(self._channels(input_shape)))
-
-    @property
-    def kernel(self):
-        return self._kernel.latent()
 
     def _depthwise(self, inputs):
         return depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
@@ -466,22 +542,25 @@ class BinaryDepthwiseConv2D(_BinaryConv):
 
 @register_keras_serializable("binarized")
 class BinarySeparableConv2D(BinaryDepthwiseConv2D):
-    """Depthwise convolution followed by a pointwise (1x1) one, both with binary weights and nothing in between.
+    """Depthwise convolution followed directly by a pointwise (1x1) convolution, both with binary weights.
 
     Args:
         filters: positive int, number of output channels.
         kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias,
             bias_initializer, depthwise_regularizer, pointwise_regularizer, bias_regularizer: as in
             `keras.layers.SeparableConv2D`.
-        depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel by
-            itself; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
+        depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel
+            separately; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
     Attributes:
         kernel: tensor (kh, kw, channels, depth_multiplier), the latent depthwise kernel in [-H, H].
+        binary_kernel: tensor like kernel, every entry -H or +H.
         pointwise_kernel: tensor (1, 1, channels * depth_multiplier, filters), the latent pointwise kernel in [-H, H].
-    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); the channels
-        come second with data_format 'channels_first'.
+        binary_pointwise_kernel: tensor like pointwise_kernel, every entry -H or +H. Both latent kernels can be set;
+            values outside are clipped, with a warning.
+    Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
+        data_format 'channels_first' the channels are the second axis.
     Raises:
-        ValueError: an argument is not one of the accepted; the message names it.
+        ValueError: an argument is not accepted; the message names it.
     Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
     """
 
@@ -517,7 +596,7 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
         self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
 
     def build(self, input_shape):
-        self._add_depthwise_kernel(self._channels(input_shape))
+        self._add_depthwise_kernel(input_shape)
         inputs = self._channels(input_shape) * self.depth_multiplier
         self._pointwise_kernel = self._add_kernel(
             *("pointwise_kernel", (1, 1, inputs, self.filters), inputs, self.filters),
@@ -527,12 +606,21 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
 
     @property
     def pointwise_kernel(self):
-        return self._pointwise_kernel.latent()
+        return self._built_kernel(1).latent()
+
+    @pointwise_kernel.setter
+    def pointwise_kernel(self, W):
+        self._built_kernel(1).assign(W)
+
+    @property
+    def binary_pointwise_kernel(self):
+        return self._built_kernel(1).binary()
 
     def call(self, inputs):
         pointwise = self._pointwise_kernel.binary()
-        if self._channels(inputs.shape) == 1 and self.depth_multiplier == 1:
-            # Of one channel the two are one ordinary convolution, which spares the large result in between.
+        if self._kernel.variable.shape[2:] == (1, 1):
+            # With one input channel, both kernels fold into one convolution, so the large intermediate tensor is never
+            # materialized.
             outputs = ops.conv(inputs, self._kernel.binary() * pointwise, self.strides, **self._geometry)
         else:
             outputs = ops.conv(self._depthwise(inputs), pointwise, data_format=self.data_format)

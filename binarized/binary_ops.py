@@ -1,7 +1,8 @@
-"""What is done to a number: rounding and binarization, each with its straight-through gradient.
+"""Elementwise functions: rounding and binarization, each with its straight-through gradient.
 
-Every function states its forward rule and the pseudo-gradient that replaces the true one (which is 0 almost
-everywhere). All are written in `keras.ops` and give the same numbers under TensorFlow and JAX.
+Every docstring states the forward rule and the pseudo-gradient, which replaces the true gradient (0 almost everywhere).
+All functions use `keras.ops` only and give the same numbers under TensorFlow and JAX. NaN stays NaN, so that it shows
+in the loss.
 """
 
 from keras import Variable, ops
@@ -9,7 +10,7 @@ from keras.saving import register_keras_serializable
 
 
 def straight_through(forward, slope):
-    """Makes a function with a declared derivative.
+    """Returns a function whose derivative is given instead of computed.
 
     Forward:   forward(x)
     Backward:  dy/dx = slope(x)
@@ -30,28 +31,24 @@ def straight_through(forward, slope):
 
         return forward(x), gradient
 
-    # TensorFlow's custom gradient takes no variables, only tensors made of them.
+    # TensorFlow's custom gradients accept tensors, but no variables.
     return lambda x: function(x + 0 if isinstance(x, Variable) else ops.convert_to_tensor(x))
 
 
-def _where(condition, yes, no, like):
-    """Tensor of the two numbers `yes` and `no`, in the dtype of `like` (a bare number would be taken as float32)."""
-    return ops.where(condition, ops.cast(yes, like.dtype), ops.cast(no, like.dtype))
-
-
 def sign(x):
-    """+1 where x >= 0, else -1; never 0. Its derivative is 0."""
-    return _where(x >= 0, 1, -1, x)
+    """+1 where x >= 0, else -1; never 0, and NaN where x is NaN. Its derivative is 0."""
+    return ops.sign(ops.sign(x) + 0.5)  # a comparison would turn NaN into -1
 
 
 def inside(x, height=1):
-    """`height` where |x| <= 1, else 0: the derivative of a ramp that is flat outside [-1, 1]."""
-    return _where(ops.abs(x) <= 1, height, 0, x)
+    """`height` where |x| <= 1, else 0: the derivative of a clipped linear function."""
+    # A Python number would give float32.
+    return ops.where(ops.abs(x) <= 1, ops.cast(height, x.dtype), ops.cast(0, x.dtype))
 
 
 @register_keras_serializable("binarized")
 def round_through(x):
-    """Rounding to the nearest integer, halves up (so that 1/2, the middle of a sigmoid, becomes 1).
+    """Rounds to the nearest integer, halves up, so that 1/2, the midpoint of a sigmoid, becomes 1.
 
     Forward:   floor(x) + 1 where x - floor(x) >= 1/2, else floor(x)
     Backward:  dy/dx = 1   (straight through)
@@ -60,11 +57,11 @@ def round_through(x):
         x: float tensor of any shape.
     Returns:
         Tensor like x, every entry an integer.
-    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.3; halves by this project.
+    Source: Hubara et al. 2016, arXiv:1602.02830, section 1.3; rounding halves up is this project's choice.
     """
 
     def half_up(x):
-        # floor(x + 1/2) would round up the largest float below 1/2.
+        # floor(x + 1/2) would round the largest float below 1/2 up.
         return ops.floor(x) + ops.cast(x - ops.floor(x) >= 0.5, x.dtype)
 
     return straight_through(half_up, ops.ones_like)(x)
@@ -72,7 +69,7 @@ def round_through(x):
 
 @register_keras_serializable("binarized")
 def hard_sigmoid(x):
-    """Piecewise linear sigmoid.
+    """Piecewise linear approximation of the sigmoid.
 
     Forward:   clip((x + 1) / 2, 0, 1)
     Backward:  dy/dx = 1/2 where |x| <= 1, else 0   (both ends included, on every backend)
@@ -88,12 +85,12 @@ def hard_sigmoid(x):
 
 @register_keras_serializable("binarized")
 def binary_sigmoid(x):
-    """Deterministic binarization to {0, 1}: the rounded hard sigmoid.
+    """Deterministic binarization to {0, 1}: the hard sigmoid, rounded.
 
     Forward:   1 where x >= 0, else 0
     Backward:  dy/dx = 1/2 where |x| <= 1, else 0   (straight through hard sigmoid)
 
-    The comparison is exact: `round(hard_sigmoid(x))` in float32 would send small negative x to 1.
+    Computed as a comparison with 0. In float32, `round(hard_sigmoid(x))` would map small negative x to 1.
 
     Args:
         x: float tensor of any shape.
@@ -101,7 +98,7 @@ def binary_sigmoid(x):
         Tensor like x, every entry 0 or 1.
     Source: Hubara et al. 2016, arXiv:1602.02830, section 1.1.
     """
-    return straight_through(lambda x: _where(x >= 0, 1, 0, x), lambda x: inside(x, 0.5))(x)
+    return straight_through(lambda x: (sign(x) + 1) / 2, lambda x: inside(x, 0.5))(x)
 
 
 @register_keras_serializable("binarized")
@@ -121,13 +118,13 @@ def binary_tanh(x):
 
 
 def binarize(W, H=1.0):
-    """Binarization of weights.
+    """Deterministic binarization of weights to {-H, +H}.
 
     Forward:   H * binary_tanh(W / H), so +H where W >= 0, else -H
     Backward:  dy/dW = 1 where |W| <= H, else 0
 
     Args:
-        W: float tensor of any shape, the real-valued weights.
+        W: float tensor of any shape, the latent weights.
         H: positive number, the magnitude of the binary weights.
     Returns:
         Tensor like W, every entry -H or +H.

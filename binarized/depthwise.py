@@ -1,20 +1,20 @@
-"""The depthwise convolution, with a gradient that takes half the time on a CPU."""
+"""Depthwise convolution whose weight gradient takes half the time on a CPU."""
 
 import keras
 from keras import ops
 
 from binarized.padding import zeros_around
 
-WIDEST_FAST_KERNEL = 3  # taps; up to here oneDNN has a kernel of its own for the gradient of depthwise weights
+WIDEST_FAST_KERNEL = 3  # pixels; up to this kernel size, oneDNN computes the gradient of depthwise weights fast
 
 
 def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate):
-    """`keras.ops.depthwise_conv`, by the same arithmetic.
+    """`keras.ops.depthwise_conv` with a faster gradient; the arithmetic is the same.
 
-    Of a kernel wider than 3 TensorFlow's oneDNN (2.21) finds the gradient by its general grouped convolution, which
-    takes several times as long as the convolution itself. Where the padding is spelled out TensorFlow takes its own
-    kernel for it, in about half the time, while oneDNN's are the faster ones for the other two directions. So the two
-    gradients are asked for by name.
+    For kernels wider than 3, oneDNN in TensorFlow 2.21 computes the weight gradient by its general grouped convolution,
+    which takes several times as long as the forward pass. With explicit padding, TensorFlow uses its own kernel
+    instead, in about half the time. oneDNN stays faster for the forward pass and for the input gradient. So the custom
+    gradient calls the two gradient operations directly, only the one of the weights with explicit padding.
 
     Args:
         inputs: tensor (batch, height, width, channels), or channels first.

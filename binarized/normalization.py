@@ -1,10 +1,12 @@
-"""Batch normalization followed by binarization, the step behind every binary layer, made fast.
+"""Batch normalization followed by binarization, fused for speed.
 
-The two are one function with a gradient written by hand. Under TensorFlow XLA compiles its two directions to a few
-passes over memory, where the plain layers take about ten. Only this is compiled: XLA's convolutions are the slower ones
-on a CPU.
+Both are one function with a hand-written gradient. Under TensorFlow, XLA compiles the forward and the backward pass to
+a few passes over memory; separate layers take about ten. Only this function is compiled, because XLA's convolutions are
+slower on a CPU.
 """
 
+import contextvars
+import functools
 import math
 
 import keras
@@ -13,12 +15,16 @@ from keras.saving import register_keras_serializable
 
 from binarized.binary_ops import binary_tanh, inside, sign
 
-# Numbers an image; with fewer, a step saves too little to make up for the time of compiling.
-WORTH_COMPILING = 768
+COUNTER = "batches_in_statistics"  # name of a variable of `Normalization`, by which `recalibrate` finds it
+
+WORTH_COMPILING = 768  # values per example; below, a step saves too little to repay the compilation
+
+
+_recalibrating = contextvars.ContextVar("whether inference estimates statistics", default=False)
 
 
 def _compiled(function):
-    """`function` compiled by XLA where the backend would run it op by op."""
+    """`function`, compiled by XLA under TensorFlow, which would otherwise run one operation at a time."""
     if keras.backend.backend() != "tensorflow":
         return function
     import tensorflow as tf
@@ -27,17 +33,18 @@ def _compiled(function):
 
 
 def _forward(x, gamma, beta, epsilon, binary):
-    flat = ops.reshape(x, (-1, x.shape[-1]))
+    """Output like x, and the mean and the variance of the batch; computed in the dtype of gamma."""
+    flat = ops.cast(ops.reshape(x, (-1, gamma.shape[0])), gamma.dtype)
     mean = ops.mean(flat, axis=0)
     centred = flat - mean
     variance = ops.mean(centred * centred, axis=0)
     y = centred * (ops.rsqrt(variance + epsilon) * gamma) + beta
-    return ops.reshape(sign(y) if binary else y, ops.shape(x)), mean, variance
+    return ops.cast(ops.reshape(sign(y) if binary else y, ops.shape(x)), x.dtype), mean, variance
 
 
 def _backward(upstream, x, gamma, beta, mean, variance, epsilon, binary):
-    """Gradients with respect to x, gamma and beta; y is computed again rather than kept."""
-    flat, upstream = (ops.reshape(t, (-1, x.shape[-1])) for t in (x, upstream))
+    """Gradients with respect to x, gamma and beta. y is recomputed to save memory."""
+    flat, upstream = (ops.cast(ops.reshape(t, (-1, gamma.shape[0])), gamma.dtype) for t in (x, upstream))
     inverse = ops.rsqrt(variance + epsilon)
     centred = flat - mean
     if binary:
@@ -45,9 +52,9 @@ def _backward(upstream, x, gamma, beta, mean, variance, epsilon, binary):
         upstream = upstream * inside(y)
     d_beta = ops.sum(upstream, axis=0)
     d_scale = ops.sum(upstream * centred, axis=0)
-    n = ops.cast(ops.shape(flat)[0], x.dtype)
+    n = ops.cast(ops.shape(flat)[0], gamma.dtype)
     d_x = (upstream - d_beta / n - centred * (d_scale * inverse * inverse / n)) * (gamma * inverse)
-    return ops.reshape(d_x, ops.shape(x)), d_scale * inverse, d_beta
+    return ops.cast(ops.reshape(d_x, ops.shape(x)), x.dtype), d_scale * inverse, d_beta
 
 
 _forward_compiled = _compiled(_forward)
@@ -58,47 +65,52 @@ _backward_compiled = _compiled(_backward)
 class Normalization(keras.layers.Layer):
     """Batch normalization over all axes but the last, followed by binary_tanh.
 
-    In training the moments are those of the batch; otherwise they are stored ones, the mean over the batches seen in
-    training or while `gathering` is set. Training flips the signs of weights and so makes old moments worthless: call
-    `reset()` after it, set `gathering`, and let the network see some training batches before it is evaluated.
+    In training the layer uses the statistics of the batch. At inference it uses stored statistics, the mean over the
+    batches seen in training. Training flips signs of weights, which makes older statistics worthless, so call
+    `recalibrate` before a trained network is evaluated.
+
+    Variables and arithmetic are float32 (float64 in a float64 layer), also in half precision.
 
     Args:
         binary: whether binary_tanh follows.
         epsilon: added to the variance.
     Attributes:
-        gathering: bool; while it is set, the layer uses and stores the moments of its batches also with training=False.
-        mean, variance: variables (channels,), the stored moments.
+        mean, variance: variables (channels,), the stored statistics.
     Input and output shape: (batch, ..., channels), the same.
+    Raises:
+        ValueError: the number of channels is unknown.
     Source: Ioffe and Szegedy 2015, arXiv:1502.03167; Hubara et al. 2016, arXiv:1602.02830.
     """
 
-    LONGEST_MEMORY = 100  # batches: an exact mean up to here, an exponential one from here on
+    LONGEST_MEMORY = 100  # batches; the mean is exact up to this number and exponential beyond it
 
     def __init__(self, binary=True, epsilon=1e-3, **kwargs):
         super().__init__(**kwargs)
         self.binary = binary
         self.epsilon = epsilon
-        self.gathering = False
 
     def build(self, input_shape):
         shape = (input_shape[-1],)
-        self.gamma = self.add_weight(name="gamma", shape=shape, initializer="ones")
-        self.beta = self.add_weight(name="beta", shape=shape, initializer="zeros")
-        self.mean = self.add_weight(name="mean", shape=shape, initializer="zeros", trainable=False)
-        self.variance = self.add_weight(name="variance", shape=shape, initializer="ones", trainable=False)
-        self.batches = self.add_weight(name="batches", shape=(), initializer="zeros", trainable=False)
-
-    def reset(self):
-        """Forgets the stored moments with the next batch."""
-        self.batches.assign(0.0)
+        if None in shape:
+            raise ValueError(f"Normalization: the last axis of the input must be known, got shape {tuple(input_shape)}")
+        # In half precision a variance above 65,504 would overflow, and small changes of a mean would be lost.
+        dtype = keras.backend.result_type(self.variable_dtype, "float32")
+        add = functools.partial(self.add_weight, dtype=dtype, autocast=False)
+        self.gamma = add(name="gamma", shape=shape, initializer="ones")
+        self.beta = add(name="beta", shape=shape, initializer="zeros")
+        self.mean = add(name="mean", shape=shape, initializer="zeros", trainable=False)
+        self.variance = add(name="variance", shape=shape, initializer="ones", trainable=False)
+        self.batches = add(name=COUNTER, shape=(), initializer="zeros", trainable=False)
 
     def call(self, inputs, training=False):
-        if not (training or self.gathering):
+        if not (training or _recalibrating.get()):
             scale = ops.rsqrt(self.variance + self.epsilon) * self.gamma
-            y = (inputs - self.mean) * scale + self.beta
-            return binary_tanh(y) if self.binary else y
+            y = (ops.cast(inputs, scale.dtype) - self.mean) * scale + self.beta
+            return ops.cast(binary_tanh(y) if self.binary else y, inputs.dtype)
 
-        compiled = math.prod(inputs.shape[1:]) >= WORTH_COMPILING
+        sizes = inputs.shape[1:]
+        # XLA would compile again for every new size.
+        compiled = None not in sizes and math.prod(sizes) >= WORTH_COMPILING
         forward, backward = (_forward_compiled, _backward_compiled) if compiled else (_forward, _backward)
 
         @ops.custom_gradient
@@ -106,7 +118,7 @@ class Normalization(keras.layers.Layer):
             y, mean, variance = forward(x, gamma, beta, self.epsilon, self.binary)
 
             def gradient(*upstream):
-                while isinstance(upstream, (tuple, list)):  # of the three outputs only y has one
+                while isinstance(upstream, (tuple, list)):  # only y, the first output, has a gradient
                     upstream = upstream[0]
                 return backward(upstream, x, gamma, beta, mean, variance, self.epsilon, self.binary)
 
@@ -123,3 +135,49 @@ class Normalization(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "binary": self.binary, "epsilon": self.epsilon}
+
+
+def recalibrate(model, batches):
+    """Re-estimates the batch-norm statistics of every `Normalization` in a model.
+
+    Training flips signs of weights from step to step, so running averages describe weights that no longer exist. This
+    function runs the model with its current weights over some batches, without an update step and without dropout, and
+    stores the mean of their statistics. Call it after training, and before `evaluate`, `predict`, `save` or `pack`.
+
+    Args:
+        model: keras.Model; `Normalization` layers in nested models and layers are included.
+        batches: batches of inputs (targets are ignored), in any form that `keras.Model.predict` accepts. About 50
+            batches of the training set are enough.
+    Raises:
+        ValueError: the model has no `Normalization`, or one of them did not see any batch.
+    """
+    if not hasattr(model, "_predict_and_recalibrate"):
+        # Kept with the model, so that it is traced once. Keras would treat an ordinary attribute as part of the model.
+        object.__setattr__(model, "_predict_and_recalibrate", _Recalibrator(model).predict)
+    for counter in _counters(model):
+        counter.assign(0.0)
+    model._predict_and_recalibrate(batches, verbose=0)
+    counts = [float(ops.convert_to_numpy(counter)) for counter in _counters(model)]
+    if not counts:
+        raise ValueError(f"recalibrate: model {model.name!r} has no Normalization layer")
+    if min(counts) == 0:
+        raise ValueError(f"recalibrate: a Normalization layer of model {model.name!r} did not see any batch")
+
+
+def _counters(model):
+    return [variable for variable in model.variables if variable.name == COUNTER]
+
+
+class _Recalibrator(keras.Model):
+    """Predicts with a model whose normalizations use and store the statistics of every batch."""
+
+    def __init__(self, model):
+        super().__init__(name="recalibrator")  # the default name would start with "_"
+        self.model = model
+
+    def call(self, inputs):
+        token = _recalibrating.set(True)
+        try:
+            return self.model(inputs, training=False)
+        finally:
+            _recalibrating.reset(token)

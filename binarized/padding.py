@@ -1,7 +1,14 @@
-"""Where a convolution puts its zeros: the rule of padding 'same', for the Keras layers and for the networks of bits."""
+"""The rule of padding 'same', shared by the Keras layers and the packed networks."""
 
 
 def zeros_around(size, taps, stride, positions):
-    """(before, behind): zeros along an axis of `size` pixels for a kernel of `taps` to fit at `positions`; an odd one behind."""
+    """Padding (before, after) of one axis; an odd zero goes after.
+
+    Args:
+        size: pixels along the axis.
+        taps: kernel size along it.
+        stride: stride along it.
+        positions: size of the output along it.
+    """
     zeros = max((positions - 1) * stride + taps - size, 0)
     return zeros // 2, zeros - zeros // 2

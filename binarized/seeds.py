@@ -1,4 +1,4 @@
-"""Seeds of the initial weights and dropout masks of layers that were given none."""
+"""Seeds for initial weights and dropout masks of layers without a seed of their own."""
 
 import contextlib
 import contextvars
@@ -9,11 +9,11 @@ _source = contextvars.ContextVar("source of layer seeds", default=None)
 
 @contextlib.contextmanager
 def layer_seeds(seed):
-    """Makes the binarized layers that are built within, in this thread, draw their seeds from `seed`.
+    """Context manager: binarized layers that this thread builds inside it draw their seeds from `seed`.
 
-    Keras takes such seeds from Python's global `random`, which `keras.utils.set_random_seed` seeds. In a process with
-    other threads, such as a Dask worker, these draw from it as well, and the layers get other seeds. Here they get the
-    same ones as after `keras.utils.set_random_seed(seed)` in a process without other threads.
+    Keras draws such seeds from Python's global `random`, which `keras.utils.set_random_seed` seeds. Other threads of
+    the process, as in a Dask worker, draw from it too, and the layers would get other seeds. Inside this context the
+    layers get the seeds that they would get after `keras.utils.set_random_seed(seed)` in a process with one thread.
 
     Args:
         seed: int.
@@ -26,6 +26,6 @@ def layer_seeds(seed):
 
 
 def next_seed():
-    """The next seed within `layer_seeds`, elsewhere None, which leaves the choice to Keras."""
+    """The next seed inside `layer_seeds`; elsewhere None, so that Keras draws one."""
     source = _source.get()
     return None if source is None else source.randint(1, 10**9)

@@ -1,5 +1,5 @@
-"""Packed networks: a bit a weight, run with numpy alone. `python -m binarized.bitwise NETWORK.npz` evaluates one on
-MNIST.
+"""Packed networks: one bit per weight, run with numpy alone.
 
-packing (from a Keras model), network (the network and its file), layers (its steps), bits, larq (Larq Compute Engine).
+packing: from a Keras model. network: the network and its file. layers: its steps. bits: arithmetic on words.
+larq: conversion with Larq Compute Engine. `python -m binarized.bitwise NETWORK.npz` evaluates a network on MNIST.
 """

@@ -1,9 +1,10 @@
-"""A trained child as a network of bits, run with numpy alone.
+"""Evaluates a packed network on MNIST's test set, with numpy alone.
 
     python -m binarized.bitwise NETWORK.npz --images DATA_DIR
 
-A weight is one bit, +1 or -1, and so is an activation. The 64 bits of a word are channels (and, where they are few,
-several taps of a kernel), so that XNOR and a population count make 64 multiply-accumulates. All values are integers.
+Weights and activations are +1 or -1 and take one bit each. A word of 64 bits holds 64 channels, or several taps of a
+kernel with fewer channels. One XNOR and one population count of a word are 64 multiply-accumulates. All accumulators
+are integers.
 
     packing.pack(model).save("child.npz")      # from a Keras model
     network.load("child.npz").predict(images)  # classes
@@ -23,7 +24,10 @@ from binarized.bitwise.network import load
 
 
 def read_idx(path):
-    """uint8 array of an IDX file, plain or gzip: 0, 0, 8, the number of axes, their big-endian sizes, the data."""
+    """Reads an IDX file, plain or gzip, into a uint8 array.
+
+    The format: bytes 0, 0, 8, the number of axes, their sizes as big-endian int32, the data.
+    """
     with open(path, "rb") as file:
         content = file.read()
     try:
@@ -35,7 +39,7 @@ def read_idx(path):
 
 
 def read_test_set(folder):
-    """MNIST's test images uint8 (n, 28, 28) and classes uint8 (n,), from its two files in a folder, .gz or not."""
+    """Reads MNIST's test images uint8 (n, 28, 28) and labels uint8 (n,) from a folder; the files may be gzipped."""
     arrays = []
     for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
         path = os.path.join(folder, name)
@@ -50,16 +54,16 @@ def main():
         prog="python -m binarized.bitwise", description="Accuracy of a packed network on MNIST's test set."
     )
     parser.add_argument("network", metavar="NETWORK.npz")
-    parser.add_argument("--images", metavar="DATA_DIR", default="data", help="folder of its files (default: data)")
+    parser.add_argument("--images", metavar="DATA_DIR", default="data", help="folder of MNIST's files (default: data)")
     arguments = parser.parse_args()
     try:
         network = load(arguments.network)
         images, labels = read_test_set(arguments.images)
-        right = np.count_nonzero(network.predict(images) == labels)
+        correct = np.count_nonzero(network.predict(images) == labels)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
     print(network.summary())
-    print(f"test accuracy {right / len(labels):.4f}, {right:,} of {len(labels):,} images")
+    print(f"test accuracy {correct / len(labels):.4f}, {correct:,} of {len(labels):,} images")
 
 
 if __name__ == "__main__":

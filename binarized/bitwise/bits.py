@@ -1,24 +1,24 @@
 """Arithmetic on words of 64 bits: packing, XNOR and population count.
 
-A bit is 1 for +1 and 0 for -1. A pixel p is 2p - 255 = sum_b 2^b e_b over its 8 bit planes, e_b in {-1, +1}.
+A bit is 1 for +1 and 0 for -1. A pixel p stands for 2p - 255 = sum_b 2^b e_b over its 8 bit planes, e_b in {-1, +1}.
 
-Source: Hubara et al. 2016, arXiv:1602.02830: bit planes of the first layer, XNOR and population count.
+Source: Hubara et al. 2016, arXiv:1602.02830: bit planes in the first layer, XNOR and population count.
 """
 
 import numpy as np
 
-WORDS = 16384  # words in the temporary arrays of one numpy call, which should stay in the processor's cache
+WORDS = 16384  # words in the temporary arrays of one numpy call; these should fit into the processor's cache
 WORD = np.dtype("<u8")
 PIXEL_BITS = 8
 
 
 def pack_bits(bits):
-    """Bits of channels as words.
+    """Packs the bits of channels into words.
 
     Args:
         bits: bool or uint8 array (channels, ...) of 0 and 1.
     Returns:
-        uint64 array (channels / 64 rounded up, ...): channel c is bit c % 64 of word c // 64, bits left over are 0.
+        uint64 array (channels / 64 rounded up, ...): channel c is bit c % 64 of word c // 64; unused bits are 0.
     """
     channels, *shape = bits.shape
     octets = np.zeros((-(-channels // 8), *shape), np.uint8)
@@ -44,11 +44,11 @@ def unpack_bits(words, channels):
 
 
 def columns(taps, channels):
-    """Fills words: where channels leave room in a word, several taps of a kernel share it.
+    """Joins taps of a kernel into common words where their channels fill a word only in part.
 
     Args:
-        taps: list of uint64 arrays (words, ...), one a tap, as `pack_bits` gives them.
-        channels: int, bits of a tap.
+        taps: list of uint64 arrays (words, ...), one per tap, from `pack_bits`.
+        channels: int, bits per tap.
     Returns:
         List of uint64 arrays (...).
     """
@@ -65,13 +65,13 @@ def columns(taps, channels):
 
 
 def mismatches(inputs, weights, exponents, dtype):
-    """sum_k 2^exponent_k popcount(input_k XOR weight_k): XNOR and population count, the inner loop of all weights.
+    """sum_k 2^exponent_k popcount(input_k XOR weight_k), the inner loop of every layer with weights.
 
     Args:
         inputs: list of uint64 arrays (positions, images).
         weights: uint64 array (filters, inputs).
-        exponents: list of ints, one an input, none above the one before it.
-        dtype: unsigned type that holds the sums.
+        exponents: list of ints, one per input, in descending order.
+        dtype: unsigned integer type that holds the sums.
     Returns:
         Array (filters, positions, images).
     """
@@ -93,22 +93,24 @@ def mismatches(inputs, weights, exponents, dtype):
     return totals.reshape(len(weights), positions, images)
 
 
-def digit(pixels, first, planes):
-    """Bit planes first..first + planes - 1 of pixels, the next one always twice as often as the one before.
+def pack_planes(pixels, first, planes):
+    """Packs the bit planes first, ..., first + planes - 1 of pixels, plane first + b in 2^b copies.
 
-    Many words have bits to spare in a first layer. So as many copies of a plane are counted at once as it is worth.
+    With few channels, words have unused bits. Copies fill them: one population count then weighs each plane by its
+    value.
 
     Args:
         pixels: uint8 array (channels, ...).
-        first, planes: ints.
+        first: int, the lowest plane.
+        planes: int, number of planes.
     Returns:
-        uint64 array (words, ...) as of `pack_bits`, each channel 2^planes - 1 times.
+        uint64 array (words, ...) as from `pack_bits`, with 2^planes - 1 bits per channel.
     """
     values = pixels >> first & 2**planes - 1
     if planes == 1:
         return pack_bits(values)
     copies = 2**planes - 1
-    # Bit b of a value is 2^b bits of its pattern, from bit 2^b - 1 on.
+    # Bit b of a value becomes 2^b equal bits of its pattern, which start at bit 2^b - 1.
     patterns = [
         sum((2**2**b - 1) << (2**b - 1) for b in range(planes) if value >> b & 1) for value in range(copies + 1)
     ]
@@ -116,13 +118,14 @@ def digit(pixels, first, planes):
     return np.bitwise_or.reduce([word << WORD.type(copies * channel) for channel, word in enumerate(words)])[None]
 
 
-def digits(taps, channels):
-    """Splits a pixel's bit planes into the digits for which a convolution needs the fewest words.
+def plane_groups(taps, channels):
+    """Groups the bit planes of a pixel so that a convolution needs the fewest words.
 
     Args:
-        taps, channels: ints, of its kernel.
+        taps: int, number of taps of its kernel.
+        channels: int, number of its input channels.
     Returns:
-        List of (first plane, planes) as of `digit`, the highest first.
+        List of (first, planes), arguments of `pack_planes`; the group with the highest planes comes first.
     """
     splits = []
     for size in range(1, 7):

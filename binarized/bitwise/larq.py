@@ -1,4 +1,4 @@
-"""From a trained Keras model to Larq Compute Engine."""
+"""Conversion of a trained Keras model with Larq Compute Engine."""
 
 import tempfile
 
@@ -12,13 +12,13 @@ from binarized.bitwise.packing import pack
 def export_lce(model, path):
     """Converts a model with Larq Compute Engine and writes the .tflite file.
 
-    It is given the packed network, thresholds included, for images (1, height, width, channels) in [-1, +1]. Every
-    layer with weights becomes a convolution of ±1 with ±1 (what reads the image: a float one), a dense layer one that
-    covers its input, and a separable one the single convolution that it is when nothing stands between its two kernels.
+    The converter gets the packed network with its thresholds, for images (1, height, width, channels) in [-1, +1].
+    Every layer with weights becomes a binary convolution, or a float one if it reads the image. A dense layer becomes a
+    convolution that covers its input. The two kernels of a separable layer fold into one.
 
     Args:
         model: keras.Model as for `pack`.
-        path: file to write.
+        path: path of the file.
     Returns:
         int, bytes written.
     Raises:
@@ -36,7 +36,8 @@ def export_lce(model, path):
     contents = Contents(network.arrays["bits"], network.arrays["thresholds"])
 
     def binary(x):
-        return tf.where(x >= 0, 1.0, -1.0)  # the converter makes bits of this, and forgets them behind a concatenation
+        # The converter recognizes this pattern as a binarization, but no longer after a concatenation.
+        return tf.where(x >= 0, 1.0, -1.0)
 
     def accumulate(step, x):
         if isinstance(step, Pooling):
@@ -62,7 +63,7 @@ def export_lce(model, path):
             else:
                 acc = accumulate(step, inputs[0])
                 sign = np.where(contents.bits(step.shape[2]), np.float32(-1), np.float32(1))
-                # Between two integers, where no rounding matters.
+                # Halfway between two integers, so rounding does not matter.
                 middle = contents.thresholds(step.shape[2]).astype(np.float32) - np.float32(0.5)
                 values.append(binary(acc * sign - middle * sign))
         return values[-1]

@@ -1,25 +1,33 @@
-"""The steps of a packed network: layers on words of bits, checked as they are built from the network's file.
+"""The steps of a packed network: layers on words of bits, checked while they are built from the network's file.
 
-What passes from step to step is ±1: words (words, height, width, images) of `pack_bits`. The image is pixels, in units
-of 1/255. A step with weights, or a pooling, counts in integers:
+Steps exchange ±1 activations as words (words, height, width, images) of `pack_bits`. The image consists of pixels, in
+units of 1/255. A step with weights, or a pooling, computes integer accumulators:
 
-    accumulator  acc = scale * (base - 2 * count), count = sum_b 2^b popcount(x_b XOR w) over a kernel's taps
+    acc = scale * (base - 2 * count), count = sum_b 2^b popcount(x_b XOR w) over the taps of a kernel
 
-`base` belongs to a channel and a position: there a padded tap, which is neither +1 nor -1 but reads as bits 0, is taken
-out of the count again. Batch normalization and binary_tanh are one comparison, acc >= threshold, its result turned
-round where gamma < 0.
+`base` depends on the channel and the position. It corrects for padded taps, which are 0 but read as -1. Batch
+normalization and binary_tanh become one comparison, acc >= threshold, whose result is flipped where gamma < 0.
 """
 
 import math
 
 import numpy as np
 
-from binarized.bitwise.bits import PIXEL_BITS, WORD, columns, digit, digits, mismatches, pack_bits, unpack_bits
+from binarized.bitwise.bits import (
+    PIXEL_BITS,
+    WORD,
+    columns,
+    mismatches,
+    pack_bits,
+    pack_planes,
+    plane_groups,
+    unpack_bits,
+)
 from binarized.padding import zeros_around
 
 
 class Step:
-    """A step of a network: its description in the file, and (height, width, channels) of what it gives."""
+    """A step of a network, with its description in the file and its output shape (height, width, channels)."""
 
     weights = macs = bit_operations = 0
 
@@ -31,20 +39,20 @@ class Step:
     def _number(self, key, largest=2**20):
         value = self.spec.get(key)
         if type(value) is not int or not 0 < value <= largest:
-            raise ValueError(f"{key} of a step must be a whole number from 1 to {largest}, got {value!r:.60}")
+            raise ValueError(f"{key} of a step must be an integer from 1 to {largest}, got {value!r:.60}")
         return value
 
 
 class Concatenate(Step):
-    """Channels of several tensors, one after the other."""
+    """Concatenates tensors along their channels."""
 
     def __init__(self, spec, shapes, *args):
         super().__init__(spec, shapes, *args)
         if len({shape[:2] for shape in shapes}) > 1:
-            raise ValueError(f"concat of heights and widths that differ, {shapes}")
+            raise ValueError(f"concat needs equal heights and widths, got shapes {shapes}")
         self.shape = (*shapes[0][:2], sum(self.channels))
         if self.shape[2] > 2**16:
-            raise ValueError(f"concat to {self.shape[2]:,} channels, more than {2**16:,}")
+            raise ValueError(f"concat gives {self.shape[2]:,} channels, more than {2**16:,}")
 
     def run(self, inputs, record):
         joined = np.zeros((-(-self.shape[2] // 64), *inputs[0].shape[1:]), WORD)
@@ -60,7 +68,7 @@ class Concatenate(Step):
 
 
 class Channels(Step):
-    """Channels start..stop-1 of a tensor."""
+    """Selects the channels start, ..., stop - 1 of a tensor."""
 
     def __init__(self, *args):
         super().__init__(*args)
@@ -80,11 +88,10 @@ class Channels(Step):
 
 
 class Accumulation(Step):
-    """A step with integer accumulators and thresholds (none in the last step).
+    """A step with integer accumulators and, except in the last step, thresholds.
 
-    Subclasses set, in `_prepare`, base int (channels, height, width), scale int (height, width) or 1, and most, the
-    largest count, and return the number of channels; in `_counts` they yield the counts of one row of positions after
-    the other.
+    In `_prepare`, subclasses set `base`, int (channels, height, width), `scale`, int (height, width) or 1, and
+    `largest_count`, and return the number of output channels. In `_counts` they yield the counts row by row.
     """
 
     scale = 1
@@ -94,7 +101,7 @@ class Accumulation(Step):
         super().__init__(spec, shapes, contents, last)
         self.name = spec.get("name")
         if not isinstance(self.name, str):
-            raise ValueError(f"name of a step must be text, got {self.name!r:.60}")
+            raise ValueError(f"name of a step must be a string, got {self.name!r:.60}")
         self.planes = PIXEL_BITS if spec["from"] == [0] else 1
         self.top = 2**self.planes - 1
         self.kernel, self.strides = self._geometry()
@@ -102,23 +109,23 @@ class Accumulation(Step):
         self.pads, inside, sizes = [], [], []
         for size, taps, stride in zip(self.shape[:2], self.kernel, self.strides):
             positions = 1 if spec["op"] == "dense" else -(-size // stride)
-            before, behind = zeros_around(size, taps, stride, positions)
+            before, after = zeros_around(size, taps, stride, positions)
             read = np.arange(positions)[:, None] * stride - before + np.arange(taps)
             inside.append((read >= 0) & (read < size))
-            self.pads.append((before, behind))
+            self.pads.append((before, after))
             sizes.append(positions)
-        # (height, width, taps): which taps read a pixel and not the padding
+        # (height, width, taps): whether a tap reads a pixel, not padding
         inside = (inside[0][:, None, :, None] & inside[1][None, :, None, :]).reshape(*sizes, -1)
         filters = self._prepare(contents, self.channels[0], inside)
-        if self.most >= 2**32:
-            raise ValueError(f"step {self.name!r:.60} counts to {self.most:,}, more than 32 bits hold")
+        if self.largest_count >= 2**32:
+            raise ValueError(f"step {self.name!r:.60} counts up to {self.largest_count:,}, more than 32 bits can hold")
         self.shape = (*sizes, filters)
-        self.dtype = np.uint16 if self.most < 2**16 - 1 else np.uint32
+        self.dtype = np.uint16 if self.largest_count < 2**16 - 1 else np.uint32
         self.last = last
         if not last:
-            self.turned = contents.bits(filters)[:, None, None]
+            self.flipped = contents.bits(filters)[:, None, None]
             numerator = self.base * self.scale - contents.thresholds(filters)[:, None, None]
-            bound = numerator // (2 * self.scale) + 1  # acc >= threshold means count < bound
+            bound = numerator // (2 * self.scale) + 1  # acc >= threshold is equivalent to count < bound
             self.bound = np.clip(bound, 0, np.iinfo(self.dtype).max).astype(self.dtype)
 
     def _geometry(self):
@@ -131,7 +138,7 @@ class Accumulation(Step):
         return pairs
 
     def _taps(self, x):
-        """For every row of positions, the list of what each tap reads of x: arrays (..., positions, images)."""
+        """Yields, for every output row, a list of what each tap reads: arrays (..., positions, images)."""
         x = np.pad(x, [(0, 0)] * (x.ndim - 3) + [*self.pads, (0, 0)], constant_values=self.padding_value)
         (down, across), width = self.strides, self.shape[1]
         for row in range(self.shape[0]):
@@ -147,7 +154,7 @@ class Accumulation(Step):
             if self.last or record is not None:
                 kept.append(counts.astype(np.int64))
             if not self.last:
-                rows.append(pack_bits(np.less(counts, self.bound[:, row, :, None]) ^ self.turned))
+                rows.append(pack_bits(np.less(counts, self.bound[:, row, :, None]) ^ self.flipped))
         if kept:
             scale = np.broadcast_to(self.scale, self.shape[:2])[..., None]
             accumulators = scale * (self.base[..., None] - 2 * np.stack(kept, axis=1))
@@ -157,7 +164,7 @@ class Accumulation(Step):
 
 
 class Convolution(Accumulation):
-    """Convolution, and a dense layer: a convolution whose kernel covers its input."""
+    """Convolution, or a dense layer, which is a convolution whose kernel covers its input."""
 
     def _prepare(self, contents, channels, inside):
         kernel = self.read_kernel(contents)
@@ -166,40 +173,40 @@ class Convolution(Accumulation):
         return len(kernel)
 
     def read_kernel(self, contents):
-        """The next weights as a kernel, bool (filters, taps, channels)."""
+        """Reads the next weights as a kernel, bool (filters, taps, channels)."""
         return contents.bits(self._number("filters"), self.taps, self.channels[0])
 
     def _set_kernel(self, kernel, inside):
-        """Takes a kernel, bool (filters, taps, channels)."""
+        """Packs a kernel, bool (filters, taps, channels)."""
         _, taps, channels = kernel.shape
-        padded = (~inside).astype(np.int64) @ kernel.sum(2).T  # padded taps read as -1, and differ from weights +1
+        padded = (~inside).astype(np.int64) @ kernel.sum(2).T  # padded taps read as -1: mismatches where w is +1
         self.base = self.top * np.moveaxis(inside.sum(2)[..., None] * channels + 2 * padded, 2, 0)
-        self.digits = [(0, 1)] if self.planes == 1 else digits(taps, channels)
+        self.groups = [(0, 1)] if self.planes == 1 else plane_groups(taps, channels)
         kernel_words, self.exponents = [], []
-        for first, planes in self.digits:
+        for first, planes in self.groups:
             copies = np.repeat(kernel, 2**planes - 1, axis=2)
             words = pack_bits(copies.transpose(2, 1, 0))
             kernel_words += columns([words[:, tap] for tap in range(taps)], copies.shape[2])
             self.exponents += [first] * (len(kernel_words) - len(self.exponents))
         self.kernel_words = np.stack(kernel_words, axis=1)
-        self.most = self.top * taps * channels
+        self.largest_count = self.top * taps * channels
         self.bit_operations = 2 * self.planes * kernel.size * inside[..., 0].size
 
     def _counts(self, x):
-        parts = [x] if self.planes == 1 else [digit(x, *numbers) for numbers in self.digits]
+        parts = [x] if self.planes == 1 else [pack_planes(x, *group) for group in self.groups]
         for row in zip(*map(self._taps, parts)):
             inputs = []
-            for taps, (_, planes) in zip(row, self.digits):
+            for taps, (_, planes) in zip(row, self.groups):
                 inputs += columns(taps, (2**planes - 1) * self.channels[0])
             yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
 
 
 class Separable(Convolution):
-    """Depthwise convolution, whose integer accumulators a pointwise one adds up.
+    """Depthwise convolution followed by a pointwise one, which sums the depthwise accumulators.
 
-    The depthwise one works on 64 channels at once: matches are counted in planes of words, bit k of the count in plane
-    k, and those planes are to the pointwise one what a pixel's are to a convolution. Of one channel the two are one
-    ordinary convolution.
+    The depthwise part processes 64 channels at once. It counts matches in bit planes, bit k of every count in plane k.
+    The pointwise part reads these planes as a convolution reads the bit planes of pixels. With one input channel, both
+    kernels fold into one convolution.
     """
 
     def _prepare(self, contents, channels, inside):
@@ -208,20 +215,20 @@ class Separable(Convolution):
         self.weights = depthwise.size + pointwise.size
         self.macs = self.weights * positions
         if channels == 1:
-            self._set_kernel(pointwise[:, None] == depthwise, inside)  # the product of the two, +1 where they agree
+            self._set_kernel(pointwise[:, None] == depthwise, inside)  # product of the kernels: +1 where they agree
             return len(pointwise)
         levels = self.taps.bit_length()
         full = 2**levels - 1
-        padded = (~inside).astype(np.int64) @ ~depthwise  # padded taps read as -1, and match weights -1
+        padded = (~inside).astype(np.int64) @ ~depthwise  # padded taps read as -1: matches where w is -1
         inner = 2 * padded + inside.sum(2)[..., None]
         base = 2 * full * pointwise.sum(1) - inner @ (2 * pointwise.T.astype(np.int64) - 1)
         self.base = self.top * np.moveaxis(base, 2, 0)
-        self.inverted = pack_bits(~depthwise.T)[..., None, None]  # x XOR this is 1: a match
+        self.inverted = pack_bits(~depthwise.T)[..., None, None]  # x XOR this is 1 at a match
         planes = [level + plane for plane in range(self.planes) for level in range(levels)]
         self.order = np.argsort(planes)[::-1]
         self.exponents = np.repeat(np.sort(planes)[::-1], len(self.inverted)).tolist()
         self.kernel_words = np.tile(pack_bits(pointwise.T).T, len(planes))
-        self.most = self.top * full * channels
+        self.largest_count = self.top * full * channels
         self.bit_operations = 2 * self.planes * (depthwise.size + levels * pointwise.size) * positions
         return len(pointwise)
 
@@ -237,14 +244,14 @@ class Separable(Convolution):
         if self.channels[0] == 1:
             yield from super()._counts(x)
             return
-        parts = [x] if self.planes == 1 else [digit(x, plane, 1) for plane in range(self.planes)]
+        parts = [x] if self.planes == 1 else [pack_planes(x, plane, 1) for plane in range(self.planes)]
         for row in zip(*map(self._taps, parts)):
             planes = [plane for taps in row for plane in self._depthwise(taps)]
             inputs = [words for number in self.order for words in planes[number]]
             yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
 
     def _depthwise(self, taps):
-        """Numbers of matches: list of uint64 arrays (words, positions, images), bit k of them in the one at k."""
+        """Counts matches: list of uint64 arrays (words, positions, images); array k holds bit k of the counts."""
         counter = []
         for number, tap in enumerate(taps, start=1):
             carry = tap ^ self.inverted[:, number - 1]
@@ -256,17 +263,17 @@ class Separable(Convolution):
 
 
 class Pooling(Accumulation):
-    """Maximum, or average in units of 1 / (lcm(1..kernel height) * lcm(1..kernel width)), over what is not padding.
+    """Maximum or average pooling, without the padding. An average is an integer multiple of 1 / `average_units`.
 
-    A value's count is how far it is below the largest one, so the maximum is the smallest count.
+    The count of a value is its distance from the largest value, so the maximum has the smallest count.
     """
 
     def _prepare(self, contents, channels, inside):
         if self.spec["op"] == "maximum":
-            self.padding_value = self.most = self.top
+            self.padding_value = self.largest_count = self.top
             self.base = np.full((channels, *inside.shape[:2]), self.top)
         else:
-            self.most = self.top * self.taps
+            self.largest_count = self.top * self.taps
             valid = inside.sum(2)
             self.base = np.broadcast_to(self.top * valid, (channels, *valid.shape))
             self.scale = average_units(self.kernel) // valid
@@ -282,7 +289,10 @@ class Pooling(Accumulation):
 
 
 def average_units(kernel):
-    """Accumulators of an average count in 1 / this; every number of taps inside an image divides it."""
+    """Accumulators of an average are in units of 1 / this number, a multiple of every possible number of pixels.
+
+    It is lcm(1, ..., kernel height) * lcm(1, ..., kernel width).
+    """
     return math.prod(math.lcm(*range(1, size + 1)) for size in kernel)
 
 

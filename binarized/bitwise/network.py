@@ -1,4 +1,4 @@
-"""A packed network, run with numpy alone, and its file."""
+"""A packed network, run with numpy alone, and its file format."""
 
 import json
 import math
@@ -10,61 +10,64 @@ import numpy as np
 
 from binarized.bitwise.layers import STEPS, Channels, Concatenate
 
-VERSION = 1  # of the file
-IMAGES = 256  # images computed at a time
+VERSION = 1  # of the file format
+IMAGES = 256  # images per batch
 ARRAYS = {"architecture": (np.uint8, 1), "bits": (np.uint8, 1), "thresholds": (np.int32, 1), "scores": (np.float64, 2)}
-LARGEST = 256  # height, width or number of channels of an image in a file
+LARGEST = 256  # largest height, width and number of channels of an image
 
 
 class Contents:
-    """The bits and thresholds of a network, taken step by step."""
+    """The bits and thresholds of a network, read step by step."""
 
     def __init__(self, bits, thresholds):
         self._bits, self._thresholds = bits, thresholds
         self._bit = self._threshold = 0
 
     def bits(self, *shape):
-        """The next bits, bool array of this shape."""
+        """Reads the next bits into a bool array of this shape."""
         count, first = math.prod(shape), self._bit
         self._bit += count
         if self._bit > 8 * len(self._bits):
-            raise ValueError(f"its architecture has more weights than the {8 * len(self._bits):,} bits in it")
+            raise ValueError(f"its architecture has more weights than its {8 * len(self._bits):,} bits")
         octets = self._bits[first // 8 : -(-self._bit // 8)]
         return np.unpackbits(octets, bitorder="little")[first % 8 :][:count].astype(bool).reshape(shape)
 
     def thresholds(self, count):
-        """The next thresholds, int64 array."""
+        """Reads the next thresholds into an int64 array."""
         self._threshold += count
         if self._threshold > len(self._thresholds):
-            raise ValueError(f"its architecture has more channels than the {len(self._thresholds):,} thresholds in it")
+            raise ValueError(f"its architecture has more channels than its {len(self._thresholds):,} thresholds")
         return self._thresholds[self._threshold - count : self._threshold].astype(np.int64)
 
     def check_used_up(self):
         left = len(self._bits) - -(-self._bit // 8)
         if left or self._bit % 8 and self._bits[-1] >> self._bit % 8:
-            raise ValueError(f"{len(self._bits):,} bytes of bits are not the {self._bit:,} bits of the architecture")
+            raise ValueError(f"it has {len(self._bits):,} bytes of bits, but its architecture needs {self._bit:,} bits")
         if self._threshold != len(self._thresholds):
-            raise ValueError(f"it has {len(self._thresholds):,} thresholds, its architecture {self._threshold:,}")
+            raise ValueError(
+                f"it has {len(self._thresholds):,} thresholds, but its architecture needs {self._threshold:,}"
+            )
 
 
 class Network:
-    """A packed network: what `pack` makes of a Keras model and `load` of a file.
+    """A packed network, from a Keras model by `pack` or from a file by `load`.
 
     Args:
-        architecture: uint8 array (n,), JSON: the image's shape and the steps, each with the numbers of the steps it
-            reads (0 is the image).
-        bits: uint8 array (n,), the steps' weights (1 is +1) and after them the signs of their thresholds, 8 to a byte.
-        thresholds: int32 array (n,), one a channel, in units of the accumulators.
+        architecture: uint8 array (n,), JSON text: the image shape and the steps, each with the numbers of the steps
+            that it reads (0 is the image).
+        bits: uint8 array (n,), 8 bits per byte: for every step, its weights (1 is +1), then one bit per threshold, 1
+            where the comparison is flipped.
+        thresholds: int32 array (n,), one per channel, in units of the accumulators.
         scores: float64 array (2, classes), scale and offset of the last accumulators.
     Attributes:
         weights: number of binary weights.
-        macs: multiply-accumulates an image, each weight at every position of its layer.
-        bit_operations: XNORs and countings of a bit an image: 2 a multiply-accumulate on ±1, 2 for each bit plane on
-            pixels (8) and on the accumulators between a depthwise and a pointwise convolution (bit length of the taps).
-        float_bytes: size as float32: 4 bytes a weight, 16 a channel for mean, variance, gamma and beta.
-        packed_bytes: 1/8 byte a weight, 4 a threshold and 1/8 for its sign, 16 a class.
+        macs: multiply-accumulates per image; each weight is used at every position of its layer.
+        bit_operations: single-bit XNORs and counts per image. A multiply-accumulate takes 2 on ±1, and 2 per bit plane
+            on pixels (8 planes) and between a depthwise and a pointwise convolution (bit length of the taps).
+        float_bytes: size in float32: 4 bytes per weight, 16 per channel for mean, variance, gamma and beta.
+        packed_bytes: size packed: 1/8 byte per weight, 4 1/8 per threshold, 16 per class.
     Raises:
-        ValueError: the four do not fit together.
+        ValueError: the arrays do not fit together.
     """
 
     def __init__(self, architecture, bits, thresholds, scores):
@@ -79,23 +82,25 @@ class Network:
         except (ValueError, RecursionError):
             raise ValueError("its architecture is not JSON") from None
         if not isinstance(description, dict) or description.get("version") != VERSION:
-            raise ValueError(f"it is not of version {VERSION}")
+            raise ValueError(f"its format is not version {VERSION}")
         shape, specs = description.get("image"), description.get("steps")
         if not (
             isinstance(shape, list) and len(shape) == 3 and all(type(v) is int and 0 < v <= LARGEST for v in shape)
         ):
-            raise ValueError(f"its image must have a height, width and channels from 1 to {LARGEST}, got {shape!r:.60}")
+            raise ValueError(f"its image must have height, width and channels from 1 to {LARGEST}, got {shape!r:.60}")
         if not (isinstance(specs, list) and specs):
             raise ValueError("it has no steps")
         contents = Contents(bits, thresholds)
         self.image_shape = tuple(shape)
         self.steps = []
-        self._last_use = [0] * len(specs)  # of the image and of every step but the last
+        self._last_use = [0] * len(specs)  # last step that reads the image, or the output of a step
         for number, spec in enumerate(specs):
             self.steps.append(self._step(number, spec, contents, number == len(specs) - 1))
         contents.check_used_up()
         if self.steps[-1].shape != (1, 1, scores.shape[1]) or len(scores) != 2 or not np.isfinite(scores).all():
-            raise ValueError(f"its scores are no scale and offset for each of {self.steps[-1].shape[2]} classes")
+            raise ValueError(
+                f"its scores must be a finite scale and offset for each of {self.steps[-1].shape[2]} classes"
+            )
         self.weights = sum(step.weights for step in self.steps)
         self.macs = sum(step.macs for step in self.steps)
         self.bit_operations = sum(step.bit_operations for step in self.steps)
@@ -107,7 +112,7 @@ class Network:
             raise ValueError(f"step {number + 1} must be one of {', '.join(STEPS)}")
         sources = spec.get("from")
         if not (isinstance(sources, list) and sources and all(type(v) is int and 0 <= v <= number for v in sources)):
-            raise ValueError(f"step {number + 1} must read the image, 0, or steps before it, got {sources!r:.60}")
+            raise ValueError(f"step {number + 1} must read the image (0) or steps before it, got {sources!r:.60}")
         kind = STEPS[spec["op"]]
         if len(sources) > 1 and kind is not Concatenate or last and spec["op"] != "dense":
             raise ValueError(f"step {number + 1} ({spec['op']}) reads several steps, or is the last one and not dense")
@@ -119,7 +124,7 @@ class Network:
         return kind(spec, shapes, contents, last)
 
     def _run(self, images, record=None):
-        """Last accumulators of a batch, int64 (classes, images)."""
+        """Accumulators of the last step for a batch, int64 (classes, images)."""
         values = [np.ascontiguousarray(images.transpose(3, 1, 2, 0))]
         for number, step in enumerate(self.steps):
             values.append(step.run([values[source] for source in step.spec["from"]], record))
@@ -137,22 +142,22 @@ class Network:
         return [images[first : first + IMAGES] for first in range(0, len(images), IMAGES)]
 
     def scores(self, images):
-        """What Keras predicts: float64 array (n, classes), of uint8 images (n, height, width[, channels])."""
+        """Outputs of the Keras model, float64 (n, classes), for uint8 images (n, height, width[, channels])."""
         scale, offset = self.arrays["scores"]
         return np.concatenate([self._run(batch).T * scale + offset for batch in self._batches(images)])
 
     def predict(self, images):
-        """Classes, int array (n,), of uint8 images (n, height, width[, channels])."""
+        """Predicted classes, int array (n,), for uint8 images (n, height, width[, channels])."""
         return self.scores(images).argmax(axis=1)
 
     def accumulators(self, images):
-        """Integer accumulators of every layer with weights and every pooling.
+        """Integer accumulators of every layer with weights and of every pooling.
 
         Args:
             images: uint8 array (n, height, width[, channels]).
         Returns:
-            dict, name of the Keras layer -> int64 array (n, height, width, channels). The layer's output is this times
-            the H of its kernels, / 255 where it reads the image, / `average_units` for an average.
+            dict, name of the Keras layer -> int64 array (n, height, width, channels). The output of the Keras layer is
+            this array times the H of its kernels, / 255 if it reads the image, / `average_units` for an average.
         """
         records = []
         for batch in self._batches(images):
@@ -161,7 +166,7 @@ class Network:
         return {name: np.concatenate([r[name].transpose(3, 1, 2, 0) for r in records]) for name in records[0]}
 
     def save(self, path):
-        """Writes the network to a .npz file; it is there whole or, after an error, not at all."""
+        """Writes the network to a .npz file. After an error there is no partial file."""
         partial = f"{path}.partial"
         try:
             with open(partial, "wb") as file:
@@ -173,7 +178,7 @@ class Network:
             raise
 
     def summary(self):
-        """Sizes and operations as lines of text."""
+        """Text of three lines: weights, sizes, operations."""
         return (
             f"{self.weights:,} binary weights, {len(self.arrays['thresholds']):,} thresholds\n"
             f"float32 {self.float_bytes:,} bytes, packed {self.packed_bytes:,} bytes, "
@@ -183,11 +188,11 @@ class Network:
 
 
 def load(path):
-    """Network of a file written by `Network.save`. Nothing in the file is executed, and all of it is checked.
+    """Loads a network from a file of `Network.save`. Nothing in the file is executed, and all of it is checked.
 
     Raises:
-        ValueError: the file is cut off, damaged, of another version, or not such a network; one line says why.
-        OSError: there is no such file, or it cannot be read.
+        ValueError: the file is truncated, damaged, of another version or not a packed network; the message says which.
+        OSError: the file does not exist or cannot be read.
     """
     try:
         with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
@@ -198,8 +203,8 @@ def load(path):
             for name in ARRAYS:
                 with archive.open(f"{name}.npy") as member:
                     arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-                    if member.read(1):  # and so reads, and checks, to the end
-                        raise ValueError(f"{name} goes on after its end")
+                    if member.read(1):  # reading to the end also verifies the checksum
+                        raise ValueError(f"{name} has more data than its header says")
         return Network(**arrays)
     except (ValueError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
         reason = " ".join(str(error).split()) or type(error).__name__

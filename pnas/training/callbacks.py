@@ -7,7 +7,7 @@ import time
 import keras
 import numpy as np
 
-from binarized.normalization import Normalization
+from binarized.normalization import recalibrate
 from pnas.journal.files import write_atomically
 from pnas.model import binary_kernels
 
@@ -25,7 +25,7 @@ class EpochTimes(keras.callbacks.Callback):
         self.seconds.append(time.perf_counter() - self.start)
 
     def training_seconds(self):
-        """Seconds of all epochs. The first one, which includes tracing, counts at most as long as the mean of the others."""
+        """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
         first, *others = self.seconds
         return sum(others) + min(first, np.mean(others or first))
 
@@ -55,42 +55,16 @@ class SignFlips(keras.callbacks.Callback):
 class Recalibration(keras.callbacks.Callback):
     """Re-estimates all batch-norm statistics before every evaluation.
 
-    While the learning rate is high, weights near 0 change their signs from step to step, and running averages describe
-    weights that no longer exist. So the network with its current weights sees some training batches once more, without
-    an update step and without dropout.
-
     Args:
-        batches: what `predict` takes, batches of training images.
+        batches: batches of training images, for `recalibrate`.
     """
 
     def __init__(self, batches):
         super().__init__()
         self.batches = batches
 
-    def on_train_begin(self, logs=None):
-        self.estimator = StatisticsEstimator(self.model)
-
     def on_test_begin(self, logs=None):
-        for layer in self.estimator.normalizations:
-            layer.reset()
-        self.estimator.predict(self.batches, verbose=0)
-
-
-class StatisticsEstimator(keras.Model):
-    """A child whose normalizations take over the statistics of every batch that it predicts."""
-
-    def __init__(self, child):
-        super().__init__()
-        self.child = child
-        self.normalizations = [layer for layer in child.layers if isinstance(layer, Normalization)]
-
-    def call(self, images):
-        for layer in self.normalizations:
-            layer.gathering = True
-        outputs = self.child(images, training=False)
-        for layer in self.normalizations:
-            layer.gathering = False
-        return outputs
+        recalibrate(self.model, self.batches)
 
 
 class SaveNetworks(keras.callbacks.Callback):

@@ -474,3 +474,186 @@ def test_the_seed_of_a_dropout_decides_its_masks():
     np.testing.assert_array_equal(second(x, training=True), mask)
     assert (np.asarray(other(x, training=True)) != mask).any()
     assert (np.asarray(first(x, training=True)) != mask).any(), "every batch has a mask of its own"
+
+
+# ---------------------------------------------------------------------------------------------- half precision and NaN
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
+@pytest.mark.parametrize("make", [lambda **k: BinaryDense(1, **k), lambda **k: BinaryConv2D(1, 1, **k)])
+def test_half_precision_takes_the_sign_of_the_stored_weight(gradients, policy, make):
+    layer = make(use_bias=False, kernel_initializer=constant(np.float32(-1e-9)), kernel_lr_multiplier=1.0, dtype=policy)
+    x = np.ones((2, 1) if isinstance(layer, BinaryDense) else (2, 1, 1, 1), "float32")
+    y = layer(x)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
+    np.testing.assert_array_equal(np.ravel(ops.cast(y, "float32")), -1)
+    V = layer.trainable_variables[0]
+    (gradient,) = gradients(lambda: ops.sum(ops.cast(layer(x), "float32")), [V], [V])
+    np.testing.assert_array_equal(np.ravel(gradient), 2)
+
+
+def test_nan_in_an_image_or_a_weight_reaches_the_output():
+    layer = BinaryDense(2, use_bias=False, activation=binary_tanh)
+    x = random(4, 3)
+    x[1, 2] = np.nan
+    np.testing.assert_array_equal(np.isnan(layer(x)).any(1), [False, True, False, False])
+    layer.set_weights([np.float32([[1, np.nan]] * 3)])
+    np.testing.assert_array_equal(np.isnan(layer(random(4, 3))).any(0), [False, True])
+
+
+def test_one_nan_in_an_image_is_visible_in_the_loss():
+    layers = [BinaryDense(4, use_bias=False), Normalization(), BinaryDense(2, use_bias=False), Normalization(False)]
+    model = keras.Sequential([keras.Input((3,)), *layers])
+    model.compile("adam", "squared_hinge", jit_compile=False)
+    x = random(8, 3)
+    x[0, 0] = np.nan
+    assert np.isnan(model.fit(x, np.ones((8, 2), "float32"), verbose=0).history["loss"]).all()
+
+
+# ------------------------------------------------------------------------------------------------------ unknown sizes
+
+
+def test_a_dense_layer_refuses_an_unknown_number_of_inputs():
+    with pytest.raises(ValueError, match="BinaryDense.*last axis.*None"):
+        BinaryDense(2).build((None, None))
+
+
+@pytest.mark.parametrize("layer", [BinaryConv2D(2, 5), BinaryDepthwiseConv2D(5), BinarySeparableConv2D(2, (3, 5))])
+def test_a_kernel_larger_than_the_image_is_refused(layer):
+    with pytest.raises(ValueError, match="kernel_size"):
+        layer.compute_output_shape((None, 8, 4, 1))
+    with pytest.raises(ValueError, match="kernel_size"):
+        layer.build((None, 8, 4, 1))
+    assert layer.compute_output_shape((None, None, None, 1))[1:3] == (None, None)
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has unknown sizes in a step")
+@pytest.mark.parametrize("channels", [1, 2])
+def test_a_separable_convolution_accepts_an_unknown_number_of_channels_once_it_is_built(channels):
+    import tensorflow as tf
+
+    layer, x = BinarySeparableConv2D(2, 3, padding="same"), random(2, 7, 6, channels)
+    expected = layer(x)
+    unknown = tf.function(layer, input_signature=[tf.TensorSpec((None, None, None, None))])
+    np.testing.assert_allclose(unknown(x), expected, rtol=1e-5, atol=1e-5)
+
+
+# ------------------------------------------------------------------------------------- reading and setting the kernels
+
+
+@pytest.mark.parametrize("multiplier", [1.0, 7.0])
+@pytest.mark.parametrize("H", [1.0, 0.25])
+def test_the_binary_kernel_is_H_times_the_sign_of_the_kernel(H, multiplier):
+    layer = BinarySeparableConv2D(5, 3, H=H, kernel_lr_multiplier=multiplier)
+    layer.build((None, 9, 9, 4))
+    np.testing.assert_array_equal(layer.binary_kernel, H * sign(layer.kernel))
+    np.testing.assert_array_equal(layer.binary_pointwise_kernel, H * sign(layer.pointwise_kernel))
+
+
+def test_a_kernel_that_is_set_is_read_back():
+    layer = BinarySeparableConv2D(5, 3, kernel_lr_multiplier=7.0)
+    layer.build((None, 9, 9, 4))
+    D, P = np.clip(random(3, 3, 4, 1), -1, 1), np.clip(random(1, 1, 4, 5), -1, 1)
+    layer.kernel, layer.pointwise_kernel = D, P
+    np.testing.assert_allclose(layer.kernel, D, rtol=1e-6)
+    np.testing.assert_allclose(layer.pointwise_kernel, P, rtol=1e-6)
+
+
+def test_weights_outside_the_bounds_are_clipped_with_a_warning():
+    layer = BinaryDense(2, H=0.5, kernel_lr_multiplier=3.0, name="first")
+    layer.build((None, 2))
+    with pytest.warns(UserWarning, match=r"50.0% of the weights .*'first'.* \[-0.5, 0.5\]"):
+        layer.kernel = np.float32([[2, 0.3], [-0.1, -9]])
+    np.testing.assert_allclose(layer.kernel, [[0.5, 0.3], [-0.1, -0.5]], rtol=1e-6)
+
+
+def test_an_initializer_that_draws_outside_the_bounds_is_clipped_with_a_warning():
+    W = np.float32([[2, 0.3], [-0.1, -9]])
+    layer = BinaryDense(2, kernel_initializer=constant(W), kernel_lr_multiplier=3.0)
+    with pytest.warns(UserWarning, match="clipped"):
+        layer.build((None, 2))
+    np.testing.assert_allclose(layer.kernel, [[1, 0.3], [-0.1, -1]], rtol=1e-6)
+
+
+@pytest.mark.parametrize("W, reason", [(np.zeros((3, 2)), r"shape \(2, 2\), got \(3, 2\)"), ([[0, np.nan]] * 2, "NaN")])
+def test_a_kernel_of_another_shape_or_with_nan_is_refused(W, reason):
+    layer = BinaryDense(2)
+    layer.build((None, 2))
+    with pytest.raises(ValueError, match=reason):
+        layer.kernel = W
+
+
+def test_weights_of_a_layer_with_another_multiplier_stay_in_their_bounds_and_get_a_gradient(gradients):
+    one, other = (BinaryDense(2, use_bias=False, kernel_lr_multiplier=multiplier) for multiplier in (1.0, 4.0))
+    for layer in (one, other):
+        layer.build((None, 2))
+    one.kernel = np.float32([[0.5, 0.1], [-0.75, -0.2]])
+    other.set_weights(one.get_weights())  # 4 times as large
+    np.testing.assert_allclose(other.kernel, [[1, 0.4], [-1, -0.8]], rtol=1e-6)
+    (stored,) = other.trainable_variables
+    (gradient,) = gradients(lambda: ops.sum(other(np.eye(2, dtype="float32"))), [stored], [stored])
+    np.testing.assert_array_equal(gradient, 1)
+
+
+def test_a_kernel_before_build_is_a_clear_error():
+    for name in ("kernel", "binary_kernel", "pointwise_kernel", "binary_pointwise_kernel"):
+        with pytest.raises(AttributeError, match="'odd' has no kernel yet.*build"):
+            getattr(BinarySeparableConv2D(2, 3, name="odd"), name)
+    with pytest.raises(AttributeError, match="no kernel yet"):
+        BinaryDense(2).kernel = np.zeros((2, 2))
+
+
+def dense_model(**arguments):
+    return keras.Sequential([keras.Input((3,)), BinaryDense(4, name="dense", **arguments)])
+
+
+def test_a_file_of_weights_is_converted_to_another_multiplier(tmp_path):
+    saved, loaded = dense_model(kernel_lr_multiplier=2.0), dense_model(kernel_lr_multiplier=5.0)
+    saved.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(loaded.layers[0].kernel, saved.layers[0].kernel, rtol=1e-6)
+
+
+def test_a_file_of_weights_with_a_larger_H_is_clipped_with_a_warning(tmp_path):
+    saved, loaded = dense_model(), dense_model(H=0.5)
+    saved.save_weights(tmp_path / "model.weights.h5")
+    with pytest.warns(UserWarning, match="outside"):
+        loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(loaded.layers[0].kernel, np.clip(saved.layers[0].kernel, -0.5, 0.5), rtol=1e-6)
+
+
+def test_a_file_without_scales_is_loaded(tmp_path, monkeypatch):
+    saved, loaded = dense_model(kernel_lr_multiplier=2.0), dense_model(kernel_lr_multiplier=2.0)
+    with monkeypatch.context() as earlier:  # as such a layer was saved by earlier versions
+        earlier.setattr(BinaryDense, "save_own_variables", keras.layers.Layer.save_own_variables)
+        saved.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    for one, other in zip(loaded.get_weights(), saved.get_weights()):
+        np.testing.assert_array_equal(one, other)
+
+
+# ------------------------------------------------------------------------------------------ masks and activation names
+
+
+def test_masks_pass_through_dropout_and_dense_layers():
+    tokens = np.array([[1, 2, 0], [3, 0, 0]])
+    keras.utils.set_random_seed(0)
+    embedded = keras.layers.Embedding(5, 4, mask_zero=True)(tokens)
+    for layer in (DropoutNoScale(0.5), BinaryDense(4)):
+        vectors = layer(embedded)
+        mean = keras.layers.GlobalAveragePooling1D()(vectors)  # of the positions that are not masked
+        expected = np.stack([np.mean(vectors[0, :2], 0), np.mean(vectors[1, :1], 0)])
+        np.testing.assert_allclose(mean, expected, rtol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["binary_tanh", "binary_sigmoid", "round_through"])
+def test_binary_activations_are_found_by_name(name):
+    import binarized.binary_ops
+
+    for layer in (BinaryDense(2, name), BinaryConv2D(2, 3, activation=name)):
+        assert layer.activation is getattr(binarized.binary_ops, name)
+        assert type(layer).from_config(layer.get_config()).activation is layer.activation
+
+
+def test_names_of_keras_activations_mean_those_of_keras():
+    assert BinaryDense(2, "hard_sigmoid").activation is keras.activations.hard_sigmoid

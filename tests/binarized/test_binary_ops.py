@@ -190,3 +190,15 @@ def test_a_binary_number_has_one_magnitude_and_is_never_zero(H):
     binary = np.asarray(binarize(ops.convert_to_tensor(W), H))
     assert set(np.unique(binary)) == {-H, H}
     assert np.array_equal(binary, np.where(W >= 0, np.float32(H), np.float32(-H)))
+
+
+@pytest.mark.parametrize("name", ["round_through", "hard_sigmoid", "binary_sigmoid", "binary_tanh", "binarize"])
+@pytest.mark.parametrize("dtype", ["float32", "float16"])
+def test_nan_stays_nan(name, dtype):
+    from keras import ops
+
+    from binarized import binary_ops
+
+    values = np.array([np.nan, 0.5, np.nan, -2, 2], dtype)
+    result = np.asarray(getattr(binary_ops, name)(ops.convert_to_tensor(values)))
+    np.testing.assert_array_equal(np.isnan(result), np.isnan(values))

@@ -1,4 +1,4 @@
-"""Batch normalization, with and without the binarization behind it, against its formulas in numpy."""
+"""Batch normalization, with and without binarization, against its formulas in numpy, and `recalibrate`."""
 
 import keras
 import numpy as np
@@ -6,8 +6,9 @@ import pytest
 from keras import ops
 from numpy_reference import random, sign
 
+from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.binary_ops import binary_tanh
-from binarized.normalization import Normalization
+from binarized.normalization import Normalization, recalibrate
 
 EPSILON = 0.01
 
@@ -35,7 +36,7 @@ def normalized(x, mean, variance, binary):
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
-def test_normalization_in_training_is_that_by_the_batchs_moments(shape, binary):
+def test_normalization_in_training_uses_the_batch_statistics(shape, binary):
     x = 3 * random(*shape) + 2
     flat = x.reshape(-1, 3).astype("float64")
     expected = normalized(x, flat.mean(0), flat.var(0), binary)
@@ -44,7 +45,7 @@ def test_normalization_in_training_is_that_by_the_batchs_moments(shape, binary):
 
 @pytest.mark.parametrize("binary", [True, False])
 @pytest.mark.parametrize("shape", [(40, 3), (4, 3, 5, 3), (2, 27, 26, 3)], ids=["vectors", "images", "compiled by XLA"])
-def test_the_gradients_written_by_hand_are_those_of_the_plain_formulation(gradients, shape, binary):
+def test_the_handwritten_gradients_are_those_of_the_plain_formulation(gradients, shape, binary):
     x, upstream = 3 * random(*shape) + 2, random(*shape, seed=1)
     axes = tuple(range(len(shape) - 1))
 
@@ -64,21 +65,22 @@ def test_the_gradients_written_by_hand_are_those_of_the_plain_formulation(gradie
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("how", ["gathering", "training"])
-def test_stored_moments_are_the_mean_over_the_batches_since_the_reset(how):
+@pytest.mark.parametrize("how", ["recalibrate", "training"])
+def test_stored_statistics_are_the_mean_over_the_batches(how):
     layer = normalization(binary=True)
-    layer(random(10, 3) * 50 + 9, training=True)  # to be forgotten
-    layer.reset()
     batches = [random(10, 3, seed=1) + 1, 2 * random(10, 3, seed=2), 3 * random(10, 3, seed=3) - 5]
-    layer.gathering = how == "gathering"
-    for batch in batches:
-        outputs = np.asarray(layer(batch, training=how == "training"))
-        np.testing.assert_array_equal(outputs, normalized(batch, batch.mean(0), batch.var(0), binary=True))
+    if how == "recalibrate":
+        layer(random(10, 3) * 50 + 9, training=True)  # to be discarded
+        recalibrate(keras.Sequential([keras.Input((3,)), layer]), iter(batches))
+    else:
+        for batch in batches:
+            outputs = np.asarray(layer(batch, training=True))
+            np.testing.assert_array_equal(outputs, normalized(batch, batch.mean(0), batch.var(0), binary=True))
     np.testing.assert_allclose(layer.mean, np.mean([batch.mean(0) for batch in batches], 0), rtol=1e-5, atol=1e-6)
     np.testing.assert_allclose(layer.variance, np.mean([batch.var(0) for batch in batches], 0), rtol=1e-5)
 
 
-def test_after_100_batches_the_memory_of_the_moments_fades():
+def test_after_100_batches_the_mean_of_the_statistics_is_exponential():
     layer = normalization(binary=False)
     early, late = np.float32([[-1, 0, 1]]), np.float32([[3, 3, 3]])
     for _ in range(100):
@@ -90,7 +92,7 @@ def test_after_100_batches_the_memory_of_the_moments_fades():
 
 
 @pytest.mark.parametrize("binary", [True, False])
-def test_normalization_at_inference_uses_the_stored_moments(binary):
+def test_normalization_at_inference_uses_the_stored_statistics(binary):
     layer = normalization(binary)
     batch = 2 * random(10, 3) + 1
     layer(batch, training=True)
@@ -99,3 +101,156 @@ def test_normalization_at_inference_uses_the_stored_moments(binary):
     np.testing.assert_allclose(layer(x, training=False), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer(x), expected, rtol=1e-4, atol=1e-5)
     np.testing.assert_allclose(layer.mean, batch.mean(0), rtol=1e-5)  # and leaves them alone
+
+
+# ---- half precision
+
+
+@pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16", "float16"])
+def test_half_precision_computes_statistics_in_float32(policy):
+    x = 400 * random(500, 3)  # of a variance above the largest float16, 65,504
+    layer = Normalization(False, EPSILON, dtype=policy)
+    y = layer(x, training=True)
+    assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
+    np.testing.assert_allclose(np.std(ops.cast(y, "float32"), 0), 1, rtol=1e-2)
+    np.testing.assert_allclose(layer.variance, x.var(0), rtol=2e-2)
+    np.testing.assert_allclose(np.std(ops.cast(layer(x), "float32"), 0), 1, rtol=1e-2)
+
+
+@pytest.mark.parametrize("shape", [(70_000, 1), (88, 800, 1)], ids=["vectors", "compiled by XLA"])
+def test_half_precision_counts_more_positions_than_the_largest_float16(gradients, shape):
+    layer = Normalization(False, dtype="mixed_float16")
+    layer.build((None, 1))
+    x, upstream = random(*shape).astype("float16"), np.float16(1 + random(*shape, seed=1) ** 2)
+    (found,) = gradients(
+        lambda x: ops.sum(ops.cast(upstream, "float32") * ops.cast(layer(x, training=True), "float32")), [x]
+    )
+    assert found.dtype == np.float16
+    # The output does not depend on the mean of x, so the gradients of all positions add up to 0.
+    assert abs(found.astype("float64").mean()) < 1e-3 * found.astype("float64").std()
+
+
+# ---- sizes that are unknown
+
+
+def batches_of_several_sizes():
+    for size in (9, 11, 9, 12):
+        yield random(size - 5, size, size, 1), np.ones((size - 5, 2), "float32")
+
+
+def test_a_model_of_unknown_image_size_trains_on_images_of_several_sizes():
+    pooling = keras.layers.GlobalAveragePooling2D()
+    model = keras.Sequential(
+        [
+            keras.Input((None, None, 1)),
+            BinaryConv2D(2, 3, use_bias=False),
+            Normalization(),
+            pooling,
+            Normalization(False),
+        ]
+    )
+    model.compile("adam", "mse", jit_compile=False)
+    model.fit(batches_of_several_sizes(), verbose=0)
+    images = random(2, 10, 10, 1)
+    x = np.asarray(model.layers[0](images))
+    mean, variance = (np.asarray(variable) for variable in (model.layers[1].mean, model.layers[1].variance))
+    np.testing.assert_array_equal(model.layers[1](x), sign((x - mean) / np.sqrt(variance + 1e-3)))
+
+
+def test_an_unknown_number_of_channels_is_refused():
+    with pytest.raises(ValueError, match="Normalization.*last axis"):
+        Normalization().build((None, 3, None))
+
+
+# ---- recalibrate
+
+
+class Block(keras.layers.Layer):
+    """A layer with a normalization inside, which `model.layers` does not list."""
+
+    def __init__(self):
+        super().__init__()
+        self.dense, self.norm = BinaryDense(4, use_bias=False), Normalization()
+
+    def build(self, input_shape):
+        self.dense.build(input_shape)
+        self.norm.build((None, 4))
+
+    def call(self, x, training=False):
+        return self.norm(self.dense(x), training=training)
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.blocks = [Block(), Block()]
+        self.last = Normalization(False)
+
+    def call(self, x, training=False):
+        for block in self.blocks:
+            x = block(x, training=training)
+        return self.last(x, training=training)
+
+
+def nested():
+    inner = keras.Sequential([keras.Input((4,)), DropoutNoScale(0.5), Block()])
+    image = keras.Input((3,))
+    return keras.Model(image, Normalization(False)(inner(Block()(image))))
+
+
+@pytest.mark.parametrize("make", [nested, Subclassed])
+@pytest.mark.parametrize("predicts_first", [True, False])
+def test_recalibrate_reaches_every_normalization_in_any_order_of_calls(make, predicts_first):
+    keras.utils.set_random_seed(0)
+    model, x = make(), 3 * random(64, 3) + 1
+    if predicts_first:
+        model.predict(x, verbose=0)
+    recalibrate(model, x)
+    means = {v.path: np.array(v) for v in model.non_trainable_variables if v.name == "mean"}
+    assert len(means) == 3 and all(mean.any() for mean in means.values())
+    # Outputs of the last normalization, over what it was calibrated on: two batches of 32.
+    outputs = model.predict(x, verbose=0)
+    np.testing.assert_allclose(outputs.mean(0), 0, atol=0.1)
+
+
+def test_recalibrate_leaves_nothing_switched_on():
+    keras.utils.set_random_seed(0)
+    model, x = nested(), random(64, 3)
+    recalibrate(model, x)
+    weights = model.get_weights()
+    together, alone = model.predict(x, verbose=0), model.predict(x[:5], verbose=0)
+    np.testing.assert_allclose(alone, together[:5], atol=1e-6)
+    for before, after in zip(weights, model.get_weights()):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_recalibrate_describes_the_current_weights_and_traces_once():
+    traces = []
+
+    class Traced(Normalization):
+        def call(self, *args, **kwargs):
+            traces.append(1)
+            return super().call(*args, **kwargs)
+
+    model, x = keras.Sequential([keras.Input((3,)), BinaryDense(2, use_bias=False), Traced(False)]), random(32, 3)
+    model.layers[0].kernel = W = np.float32([[1, -1], [1, 1], [-1, 1]])
+    recalibrate(model, x)
+    count = len(traces)
+    model.layers[0].kernel = -W
+    recalibrate(model, x)
+    assert len(traces) == count
+    np.testing.assert_allclose(model.layers[1].mean, (x @ -W).mean(0), rtol=1e-4, atol=1e-6)
+
+
+def test_a_recalibrated_model_saves_and_loads(tmp_path):
+    model, x = keras.Sequential([keras.Input((3,)), BinaryDense(4), Normalization(False)]), random(32, 3)
+    recalibrate(model, x)
+    model.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_array_equal(loaded.predict(x, verbose=0), model.predict(x, verbose=0))
+
+
+def test_recalibrate_refuses_a_model_without_normalization():
+    model = keras.Sequential([keras.Input((3,)), BinaryDense(4)])
+    with pytest.raises(ValueError, match="has no Normalization"):
+        recalibrate(model, random(32, 3))

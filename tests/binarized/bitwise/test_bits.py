@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from binarized.bitwise.bits import digit, digits, pack_bits, unpack_bits
+from binarized.bitwise.bits import pack_bits, pack_planes, plane_groups, unpack_bits
 
 
 @pytest.mark.parametrize("channels", [1, 7, 8, 9, 63, 64, 65, 200])
@@ -17,9 +17,9 @@ def test_words_hold_channels_in_order(channels):
     np.testing.assert_array_equal(unpack_bits(words, channels), bits)
 
 
-def test_a_digit_counts_plane_b_twice_as_often_as_the_one_before():
+def test_packed_planes_count_each_plane_twice_as_often_as_the_plane_below():
     pixels = np.arange(256, dtype=np.uint8).reshape(1, 256)
-    for first, planes in digits(taps=9, channels=1):
+    for first, planes in plane_groups(taps=9, channels=1):
         np.testing.assert_array_equal(
-            np.bitwise_count(digit(pixels, first, planes))[0], pixels[0] >> first & 2**planes - 1
+            np.bitwise_count(pack_planes(pixels, first, planes))[0], pixels[0] >> first & 2**planes - 1
         )

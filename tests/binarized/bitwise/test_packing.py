@@ -127,3 +127,93 @@ def test_a_model_without_final_normalization_or_with_nan_is_refused():
     model.layers[-1].mean.assign([np.nan] * 3)
     with pytest.raises(ValueError, match="not finite"):
         pack(model)
+
+
+def layers_of_a_classifier():
+    conv = [BinaryConv2D(4, 3, padding="same", use_bias=False), Normalization()]
+    pooling = [keras.layers.MaxPooling2D(2, padding="same"), Normalization(), keras.layers.Flatten()]
+    return [*conv, *pooling, BinaryDense(3, use_bias=False), Normalization(False)]
+
+
+def test_a_sequential_model_packs_to_what_it_predicts():
+    keras.utils.set_random_seed(0)
+    model = randomized(keras.Sequential([keras.Input((8, 8, 2)), *layers_of_a_classifier()]))
+    images = noise(20, (8, 8, 2))
+    np.testing.assert_allclose(
+        pack(model).scores(images), model.predict(scaled(images), verbose=0), rtol=1e-4, atol=1e-5
+    )
+
+
+class Subclassed(keras.Model):
+    def __init__(self):
+        super().__init__()
+        self.parts = layers_of_a_classifier()
+
+    def call(self, x):
+        for part in self.parts:
+            x = part(x)
+        return x
+
+
+def test_a_model_that_is_neither_functional_nor_a_built_sequential_is_refused():
+    subclassed = Subclassed()
+    subclassed(np.zeros((1, 8, 8, 2), "float32"))
+    for model in (subclassed, keras.Sequential(layers_of_a_classifier()), "model", None):
+        with pytest.raises(ValueError, match="pack: model must be a functional or a built Sequential"):
+            pack(model)
+
+
+def test_a_second_output_is_refused():
+    model = classifier(keras.layers.MaxPooling2D(2, padding="same"))
+    with pytest.raises(ValueError, match="one output, got 2"):
+        pack(keras.Model(model.input, [model.output, model.layers[2].output]))
+
+
+@pytest.mark.parametrize("wrong", [np.nan, np.inf])
+def test_weights_that_are_not_finite_are_refused(wrong):
+    model = keras.Sequential([keras.Input((8, 8, 2)), *layers_of_a_classifier()])
+    weights = model.get_weights()
+    weights[0][0, 0, 0, 0] = wrong
+    model.set_weights(weights)
+    with pytest.raises(ValueError, match="BinaryConv2D.* weights that are not finite"):
+        pack(model)
+
+
+def middle(build):
+    """A model with a part in its middle that `build` makes of an image of ±1."""
+    image = keras.Input((4, 4, 2))
+    binary = Normalization()(keras.layers.MaxPooling2D(1, padding="same")(image))
+    x = BinaryDense(3, use_bias=False)(keras.layers.Flatten()(build(binary)))
+    return keras.Model(image, Normalization(False)(x))
+
+
+def join(axis, *tensors):
+    return keras.layers.Concatenate(axis, name="odd")(tensors)
+
+
+def flat(x, **arguments):
+    return keras.layers.Flatten(**arguments)(x)
+
+
+@pytest.mark.parametrize(
+    "build, reason",
+    [
+        (lambda x: join(1, x, x), "channels"),
+        (lambda x: join(-1, flat(x), flat(x)), "channels"),
+        (lambda x: flat(x, data_format="channels_first", name="odd"), "channels first"),
+        (lambda x: Normalization()(BinaryDense(2, use_bias=False, name="odd")(x)), "Flatten"),
+        (lambda x: keras.layers.Normalization(name="odd", mean=0.0, variance=1.0)(x), "no bitwise form"),
+        (lambda x: keras.Sequential([keras.layers.Dense(2)], name="odd")(x), "no bitwise form"),
+    ],
+    ids=["rows", "flattened", "channels first", "dense on an image", "Keras's normalization", "nested model"],
+)
+def test_a_layer_that_would_be_packed_wrongly_is_refused(build, reason):
+    with pytest.raises(ValueError, match=f"pack: layer 'odd'.*{reason}"):
+        pack(middle(build))
+
+
+def test_an_image_of_unknown_size_is_refused():
+    pooling = keras.layers.GlobalMaxPooling2D()
+    model = keras.Sequential([keras.Input((None, None, 2)), BinaryConv2D(4, 3, use_bias=False), pooling])
+    with pytest.raises(ValueError, match="known height, width and channels"):
+        pack(model)

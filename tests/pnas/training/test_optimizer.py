@@ -1,5 +1,9 @@
 """The step of Adam that TensorFlow has a kernel for is Keras's own."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -41,3 +45,68 @@ def test_what_is_saved_is_a_keras_adam_that_goes_on_where_it_was(tmp_path):
     assert float(optimizer.learning_rate) == pytest.approx(1e-4, rel=1e-5)
     for one, other in zip(optimizer.variables, model.optimizer.variables):
         np.testing.assert_array_equal(one.numpy(), other.numpy())
+
+
+REPLICAS = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from pnas.training.backend import keras
+import numpy as np
+import tensorflow as tf
+from pnas.training.optimizer import decaying_adam
+
+tf.config.set_logical_device_configuration(
+    tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
+)
+with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
+    model.compile(decaying_adam(0.1, 1e-4, 12), "mse")
+x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+before = model.get_weights()[0]
+model.fit(x, x[:, :3] ** 2, batch_size=16, epochs=1, verbose=0)
+one, other = (copy.numpy() for copy in model.trainable_variables[0].value.values)
+assert np.abs(one - before).max() > 0.1
+print(np.abs(one - other).max())
+"""
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's kernel")
+def test_the_copies_of_a_variable_on_two_replicas_stay_equal():
+    root = Path(__file__).parents[3]
+    done = subprocess.run([sys.executable, "-c", REPLICAS, str(root)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) == 0
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="JAX has no float64 unless it is told to")
+@pytest.mark.parametrize("dtype", ["float64", "float16"])
+def test_other_precisions_take_the_step_of_keras(dtype):
+    def variable_after_steps(adam):
+        variable = keras.Variable(np.linspace(-1, 1, 5), dtype=dtype)
+        for _ in range(3):
+            adam.apply([keras.ops.cast([0.1, -0.2, 0.3, 1e-3, 0.7], dtype)], [variable])
+        assert variable.dtype == dtype
+        return np.asarray(variable)
+
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
+    np.testing.assert_array_equal(
+        variable_after_steps(decaying_adam(0.1, 1e-4, 12)), variable_after_steps(keras.optimizers.Adam(decay))
+    )
+
+
+@pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow has sparse gradients")
+def test_a_sparse_gradient_takes_the_step_of_keras():
+    def table_after_an_epoch(adam):
+        keras.utils.set_random_seed(0)
+        model = keras.Sequential([keras.Input((3,)), keras.layers.Embedding(6, 2)])
+        model.compile(adam, "mse", jit_compile=False)
+        model.fit(np.array([[0, 1, 1], [4, 0, 2]]), np.ones((2, 3, 2)), epochs=3, verbose=0)
+        return model.get_weights()[0]
+
+    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
+    np.testing.assert_allclose(
+        table_after_an_epoch(decaying_adam(0.1, 1e-4, 12)),
+        table_after_an_epoch(keras.optimizers.Adam(decay)),
+        rtol=1e-6,
+    )
