@@ -19,7 +19,7 @@ CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics ar
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
 VALIDATION_BATCH = 500  # images; a divisor of the validation set, so that only one shape is traced
 UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that do not say what is wrong
-    r"\s*($|File |\[\[|Graph execution error:|Detected at |Exception encountered when calling |<stack traces|\d+ root error)"
+    r"\s*($|File |\[\[|Graph execution error:|Detected at |Exception encountered |<stack traces|\d+ root error)"
 )
 
 

@@ -85,7 +85,7 @@ def _check_part(data, part):
         value = "NaN" if np.isnan(least) else f"{least:g} to {most:g}"
         raise ValueError(
             f"data.x_{part} must be finite and in [-1, +1], got {value} in {x.dtype} {x.shape}, "
-            f"first in image {images[0]} of {len(images)}"
+            f"first in image {images[0]}"
         )
     wanted = f"data.y_{part} must be one-hot labels ({len(x)}, classes), one row for each image of data.x_{part}"
     if y.ndim != 2 or len(y) != len(x) or y.shape[1] < 2:
