@@ -1,6 +1,7 @@
 """A trained child as a network of bits, run with numpy alone.
 
     python -m binarized.bitwise NETWORK.npz --images DATA_DIR
+    python -m binarized.bitwise NETWORK.npz --images FILE.npz
 
 A weight is one bit, +1 or -1, and so is an activation. The 64 bits of a word are channels (and, where they are few,
 several taps of a kernel), so that XNOR and a population count make 64 multiply-accumulates. All values are integers.
@@ -15,6 +16,7 @@ import argparse
 import gzip
 import os
 import sys
+import zipfile
 import zlib
 
 import numpy as np
@@ -34,6 +36,18 @@ def read_idx(path):
         raise ValueError(f"{path} is not an IDX file of bytes: {error}") from None
 
 
+def read_npz(path):
+    """Test images uint8 (n, height, width[, channels]) and classes, integers (n,), from x_test and y_test of a file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = np.asarray(arrays["x_test"]), np.asarray(arrays["y_test"])
+        if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu":
+            raise ValueError(f"y_test must be integers ({len(images)},), got {labels.dtype} {labels.shape}")
+    except (EOFError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} has no test set: {' '.join(str(error).split())}") from None
+    return images, labels.ravel()
+
+
 def read_test_set(folder):
     """MNIST's test images uint8 (n, 28, 28) and classes uint8 (n,), from its two files in a folder, .gz or not."""
     arrays = []
@@ -47,14 +61,15 @@ def read_test_set(folder):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m binarized.bitwise", description="Accuracy of a packed network on MNIST's test set."
+        prog="python -m binarized.bitwise", description="Accuracy of a packed network on a test set."
     )
     parser.add_argument("network", metavar="NETWORK.npz")
-    parser.add_argument("--images", metavar="DATA_DIR", default="data", help="folder of its files (default: data)")
+    parser.add_argument("--images", default="data", help="folder of MNIST's files, or .npz file (default: data)")
     arguments = parser.parse_args()
     try:
         network = load(arguments.network)
-        images, labels = read_test_set(arguments.images)
+        read = read_npz if arguments.images.endswith(".npz") else read_test_set
+        images, labels = read(arguments.images)
         right = np.count_nonzero(network.predict(images) == labels)
     except (OSError, ValueError) as error:
         sys.exit(str(error))
