@@ -27,9 +27,9 @@ REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for th
 # ------- Common Settings --------
 EXPERIMENT_NAME = "pnas"  # Names the files of this experiment
 SEED = 0  # Random seed; the same seed gives the same rewards and choices
-DATASET = "mnist"  # 'mnist', or 'digits': scikit-learn's 1,797 small digits, for trying things out
-DATA_DIR = "data"  # Folder of MNIST's four files, which are downloaded into it if need be
-TRAIN_SIZE = None  # Number of training images, drawn by class; None for all
+DATASET = "mnist"  # 'mnist', 'digits' (scikit-learn's 1,797 small digits), or the path of an .npz file of your images
+DATA_DIR = "data"  # Folder of MNIST's files, which are downloaded into it if they are missing
+TRAIN_SIZE = None  # Number of training images, stratified by class; None for all
 DROP_INPUT = 0.2  # Dropout rate of the input image
 DROP_HIDDEN = 0.5  # Dropout rate before the dense layers
 DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)  # Whether there is dropout, and its two rates
@@ -97,10 +97,10 @@ def search():
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     costs = Costs(NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, data.x_train.shape[1:])
     fits = budget(costs, state_space.initial_children(), MAX_MACS, MAX_BINARY_WEIGHTS)
+    manager = make_manager(data)
     settings = search_settings(constants, data.name, keras.backend.backend())
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
-    manager = make_manager(data)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
     progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS)
     recorder = Recorder(journal, finalists_journal, progress)
@@ -136,11 +136,12 @@ def train_architecture():
     """Trains REPRESENTATION_STRING to convergence, selects by validation accuracy, and looks at the test images once."""
     cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
+    manager = make_manager(data)
     folder = os.path.join("weights", EXPERIMENT_NAME)
     held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
     check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
-    network = make_manager(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
+    network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
     for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
         accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
         print(f"{part} accuracy: {accuracy:.4f}")

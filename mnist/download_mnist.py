@@ -1,18 +1,25 @@
 """The four files of MNIST, found in a folder or downloaded into it, and verified either way.
 
-Alone:  python -m mnist.download_mnist [DATA_DIR]
+    python -m mnist.download_mnist [DATA_DIR]
+
+prints their paths.
 """
 
 import argparse
 import gzip
 import hashlib
+import http.client
 import os
-import socket
 import sys
 import tempfile
+import urllib.request
 import warnings
 import zlib
 from pathlib import Path
+
+import numpy as np
+
+from mnist.npz_files import read_arrays
 
 MIRRORS = (  # tried in this order
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -26,26 +33,32 @@ MD5 = {  # of the uncompressed content: the archives' own bytes differ between m
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
+KERAS_ARRAYS = dict(zip(MD5, ("x_train", "y_train", "x_test", "y_test")))  # of mnist.npz
 
 
 class DownloadError(OSError):
-    """A file of MNIST is neither in the data folder nor to be had from a mirror."""
+    """A file of MNIST is not in the data folder and could not be downloaded."""
 
 
-def read_verified(path):
+def read_verified(path, name):
     """Uncompressed content of one of MNIST's files.
 
     Args:
-        path: file named as in `MD5`, with or without .gz.
+        path: IDX file, plain or gzip, or Keras's mnist.npz.
+        name: of the file, as in `MD5`.
     Returns:
         bytes, in the IDX format.
     Raises:
         ValueError: the file is cut off, damaged, or another file.
+        OSError: it cannot be read.
     """
     path = Path(path)
-    name = path.name.removesuffix(".gz")
-    content = path.read_bytes()
-    if content.startswith(b"\x1f\x8b"):  # not by name: some browsers unpack a .gz and leave it its name
+    if path.suffix == ".npz":
+        array = read_arrays(path, tuple(KERAS_ARRAYS.values()))[0][KERAS_ARRAYS[name]]
+        content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
+    else:
+        content = path.read_bytes()
+    if content.startswith(b"\x1f\x8b"):  # the name does not tell: some browsers unpack a .gz and keep its name
         try:
             content = gzip.decompress(content)
         except (EOFError, gzip.BadGzipFile, zlib.error) as error:
@@ -56,11 +69,25 @@ def read_verified(path):
     return content
 
 
+def possible_paths(name, data_dir):
+    """Paths at which the file `name` may be, the preferred one first."""
+    spellings = (name, name.replace("-idx", ".idx"))  # the second one is Kaggle's
+    files = [f"{spelling}{ending}" for spelling in spellings for ending in (".gz", "")]
+    for folder in (data_dir, data_dir / "MNIST" / "raw"):  # the second one is torchvision's
+        for path in (folder / file for file in files):
+            if os.path.isdir(path):  # Kaggle's archive unpacks into a folder for each file
+                yield from (path / file for file in files)
+            else:
+                yield path
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    yield from (folder / "mnist.npz" for folder in (data_dir, keras_home / "datasets"))
+
+
 def find(name, data_dir):
-    """Path of the valid file `name` in data_dir, .gz or not, or None; warns of each that is not valid."""
-    for path in (data_dir / f"{name}.gz", data_dir / name):
+    """Path of the valid file `name`, or None. Warns of every file that is not valid."""
+    for path in possible_paths(name, data_dir):
         try:
-            read_verified(path)
+            read_verified(path, name)
             return path
         except (FileNotFoundError, NotADirectoryError):
             pass
@@ -70,42 +97,45 @@ def find(name, data_dir):
 
 
 def fetch(name, data_dir, mirrors):
-    """Path of the file `name`, downloaded from the first mirror that gives it whole; OSError if none does."""
-    from keras.utils import get_file  # imported here: files that are there already need no keras
+    """Downloads the file `name` from the first mirror that has a valid one.
 
-    timeout = socket.getdefaulttimeout()
-    socket.setdefaulttimeout(TIMEOUT)  # get_file has no such argument and would wait for ever
+    Returns:
+        Path of the file.
+    Raises:
+        OSError: no mirror has it.
+    """
     reasons = []
-    try:
-        # A folder of its own inside data_dir: nothing unverified bears the final name, and the move is atomic.
-        with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as scratch:
-            for mirror in mirrors:
-                url = f"{mirror}{name}.gz"
-                try:
-                    path = get_file(f"{name}.gz", url, cache_dir=scratch, cache_subdir="", force_download=True)
-                    read_verified(path)
-                    os.replace(path, data_dir / f"{name}.gz")
-                    return data_dir / f"{name}.gz"
-                except Exception as error:  # get_file raises bare Exceptions
-                    reasons.append(f"{url}: {str(error).removeprefix(f'URL fetch failure on {url}: ')}")
-    finally:
-        socket.setdefaulttimeout(timeout)
-    raise OSError("; ".join([f"no mirror gave {name}", *reasons]))
+    # A folder of its own inside data_dir: no unverified file gets the final name, and the move is atomic.
+    with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as scratch:
+        path = Path(scratch, f"{name}.gz")
+        for mirror in mirrors:
+            url = f"{mirror}{path.name}"
+            try:
+                with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                    path.write_bytes(response.read())
+                read_verified(path, name)
+                return path.replace(data_dir / path.name)
+            except (OSError, ValueError, http.client.HTTPException) as error:
+                reasons.append(f"{url}: {str(error).removeprefix('HTTP Error ')}")
+    raise OSError("; ".join([f"no mirror has a valid {name}", *reasons]))
 
 
 def download_mnist(data_dir, mirrors=MIRRORS):
-    """Makes sure that data_dir holds the four files of MNIST.
+    """Finds the four files of MNIST, and downloads those that are missing into data_dir.
 
-    A valid file is left as it is, and where all four are valid nothing is written. A bad one is named in a
-    warning, never used, and replaced only by a verified one.
+    Each file may be plain or gzip, under its own name or Kaggle's (`train-images.idx3-ubyte`), in data_dir or in
+    data_dir/MNIST/raw. Keras's mnist.npz, in data_dir or ~/.keras/datasets, holds all four.
+
+    Valid files are never moved, renamed or overwritten. An invalid file is named in a warning and is not used; it is
+    overwritten only by a verified download.
 
     Args:
-        data_dir: folder, made if only its parent exists.
-        mirrors: URLs that end in '/', tried in turn; () for not downloading at all.
+        data_dir: folder, created if its parent exists.
+        mirrors: URLs that end in '/', tried in turn; () downloads nothing.
     Returns:
-        dict, file name as in `MD5` -> path of the verified file, gzip or plain.
+        dict, file name as in `MD5` -> path of the verified file: gzip, plain, or mnist.npz.
     Raises:
-        DownloadError: a file is missing and cannot be downloaded or written; says which, where and why.
+        DownloadError: a file is missing and could not be downloaded or written. Says which, where and why.
     """
     data_dir = Path(data_dir)
     paths = {}
@@ -116,11 +146,11 @@ def download_mnist(data_dir, mirrors=MIRRORS):
             try:
                 data_dir.mkdir(exist_ok=True)
                 paths[name] = fetch(name, data_dir, mirrors)
-            except OSError as error:  # one file is enough to know: the others would wait for the same dead mirrors
+            except OSError as error:  # do not wait for the same dead mirrors with the other files
                 missing = ", ".join(name for name, path in paths.items() if path is None)
                 raise DownloadError(
                     f"no valid {missing} in {data_dir.absolute()}, and downloading failed: {error}. "
-                    "Put the four files of MNIST, .gz or unpacked, into that folder."
+                    "Put the four files of MNIST, .gz or unpacked, or Keras's mnist.npz into that folder."
                 ) from None
     return paths
 
@@ -129,9 +159,9 @@ def main():
     parser = argparse.ArgumentParser(prog="python -m mnist.download_mnist", description=__doc__.split("\n")[0])
     parser.add_argument("data_dir", metavar="DATA_DIR", nargs="?", default="data", help="default: data")
     arguments = parser.parse_args()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # else the start of TensorFlow, behind keras, drowns the answer
+    warnings.formatwarning = lambda message, *_: f"{message}\n"  # without a line of source code
     try:
-        print(*download_mnist(arguments.data_dir).values(), sep="\n")
+        print(*dict.fromkeys(download_mnist(arguments.data_dir).values()), sep="\n")  # one path if all are in mnist.npz
     except DownloadError as error:
         sys.exit(str(error))
 

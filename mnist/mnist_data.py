@@ -1,4 +1,4 @@
-"""MNIST as arrays for binary networks: images in [-1, +1], labels -1 or +1, and the expanded training set."""
+"""Data sets as arrays for binary networks: images in [-1, +1], labels -1 or +1, and the expanded training set."""
 
 import numbers
 import os
@@ -14,22 +14,22 @@ from sklearn.model_selection import train_test_split
 from sklearn.utils import resample
 
 from mnist.download_mnist import DownloadError, download_mnist, read_verified
+from mnist.npz_files import read_images
 
 SIDE = 28  # pixels
-CLASSES = 10
+CLASSES = 10  # of MNIST and the digits
 MNIST_VALIDATION = 5000  # first images of the training file
 DIGITS_TRAIN, DIGITS_VALIDATION = 1197, 300  # of 1,797 images; the other 300 are for testing
 COPIES = 4  # distorted copies of each training image in the expanded set
 MAX_ANGLE = 15  # degrees
 MAX_SHIFT = 2  # pixels
-PITCH = SIDE + MAX_SHIFT  # pixels from one row to the next in a flat padded image
-CHUNK = 200  # images turned at a time, so that they stay in the processor's cache; a power of 2 would thrash it
+CHUNK = 200  # images rotated at a time, so that they stay in the processor's cache; a power of 2 would thrash it
 
 
 class Data(NamedTuple):
-    """Images float32 (n, 28, 28, 1) in [-1, +1]; labels float32 (n, 10), +1 for the class and -1 elsewhere."""
+    """Images float32 (n, height, width, channels) in [-1, +1]; labels float32 (n, classes), +1 for the class or -1."""
 
-    name: str  # 'mnist' or 'digits', what was really loaded
+    name: str  # of what was loaded: 'mnist', 'digits', or name and CRC-32 of a file
     x_train: np.ndarray
     y_train: np.ndarray
     x_val: np.ndarray
@@ -41,44 +41,50 @@ class Data(NamedTuple):
 def load_data(dataset="mnist", data_dir="data", train_size=None, use_expansion=False, seed=0):
     """Training, validation and test set.
 
-    Where MNIST is not to be had, the digits are loaded in its place, with a warning; `Data.name` tells.
+    If MNIST could not be downloaded, the digits are loaded instead, with a warning. `Data.name` says which.
 
     Args:
-        dataset: 'mnist' (55,000 / 5,000 / 10,000 images) or 'digits' (1,197 / 300 / 300), scikit-learn's 8x8
-            digits enlarged. Both splits are fixed.
-        data_dir: folder of MNIST's files, which are downloaded into it if need be.
-        train_size: number of training images, drawn by class; None for all.
+        dataset: 'mnist' (55,000 / 5,000 / 10,000 images), 'digits' (1,197 / 300 / 300), scikit-learn's 8x8 digits
+            enlarged to 28x28, or the path of an .npz file, see `read_npz`. The splits of the first two are fixed.
+        data_dir: folder of MNIST's files, which are downloaded into it if they are missing.
+        train_size: number of training images, stratified by class; None for all.
         use_expansion: if true, the training set is followed by four distorted copies of itself, see `expand`.
-        seed: whole number, for the draw and the distortions.
+        seed: int, for the choice of training images, the validation split of an .npz file, and the distortions.
     Returns:
         Data.
     Raises:
-        ValueError: unknown dataset, or train_size is not a whole number from 10 to all there are.
+        ValueError: unknown dataset, malformed file, or train_size is not an integer from the number of classes to the
+            number of training images.
+        OSError: the .npz file cannot be read.
     """
-    if dataset not in ("mnist", "digits"):
-        raise ValueError(f"dataset must be 'mnist' or 'digits', got {dataset!r}")
+    name, classes = dataset, CLASSES
+    if isinstance(dataset, str) and dataset.endswith(".npz"):
+        name, images, labels = read_npz(dataset, seed)
+        classes = labels[0].max() + 1
+    elif dataset not in ("mnist", "digits"):
+        raise ValueError(f"dataset must be 'mnist', 'digits' or the path of an .npz file, got {dataset!r}")
     if dataset == "mnist":
         try:
             images, labels = read_mnist(data_dir)
         except DownloadError as error:
             warnings.warn(
-                "MNIST is not to be had: the 1,797 digits of scikit-learn are used INSTEAD, and the "
-                f"results are not results on MNIST. Reason: {error}",
+                "MNIST could not be downloaded: the 1,797 digits of scikit-learn are used INSTEAD. The results are not "
+                f"results on MNIST. Reason: {error}",
                 stacklevel=2,
             )
-            dataset = "digits"
-    if dataset == "digits":
+            name = "digits"
+    if name == "digits":
         images, labels = read_digits()
     x_train, x_val, x_test = images
-    y_train, y_val, y_test = (2 * np.eye(CLASSES, dtype=np.float32)[part] - 1 for part in labels)
+    y_train, y_val, y_test = (2 * np.eye(classes, dtype=np.float32)[part] - 1 for part in labels)
 
     if train_size is not None:
-        if not isinstance(train_size, numbers.Integral) or not CLASSES <= train_size <= len(x_train):
+        if not isinstance(train_size, numbers.Integral) or not classes <= train_size <= len(x_train):
             raise ValueError(
-                f"train_size must be None or a whole number from {CLASSES} to {len(x_train)} (all of "
-                f"{dataset}), got {train_size!r}"
+                f"train_size must be None or an integer from {classes} to {len(x_train)} (all of {name}), "
+                f"got {train_size!r}"
             )
-        # train_test_split would draw the same counts, but takes no size that leaves fewer than 10 images over.
+        # train_test_split would choose the same counts, but refuses a size that leaves fewer images than classes.
         chosen = resample(
             np.arange(len(x_train)), replace=False, n_samples=train_size, stratify=labels[0], random_state=seed
         )
@@ -86,29 +92,70 @@ def load_data(dataset="mnist", data_dir="data", train_size=None, use_expansion=F
     if use_expansion:
         x_train = expand(x_train, seed)
         y_train = np.tile(y_train, (1 + COPIES, 1))
-    return Data(dataset, x_train, y_train, x_val, y_val, x_test, y_test)
+    return Data(name, x_train, y_train, x_val, y_val, x_test, y_test)
 
 
 def read_mnist(data_dir):
     """Images in [-1, +1] and class numbers of MNIST, each a list for training, validation, test."""
-    paths = download_mnist(data_dir).values()
-    pixels, labels, test_pixels, test_labels = (parse_idx(read_verified(path)) for path in paths)
-    images = [
-        part[..., np.newaxis].astype(np.float32) / 127.5 - 1
-        for part in (pixels[MNIST_VALIDATION:], pixels[:MNIST_VALIDATION], test_pixels)
-    ]
+    paths = download_mnist(data_dir).items()
+    pixels, labels, test_pixels, test_labels = (parse_idx(read_verified(path, name)) for name, path in paths)
+    parts = pixels[MNIST_VALIDATION:], pixels[:MNIST_VALIDATION], test_pixels
+    images = [scale(part[..., np.newaxis]) for part in parts]
     return images, [labels[MNIST_VALIDATION:], labels[:MNIST_VALIDATION], test_labels]
 
 
+def scale(pixels):
+    """Pixels from 0 to 255 as float32 in [-1, +1]."""
+    images = pixels.astype(np.float32)
+    images /= 127.5
+    images -= 1
+    return images
+
+
+def read_npz(path, seed):
+    """A user's own data set.
+
+    A file without x_val and y_val has a tenth of its training images (rounded up, at least as many as there are
+    classes) split off for validation. `seed` chooses them, stratified by class.
+
+    Args:
+        path: of the .npz file, see `mnist.npz_files.read_images`.
+        seed: int, for the split.
+    Returns:
+        (name, images in [-1, +1], class numbers), both lists for training, validation, test.
+    Raises:
+        ValueError: the file is malformed, or has fewer than two images of a class and no validation set.
+        OSError: it cannot be read.
+    """
+    name, images, labels = read_images(path)
+    if "val" not in images:
+        counts = np.bincount(labels["train"])
+        if counts.min() < 2:
+            raise ValueError(
+                f"{path} must have two or more images of a class in x_train, or x_val and y_val; "
+                f"class {counts.argmin()} has one"
+            )
+        rows = train_test_split(
+            np.arange(len(labels["train"])),
+            test_size=max(-(-len(labels["train"]) // 10), len(counts)),
+            stratify=labels["train"],
+            random_state=seed,
+        )
+        for whole in (images, labels):
+            whole["train"], whole["val"] = (whole["train"][part] for part in map(np.sort, rows))
+    parts = "train", "val", "test"
+    return name, [scale(images[part]) for part in parts], [labels[part] for part in parts]
+
+
 def parse_idx(content):
-    """uint8 array in an IDX file: 0, 0, 8 (for uint8), the number of axes, their big-endian sizes, the data."""
+    """uint8 array of an IDX file: 0, 0, 8 (for uint8), the number of axes, their big-endian sizes, the data."""
     if len(content) < 4 or content[:3] != b"\0\0\x08":
-        raise ValueError(f"no IDX file of bytes: it starts with {content[:4]!r}, not with 0, 0, 8, number of axes")
+        raise ValueError(f"not an IDX file of bytes: it must start with 0, 0, 8, number of axes, got {content[:4]!r}")
     axes = content[3]
     shape = np.frombuffer(content, ">i4", axes, offset=4)
     data = np.frombuffer(content, np.uint8, offset=4 + 4 * axes)
     if data.size != shape.prod():
-        raise ValueError(f"IDX file with {data.size} bytes of data, its header says {shape.tolist()}")
+        raise ValueError(f"IDX file with {data.size} bytes of data, but its header says {shape.tolist()}")
     return data.reshape(shape)
 
 
@@ -135,67 +182,75 @@ def draw_distortions(count, seed):
     return angles, rng.integers(-MAX_SHIFT, MAX_SHIFT, (count, 2), endpoint=True)
 
 
-def rotation(angle):
-    """Rotation of an image about its centre, with bilinear interpolation, as a matrix.
+def rotation(angle, height, width):
+    """Rotation of an image about its center, with bilinear interpolation, as a matrix.
 
-    Pixel p of the result is the image at c + [[cos, sin], [-sin, cos]] (p - c), from the four pixels around that
-    point; c is the centre, what lies outside the image is 0.
+    Pixel p of the result is the image at c + [[cos, sin], [-sin, cos]] (p - c), interpolated from the four pixels
+    around that point. c is the center; outside the image, pixels are 0.
 
     Args:
         angle: degrees, counter-clockwise.
+        height, width: of the image, in pixels.
     Returns:
-        Sparse float32 (28 * 28, 28 * PITCH): flat result from flat image with PITCH pixels from row to row.
+        Sparse float32 (height * width, height * pitch): flat result from a flat image whose rows are pitch = width +
+        MAX_SHIFT pixels apart.
     """
-    centre = (SIDE - 1) / 2
+    center_y, center_x = (height - 1) / 2, (width - 1) / 2
     cos, sin = np.cos(np.radians(angle)), np.sin(np.radians(angle))
-    y, x = np.indices((SIDE, SIDE)).reshape(2, -1) - centre
-    y, x = cos * y + sin * x + centre, cos * x - sin * y + centre
+    y, x = np.indices((height, width)).reshape(2, -1)
+    y, x = y - center_y, x - center_x
+    y, x = cos * y + sin * x + center_y, cos * x - sin * y + center_x
     rows = np.floor(y).astype(int) + [[0], [0], [1], [1]]
     columns = np.floor(x).astype(int) + [[0], [1], [0], [1]]
     weights = (1 - abs(y - rows)) * (1 - abs(x - columns))
-    inside = (rows >= 0) & (rows < SIDE) & (columns >= 0) & (columns < SIDE)
-    entries = weights[inside].astype(np.float32), (np.nonzero(inside)[1], (rows * PITCH + columns)[inside])
-    return sparse.csr_array(entries, shape=(SIDE**2, SIDE * PITCH))
+    inside = (rows >= 0) & (rows < height) & (columns >= 0) & (columns < width)
+    pitch = width + MAX_SHIFT
+    entries = weights[inside].astype(np.float32), (np.nonzero(inside)[1], (rows * pitch + columns)[inside])
+    return sparse.csr_array(entries, shape=(height * width, height * pitch))
 
 
 def expand(images, seed):
-    """Images followed by four distorted copies of all of them, for training on more than there is.
+    """Images followed by four distorted copies of all of them, to enlarge a training set.
 
-    Each copy is shifted by whole pixels, at most 2 down or up and 2 left or right, then turned about the centre by
-    whole degrees, at most 15 either way, each drawn uniformly. What comes in from outside is background, -1.
+    Each copy is shifted by whole pixels, at most 2 down or up and 2 left or right, then rotated about the center by
+    whole degrees, at most 15 either way, each drawn uniformly. Pixels from outside the image are background, -1.
 
-    Whole degrees make it fast: all images with the same angle are turned by one sparse matrix product.
+    Whole degrees make it fast: all images with the same angle are rotated by one sparse matrix product.
 
     Args:
-        images: float32 (n, 28, 28, 1) in [-1, +1].
-        seed: whole number, see `draw_distortions`.
+        images: float32 (n, height, width, channels) in [-1, +1].
+        seed: int, see `draw_distortions`.
     Returns:
-        float32 (5 * n, 28, 28, 1) in [-1, +1]; copy k = 1..4 of image i is at k * n + i.
+        float32 (5 * n, height, width, channels) in [-1, +1]; copy k = 1..4 of image i is at k * n + i.
     Source: expanding MNIST by distortions, Simard, Steinkraus and Platt 2003, "Best Practices for Convolutional
         Neural Networks Applied to Visual Document Analysis"; angles and shifts are this project's.
     """
-    n = len(images)
+    n, height, width, channels = images.shape
     angles, shifts = draw_distortions(COPIES * n, seed)
-    expanded = np.empty(((1 + COPIES) * n, SIDE, SIDE, 1), np.float32)
+    expanded = np.empty(((1 + COPIES) * n, height, width, channels), np.float32)
     expanded[:n] = images
-    copies = expanded[n:].reshape(COPIES * n, SIDE**2)
+    copies = expanded[n:].reshape(COPIES * n, height * width, channels)
 
-    # In a flat image with background between its rows, a shift is another place to start reading. The row more at
+    # In a flat image with background between its rows, a shift is another place to start reading. The additional row at
     # the bottom is for the end of the last row, when the shift is down there and to the left.
     margins = ((0, 0), (MAX_SHIFT, MAX_SHIFT + 1), (MAX_SHIFT, 0))
-    padded = np.pad(images[..., 0], margins, constant_values=-1).reshape(n, -1)
-    padded += 1  # background 0, as `rotation` takes it
-    shifted = sliding_window_view(padded, SIDE * PITCH, axis=1)
-    starts = (MAX_SHIFT - shifts) @ (PITCH, 1)
+    pitch = width + MAX_SHIFT
+    starts = (MAX_SHIFT - shifts) @ (pitch, 1)
+    matrices = [rotation(angle, height, width) for angle in range(-MAX_ANGLE, MAX_ANGLE + 1)]
 
-    def turn(angle):
-        matrix = rotation(angle)
-        members = np.flatnonzero(angles == angle)
-        for group in np.array_split(members, len(members) // CHUNK + 1):
-            pixels = matrix @ shifted[group % n, starts[group]].T
-            pixels -= 1
-            copies[group] = np.minimum(pixels, 1, out=pixels).T  # rounding may leave white just above 1
+    for channel in range(channels):
+        padded = np.pad(images[..., channel], margins, constant_values=-1).reshape(n, -1)
+        padded += 1  # background 0, as `rotation` takes it
+        shifted = sliding_window_view(padded, height * pitch, axis=1)
 
-    with ThreadPoolExecutor(os.cpu_count()) as pool:  # the matrix product runs outside Python's lock
-        list(pool.map(turn, range(-MAX_ANGLE, MAX_ANGLE + 1)))  # list, to raise here what a thread raised
+        def rotate(angle):
+            members = np.flatnonzero(angles == angle)
+            for group in np.array_split(members, len(members) // CHUNK + 1):
+                pixels = matrices[angle + MAX_ANGLE] @ shifted[group % n, starts[group]].T
+                pixels -= 1
+                # Rounding may leave white just above 1.
+                copies[group, :, channel] = np.minimum(pixels, 1, out=pixels).T
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:  # the matrix product runs outside Python's lock
+            list(pool.map(rotate, range(-MAX_ANGLE, MAX_ANGLE + 1)))  # list, to raise here what a thread raised
     return expanded

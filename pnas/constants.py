@@ -21,6 +21,7 @@ WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
     *("DROP_INPUT", "DROP_HIDDEN"),  # DROPOUT contains them
     *("NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"),
 }
+TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 TEXTS = ("EXPERIMENT_NAME", "DATA_DIR", "REPRESENTATION_STRING")  # not parsed as Python literals
 
 
@@ -151,10 +152,7 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
     ),
     "NUM_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "NUM_CELL_FILTERS": (_integers, "a list of positive integers"),
-    "DENSE_LAYERS": (
-        lambda v: _integers(v) and v[-1] == 10,
-        "a list of positive integers, the last one 10 (the classes)",
-    ),
+    "DENSE_LAYERS": (_integers, "a list of positive integers"),
     "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
     "operators": (
         lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*_operations()}),
@@ -165,9 +163,12 @@ RULES = {  # name -> (whether a value is accepted, what is accepted)
         "1 to 64 letters, digits, '_' and '-', a letter or digit first",
     ),
     "SEED": (lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
-    "DATASET": (lambda v: v in ("mnist", "digits"), "'mnist' or 'digits'"),
+    "DATASET": (
+        lambda v: isinstance(v, str) and (v in TRAINING_IMAGES or v.endswith(".npz")) and "\0" not in v,
+        "'mnist', 'digits' or the path of an .npz file",
+    ),
     "DATA_DIR": (lambda v: isinstance(v, str) and v != "" and "\0" not in v, "the path of a folder"),
-    "TRAIN_SIZE": (lambda v: v is None or (_integer(v, 10) and v <= 55000), "None or an integer from 10 to 55000"),
+    "TRAIN_SIZE": (lambda v: v is None or _integer(v, 2), "None or an integer of at least 2"),
     "N_WORKERS": (lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
     "THREADS_PER_CHILD": (lambda v: _integer(v, 1), "an integer of at least 1"),
     "PARALLEL_BACKEND": (lambda v: v in ("loky", "dask", "ray"), "'loky', 'dask' or 'ray'"),
@@ -207,8 +208,12 @@ def check(constants: dict, train_arc: bool) -> list[str]:
     c = constants
     if len(c["NUM_CELL_FILTERS"]) != c["NUM_CELLS"]:
         faults.append(f"NUM_CELL_FILTERS must have NUM_CELLS = {c['NUM_CELLS']} entries, got {c['NUM_CELL_FILTERS']!r}")
-    if c["DATASET"] == "digits" and (c["TRAIN_SIZE"] or 0) > 1197:
-        faults.append(f"TRAIN_SIZE must be None or an integer from 10 to 1197 with the digits, got {c['TRAIN_SIZE']!r}")
+    if c["DATASET"] in TRAINING_IMAGES:  # other data sets are checked when they are loaded
+        name, size, most = c["DATASET"], c["TRAIN_SIZE"], TRAINING_IMAGES[c["DATASET"]]
+        if size is not None and not 10 <= size <= most:
+            faults.append(f"TRAIN_SIZE must be None or an integer from 10 to {most} with {name!r}, got {size!r}")
+        if c["DENSE_LAYERS"][-1] != 10:
+            faults.append(f"DENSE_LAYERS must end with 10, the classes of {name!r}, got {c['DENSE_LAYERS']!r}")
     backend, scheduler = c["PARALLEL_BACKEND"], c["SCHEDULER"]
     if not train_arc and missing_package(backend):
         faults.append(f"PARALLEL_BACKEND {backend!r} needs a package that is not installed: {missing_package(backend)}")

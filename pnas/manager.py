@@ -10,6 +10,7 @@ from pnas.encoder import Cell
 from pnas.journal.children import Child
 from pnas.training.architecture import train_architecture
 from pnas.training.child import child_seed
+from pnas.training.data import check_data
 from pnas.training.workers import Workers
 
 # Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a
@@ -21,8 +22,8 @@ class Manager:
     """Builds children, trains them and returns their rewards.
 
     Args:
-        data: has name, x_train, y_train, x_val, y_val: images (n, height, width, channels) in [-1, +1], labels ±1
-            one-hot (n, classes).
+        data: has name, x_train, y_train, x_val, y_val: images float32 (n, height, width, channels) in [-1, +1] and
+            one-hot labels ±1 (n, classes). See `pnas.training.data.check_data`, which checks them.
         num_cells, filters, dense_layers, dropout: the network, see `pnas.model.build_child`.
         batch_size: images in a training step.
         learning_rate: (initial, final) learning rate of Adam, decaying exponentially from step to step.
@@ -31,6 +32,8 @@ class Manager:
             most CHILDREN_PER_GPU, and on a cluster all workers.
         threads_per_child: TensorFlow's threads in each process. JAX ignores it.
         parallel_backend, scheduler: where the processes run, see `pnas.training.workers.Workers`.
+    Raises:
+        ValueError: the data is malformed, or does not match dense_layers.
     """
 
     def __init__(
@@ -48,13 +51,13 @@ class Manager:
         parallel_backend: str = "loky",
         scheduler: str | None = None,
     ):
-        self.arrays = data.x_train, data.y_train, data.x_val, data.y_val
+        self.arrays = check_data(data, dense_layers)
         self.network = {
             "num_cells": num_cells,
             "filters": filters,
             "dense_layers": dense_layers,
             "dropout": dropout,
-            "input_shape": data.x_train.shape[1:],
+            "input_shape": self.arrays[0].shape[1:],
             "prefix": data.name,  # marks every file in which a network is saved
         }
         self.training = {"batch_size": batch_size, "learning_rate": learning_rate}

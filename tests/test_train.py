@@ -7,8 +7,10 @@ import re
 import shutil
 import subprocess
 import sys
+import zlib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from pnas.constants import RULES
@@ -216,3 +218,39 @@ def test_dropout_rates_on_the_command_line_reach_dropout_and_an_edited_one_stays
     assert dropout() == "(True, 0.1, 0.3)"
     assert dropout("--DROP_INPUT", "0.15") == "(True, 0.15, 0.5)"
     assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == "(False, 0.2, 0.4)"
+
+
+def test_own_images_of_three_colours_are_searched_retrained_and_run_as_bits(tmp_path):
+    """Four classes of 9x7 pixels: the upper or lower half is red or blue."""
+    draw = np.random.default_rng(0)
+    classes = np.arange(340) % 4
+    images = draw.integers(0, 100, (340, 9, 7, 3), np.uint8)
+    for image, number in zip(images, classes):
+        image[4 * (number // 2) : 4 * (number // 2) + 5, :, 2 * (number % 2)] += 150
+    path = tmp_path / "half colours.npz"
+    np.savez(path, x_train=images[:300], y_train=classes[:300], x_test=images[300:], y_test=classes[300:, np.newaxis])
+    name = f"half_colours-{zlib.crc32(path.read_bytes()):08x}"
+    own = [*SMALL, "--DATASET", str(path), "--B", "1", "--TRAIN_SIZE", "None", "--MAX_EPOCHS", "4", "--FINALISTS", "0"]
+    own += ["--operators", "['3x3 bconv']"]
+
+    result = run(tmp_path, *own)
+    assert result.returncode == 1 and "DENSE_LAYERS must end with 4" in result.stderr
+    assert [entry.name for entry in tmp_path.iterdir()] == [path.name]
+
+    own += ["--DENSE_LAYERS", "[8,4]", "--USE_EXPANSION", "True"]
+    result = run(tmp_path, *own)
+    assert (result.returncode, result.stderr) == (0, "")
+    (reward,) = rewards(tmp_path).values()
+    assert reward > 0.5  # four classes: an untrained network gets 0.25
+    text = (tmp_path / "architectures" / "pnas.txt").read_text()
+    assert f"# DATASET = {name!r}" in text and "# DENSE_LAYERS = [8, 4]" in text
+    assert json.loads((tmp_path / "logs" / "pnas" / "settings.json").read_text())["DATASET"] == name
+
+    string = re.findall(r'--train_arc .*--REPRESENTATION_STRING "(.*)"', text)[-1]
+    result = run(tmp_path, *own, "--train_arc", "--NUM_EPOCHS", "4", "--REPRESENTATION_STRING", string)
+    assert result.returncode == 0, result.stderr
+    (accuracy,) = re.findall(r"^Test accuracy: ([01]\.\d{4})$", result.stdout, re.M)
+    assert f"Test accuracy as bits: {accuracy}" in result.stdout
+    command = [sys.executable, "-m", "binarized.bitwise", tmp_path / "weights" / "pnas" / "network.npz"]
+    bits = subprocess.run([*command, "--images", path], cwd=ROOT, capture_output=True, text=True)
+    assert f"test accuracy {accuracy}, " in bits.stdout and " of 40 images" in bits.stdout

@@ -12,7 +12,7 @@ CELL = [0, "3x3 bconv", 0, "linear"]
 def images(count, seed=0):
     random = np.random.default_rng(seed)
     x = random.uniform(-1, 1, (count, 8, 8, 1)).astype("float32")
-    return x, np.where(np.eye(10)[random.integers(0, 10, count)], 1, -1).astype("float32")
+    return x, np.where(np.eye(10)[random.permutation(count) % 10], 1, -1).astype("float32")
 
 
 def manager_of(count=50, other=0, seed=0, batch_size=16, filters=(2,), dropout=(False, 0, 0), **others):

@@ -1,6 +1,7 @@
-"""Evaluates a packed network on MNIST's test set, with numpy alone.
+"""Evaluates a packed network on a test set, with numpy alone.
 
     python -m binarized.bitwise NETWORK.npz --images DATA_DIR
+    python -m binarized.bitwise NETWORK.npz --images FILE.npz
 
 Weights and activations are +1 or -1 and take one bit each. A word of 64 bits holds 64 channels, or several taps of a
 kernel with fewer channels. One XNOR and one population count of a word are 64 multiply-accumulates. All accumulators
@@ -16,6 +17,7 @@ import argparse
 import gzip
 import os
 import sys
+import zipfile
 import zlib
 
 import numpy as np
@@ -38,6 +40,18 @@ def read_idx(path):
         raise ValueError(f"{path} is not an IDX file of bytes: {error}") from None
 
 
+def read_npz(path):
+    """Test images uint8 (n, height, width[, channels]) and classes, integers (n,), from x_test and y_test of a file."""
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            images, labels = np.asarray(arrays["x_test"]), np.asarray(arrays["y_test"])
+        if labels.shape not in ((len(images),), (len(images), 1)) or labels.dtype.kind not in "iu":
+            raise ValueError(f"y_test must be integers ({len(images)},), got {labels.dtype} {labels.shape}")
+    except (EOFError, LookupError, RuntimeError, TypeError, ValueError, zipfile.BadZipFile, zlib.error) as error:
+        raise ValueError(f"{path} has no test set: {' '.join(str(error).split())}") from None
+    return images, labels.ravel()
+
+
 def read_test_set(folder):
     """Reads MNIST's test images uint8 (n, 28, 28) and labels uint8 (n,) from a folder; the files may be gzipped."""
     arrays = []
@@ -51,14 +65,15 @@ def read_test_set(folder):
 
 def main():
     parser = argparse.ArgumentParser(
-        prog="python -m binarized.bitwise", description="Accuracy of a packed network on MNIST's test set."
+        prog="python -m binarized.bitwise", description="Accuracy of a packed network on a test set."
     )
     parser.add_argument("network", metavar="NETWORK.npz")
-    parser.add_argument("--images", metavar="DATA_DIR", default="data", help="folder of MNIST's files (default: data)")
+    parser.add_argument("--images", default="data", help="folder of MNIST's files, or .npz file (default: data)")
     arguments = parser.parse_args()
     try:
         network = load(arguments.network)
-        images, labels = read_test_set(arguments.images)
+        read = read_npz if arguments.images.endswith(".npz") else read_test_set
+        images, labels = read(arguments.images)
         correct = np.count_nonzero(network.predict(images) == labels)
     except (OSError, ValueError) as error:
         sys.exit(str(error))

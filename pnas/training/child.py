@@ -2,6 +2,7 @@
 
 from pnas.training.backend import has_gpu, release_networks  # isort: skip  (first, also in a worker process)
 import errno
+import re
 import time
 import zlib
 
@@ -17,6 +18,9 @@ from pnas.training.optimizer import decaying_adam
 CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
 VALIDATION_BATCH = 500  # images; a divisor of the validation set, so that only one shape is traced
+UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that do not say what is wrong
+    r"\s*($|File |\[\[|Graph execution error:|Detected at |Exception encountered |<stack traces|\d+ root error)"
+)
 
 
 def child_seed(seed, cell, repeat=0):
@@ -49,8 +53,14 @@ def train_child(child, network, training, epochs, *arrays):
         except Exception as error:  # the search goes on without this child
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
-            reason = f"{type(error).__name__}: {error}".splitlines()[0]
+            reason = f"{type(error).__name__}: {informative_line(str(error))}"
     return child.failed(reason)
+
+
+def informative_line(message):
+    """The first line of an exception's message that says what is wrong."""
+    lines = re.sub(r"\x1b\[\d*m", "", message).splitlines() or [""]
+    return next((line.strip() for line in lines if not UNINFORMATIVE.match(line)), lines[0])
 
 
 def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val):

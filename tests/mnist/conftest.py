@@ -11,6 +11,14 @@ from mnist_files import NAMES, idx
 from mnist import download_mnist as downloading
 
 
+@pytest.fixture(autouse=True)
+def keras_home(tmp_path_factory, monkeypatch):
+    """An empty folder in the place of ~/.keras, where Keras may have left the real mnist.npz."""
+    folder = tmp_path_factory.mktemp("keras")
+    monkeypatch.setenv("KERAS_HOME", str(folder))
+    return folder
+
+
 @pytest.fixture
 def arrays():
     """Noise in the shape of MNIST: 5,030 images to train and validate, 40 to test."""

@@ -15,6 +15,7 @@ import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import numpy as np
 import pytest
 from mnist_files import NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, real, write
 
@@ -86,7 +87,7 @@ def test_four_files_are_downloaded_whole(serve, files, archives, tmp_path):
     assert listing(tmp_path / "data") == sorted(archives)
     for name, path in paths.items():
         assert path == tmp_path / "data" / f"{name}.gz"
-        assert read_verified(path) == gzip.decompress(path.read_bytes()) == files[name]
+        assert read_verified(path, name) == gzip.decompress(path.read_bytes()) == files[name]
 
 
 def flipped(archive):
@@ -98,7 +99,10 @@ FAULTS = {
     "not found": (lambda archives, name: None, "404"),
     "a byte flipped": (lambda archives, name: flipped(archives[name]), "damaged|not the content"),
     "archive cut off": (lambda archives, name: archives[name][:-100], "damaged"),
-    "transfer cut off": (lambda archives, name: (len(archives[name]), archives[name][:-100]), "retrieval incomplete"),
+    "transfer cut off": (
+        lambda archives, name: (len(archives[name]), archives[name][:-100]),
+        "IncompleteRead.*100 more expected",
+    ),
     "another file": (lambda archives, name: archives[f"{TEST_LABELS}.gz"], "not the content of train-images"),
     "a web page": (lambda archives, name: b"<html>Please log in</html>", "not the content"),
     "nothing": (lambda archives, name: b"", "not the content"),
@@ -165,13 +169,75 @@ def test_unpacked_files_are_accepted(files, tmp_path):
 def test_a_file_that_the_browser_unpacked_but_left_its_name_is_accepted(files, tmp_path):
     write(tmp_path, {f"{name}.gz": content for name, content in files.items()})
     paths = download_mnist(tmp_path, [])
-    assert read_verified(paths[TRAIN_LABELS]) == files[TRAIN_LABELS]
+    assert read_verified(paths[TRAIN_LABELS], TRAIN_LABELS) == files[TRAIN_LABELS]
 
 
 def test_a_good_unpacked_file_stands_in_for_a_bad_archive(files, archives, tmp_path):
     write(tmp_path, {**archives, f"{TRAIN_LABELS}.gz": b"\x1f\x8b junk", TRAIN_LABELS: files[TRAIN_LABELS]})
     with pytest.warns(UserWarning, match=f"{TRAIN_LABELS}.gz is not used"):
         assert download_mnist(tmp_path, [])[TRAIN_LABELS] == tmp_path / TRAIN_LABELS
+
+
+@pytest.mark.parametrize("ending", ["", ".gz"])
+@pytest.mark.parametrize("folder", [".", "MNIST/raw"])
+def test_files_are_found_under_kaggles_names_and_where_torchvision_leaves_them(folder, ending, files, tmp_path):
+    (tmp_path / folder).mkdir(parents=True, exist_ok=True)
+    contents = {
+        name.replace("-idx", ".idx") + ending: gzip.compress(content, 1) if ending else content
+        for name, content in files.items()
+    }
+    write(tmp_path / folder, contents)
+    assert list(download_mnist(tmp_path, []).values()) == [tmp_path / folder / name for name in contents]
+
+
+@pytest.mark.parametrize("folder", [".", "MNIST/raw"])
+@pytest.mark.parametrize("spelling", ["-idx", ".idx"])
+def test_a_folder_named_as_a_file_is_searched_for_that_file(spelling, folder, files, tmp_path):
+    for name, content in files.items():
+        inner = tmp_path / folder / name
+        inner.mkdir(parents=True)
+        write(inner, {name.replace("-idx", spelling): content})
+    assert download_mnist(tmp_path, []) == {
+        name: tmp_path / folder / name / name.replace("-idx", spelling) for name in NAMES
+    }
+
+
+def write_keras_file(folder, arrays, **changed):
+    folder.mkdir(exist_ok=True)
+    named = dict(zip(("x_train", "y_train", "x_test", "y_test"), (arrays[name] for name in NAMES)))
+    np.savez(folder / "mnist.npz", **{**named, **changed})
+    return folder / "mnist.npz"
+
+
+@pytest.mark.parametrize("place", ["data", "datasets"])
+def test_all_four_are_found_in_the_file_of_keras(place, files, arrays, keras_home, tmp_path):
+    path = write_keras_file(keras_home / place if place == "datasets" else tmp_path, arrays)
+    found = download_mnist(tmp_path, [])
+    assert found == dict.fromkeys(NAMES, path)
+    assert {name: read_verified(path, name) for name in NAMES} == files
+
+
+def test_a_file_of_keras_with_other_images_is_named_and_not_used(files, arrays, tmp_path):
+    write_keras_file(tmp_path, arrays, x_test=arrays[TEST_IMAGES][:, ::-1])
+    with pytest.warns(UserWarning, match="mnist.npz is not used: not the content of t10k-images"):
+        with pytest.raises(DownloadError, match=f"no valid {TEST_IMAGES} in"):
+            download_mnist(tmp_path, [])
+
+
+def test_objects_in_a_file_of_keras_are_not_unpickled(files, arrays, tmp_path):
+    write_keras_file(tmp_path, arrays, y_test=arrays[TEST_LABELS].astype(object))
+    with pytest.warns(UserWarning, match="mnist.npz is not used: Object arrays"), pytest.raises(DownloadError):
+        download_mnist(tmp_path, [])
+
+
+def test_only_what_no_folder_has_is_downloaded(serve, archives, arrays, files, tmp_path):
+    (tmp_path / "MNIST" / "raw").mkdir(parents=True)
+    write(tmp_path / "MNIST" / "raw", {TRAIN_IMAGES: files[TRAIN_IMAGES], TRAIN_LABELS: files[TRAIN_LABELS]})
+    write(tmp_path, {TEST_IMAGES.replace("-idx", ".idx"): files[TEST_IMAGES]})
+    before = listing(tmp_path)
+    download_mnist(tmp_path, [serve(archives)])
+    assert serve.servers[0].asked == [f"{TEST_LABELS}.gz"]
+    assert listing(tmp_path) == sorted([*before, f"{TEST_LABELS}.gz"])
 
 
 def test_nothing_is_written_into_a_folder_of_good_files(archives, tmp_path):
@@ -226,6 +292,19 @@ def test_the_script_prints_where_the_files_are(mnist_dir):
     lines = run.stdout.splitlines()
     assert (run.returncode, run.stderr, len(lines)) == (0, "", 4)
     assert all(Path(line).is_file() and name in line for name, line in zip(NAMES, lines))
+
+
+def test_the_script_imports_neither_keras_nor_tensorflow(tmp_path):
+    code = (
+        "import runpy, sys\n"
+        "for name in ('tensorflow', 'keras'): sys.modules[name] = None\n"
+        "sys.argv = ['download_mnist', sys.argv[1]]\n"
+        "runpy.run_module('mnist.download_mnist', run_name='__main__')"
+    )
+    command = [sys.executable, "-c", code, tmp_path / "no" / "parent"]
+    run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (run.returncode, run.stdout, run.stderr.count("\n")) == (1, "", 1)
+    assert run.stderr.startswith(f"no valid {TRAIN_IMAGES}")
 
 
 def test_the_script_fails_with_one_line(tmp_path):

@@ -85,13 +85,18 @@ def test_pixels_go_from_minus_to_plus_one_and_labels_are_either(files, arrays, t
 
 
 def test_without_mnist_the_digits_are_used_and_said_to_be(tmp_path):
-    with pytest.warns(UserWarning, match="digits of scikit-learn are used INSTEAD.*Reason: no valid train-images"):
+    with pytest.warns(
+        UserWarning,
+        match="MNIST could not be downloaded: .* digits .* are used INSTEAD.*Reason: no valid train-images",
+    ):
         data = load_data("mnist", tmp_path / "no" / "parent")
     assert data.name == "digits" and len(data.x_train) == 1197
 
 
 def test_an_unknown_data_set_is_refused():
-    with pytest.raises(ValueError, match="dataset must be 'mnist' or 'digits', got 'cifar10'"):
+    with pytest.raises(
+        ValueError, match="dataset must be 'mnist', 'digits' or the path of an .npz file, got 'cifar10'"
+    ):
         load_data("cifar10")
 
 
@@ -156,7 +161,7 @@ def test_the_draw_follows_the_seed():
 def test_an_impossible_number_of_training_images_is_refused(train_size):
     with pytest.raises(ValueError) as caught:
         load_data("digits", train_size=train_size)
-    assert "train_size must be None or a whole number from 10 to 1197" in str(caught.value)
+    assert "train_size must be None or an integer from 10 to 1197" in str(caught.value)
     assert str(caught.value).endswith(f"got {train_size!r}")
 
 

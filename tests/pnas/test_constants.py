@@ -45,11 +45,15 @@ def test_the_constants_are_accepted_as_they_stand():
         ("EXPERIMENT_NAME", "a\n"),
         ("DATASET", "cifar"),
         ("DATASET", None),
+        ("DATASET", "images.npy"),
+        ("DATASET", "a\0.npz"),
         ("DROPOUT", (True, 1.5, 0.5)),
         ("LEARNING_RATE", 0.01),
         ("LEARNING_RATE", (float("nan"), 0.1)),
         ("INPUT_LOOKBACK_DEPTH", 1),
         ("TRAIN_SIZE", 55001),
+        ("TRAIN_SIZE", 9),
+        ("DENSE_LAYERS", []),
         ("REPRESENTATION_STRING", "[[1. 0.]]"),
         ("REPRESENTATION_STRING", "__import__('os')"),
     ],
@@ -57,6 +61,11 @@ def test_the_constants_are_accepted_as_they_stand():
 def test_a_wrong_constant_is_named_with_its_value(name, value):
     faults = check({**constants_of_train(), name: value}, train_arc=True)
     assert len(faults) == 1 and faults[0].startswith(name) and repr(value)[:50] in faults[0]
+
+
+def test_classes_and_number_of_images_of_a_users_own_file_are_not_known_yet():
+    own = {"DATASET": "some/images.npz", "DENSE_LAYERS": [32, 7], "TRAIN_SIZE": 100000}
+    assert check({**constants_of_train(), **own}, train_arc=True) == []
 
 
 def test_a_backend_that_cannot_train_a_child_is_named(monkeypatch):

@@ -7,7 +7,10 @@ import sys
 from pathlib import Path
 
 import numpy as np
+import pytest
 from packed_networks import noise
+
+from binarized.bitwise.__main__ import read_npz
 
 ROOT = Path(__file__).parents[3]
 
@@ -49,3 +52,35 @@ def test_the_command_says_in_one_line_what_is_wrong(path, tmp_path):
     path.write_bytes(b"")
     done = run_command(path, tmp_path)
     assert done.returncode == 1 and len(done.stderr.splitlines()) == 1 and "not a packed network" in done.stderr
+
+
+@pytest.mark.parametrize("shape", [(30,), (30, 1)])
+def test_the_command_takes_the_test_set_of_an_npz_file(shape, network, path, tmp_path):
+    images = noise(30)
+    labels = network.predict(images)
+    labels[:3] = (labels[:3] + 1) % 10
+    np.savez(tmp_path / "own.npz", x_train=images, x_test=images, y_test=labels.reshape(shape))
+    done = run_command(path, tmp_path / "own.npz")
+    assert done.stderr == ""
+    assert done.stdout.endswith("test accuracy 0.9000, 27 of 30 images\n")
+
+
+@pytest.mark.parametrize(
+    "arrays, message",
+    [
+        ({"x_test": noise(3)}, "y_test is not a file in the archive"),
+        ({"x_test": noise(3), "y_test": np.zeros(2, int)}, r"must be integers \(3,\), got int64 \(2,\)"),
+        ({"x_test": noise(3), "y_test": np.zeros(3)}, r"must be integers \(3,\), got float64 \(3,\)"),
+        ({"x_test": noise(3), "y_test": np.zeros(3, object)}, "Object arrays cannot be loaded"),
+        ({"x_test": np.uint8(3), "y_test": np.zeros(3, int)}, "len"),
+        (None, "x.npz has no test set"),
+    ],
+)
+def test_a_malformed_npz_file_is_refused_in_one_line(arrays, message, tmp_path):
+    if arrays is None:
+        (tmp_path / "x.npz").write_bytes(b"PK\3\4 no archive")
+    else:
+        np.savez(tmp_path / "x.npz", **arrays)
+    with pytest.raises(ValueError, match=message) as caught:
+        read_npz(tmp_path / "x.npz")
+    assert "\n" not in str(caught.value)

@@ -50,6 +50,30 @@ def test_moments_are_estimated_on_images_of_all_classes_though_the_images_are_so
     assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
 
 
+GRAPH_ERROR = """Graph execution error:
+
+Detected at node mul/BroadcastGradientArgs defined at (most recent call last):
+  File "child.py", line 64, in train
+
+  File "trainer.py", line 399, in fit
+
+Incompatible shapes: [16] vs. [16,10]
+\t [[{{node mul/BroadcastGradientArgs}}]] [Op:__inference_multi_step_on_iterator_1322]"""
+OUT_OF_MEMORY = """Graph execution error:
+
+Detected at node Conv2D defined at (most recent call last):
+<stack traces unavailable>
+OOM when allocating tensor with shape[9,9]
+\t [[{{node Conv2D}}]]
+Hint: If you want to see a list of allocated tensors when OOM happens, add report_tensor_allocations_upon_oom."""
+LAYER_ERROR = """Exception encountered when calling BinaryConv2D.call().
+
+\x1b[1mThe kernel is too large.\x1b[0m
+
+Arguments received by BinaryConv2D.call():
+  • inputs=tf.Tensor(shape=(None, 8, 8, 1), dtype=float32)"""
+
+
 def trained_with(monkeypatch, train):
     monkeypatch.setattr(training, "_train_once", train)
     return training.train_child(Child(1, [0, "linear", 0, "linear"], 0.5, seed=1), {}, {}, 1)
@@ -74,6 +98,11 @@ def test_a_child_that_fails_once_is_trained_again(monkeypatch):
         (MemoryError("no room"), "MemoryError: no room"),
         (FloatingPointError("the loss diverged: [nan]"), "FloatingPointError: the loss diverged: [nan]"),
         (RuntimeError("two\nlines"), "RuntimeError: two"),
+        (RuntimeError(GRAPH_ERROR), "RuntimeError: Incompatible shapes: [16] vs. [16,10]"),
+        (RuntimeError(OUT_OF_MEMORY), "RuntimeError: OOM when allocating tensor with shape[9,9]"),
+        (RuntimeError(LAYER_ERROR), "RuntimeError: The kernel is too large."),
+        (RuntimeError("Graph execution error:\n\n"), "RuntimeError: Graph execution error:"),
+        (AssertionError(), "AssertionError: "),
         (RuntimeError("bell \a, nul \0, half \ud800"), "RuntimeError: bell  , nul  , half  "),
     ],
 )
