@@ -6,42 +6,43 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import tiny_search
 
 
 class Cluster:
-    """A scheduler and two workers, which can import the project, if `path` is its folder, but do not stand there."""
+    """A scheduler and two workers. The workers find the project's modules in `path`, the scheduler finds none of them."""
 
     def __init__(self, folder, threads=1, path=tiny_search.ROOT):
-        self.folder, self.processes, self.path = folder, [], path
+        self.folder, self.processes = folder, []
         self.contact = folder / "scheduler.json"
-        self.start("scheduler", "--port", "0", "--host", "127.0.0.1")
+        others = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        others = [each for each in others if each and Path(each).resolve() != tiny_search.ROOT.resolve()]
+        self.start("scheduler", others, "--port", "0", "--host", "127.0.0.1")
         for name in ("worker1", "worker2"):
-            self.start("worker", "--nthreads", str(threads), "--name", name, "--local-directory", str(folder / name))
+            place = ["--name", name, "--local-directory", str(folder / name)]
+            self.start("worker", [str(path), *others], "--nthreads", str(threads), *place)
 
-    def start(self, kind, *arguments):
+    def start(self, kind, paths, *arguments):
+        """Starts a process of the cluster in a folder of its own, with these paths to import from."""
         folder = self.folder / f"place{len(self.processes)}"
         folder.mkdir()
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.contact)]
         with open(folder / "log", "w") as log:
-            self.processes.append(
-                subprocess.Popen(
-                    [*command, "--no-dashboard", *arguments],
-                    cwd=folder,
-                    env={
-                        **os.environ,
-                        "PYTHONPATH": os.pathsep.join([str(self.path), os.environ.get("PYTHONPATH", "")]),
-                    },
-                    stdout=log,
-                    stderr=log,
-                    start_new_session=True,
-                )
+            process = subprocess.Popen(
+                [*command, "--no-dashboard", *arguments],
+                cwd=folder,
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
+                stdout=log,
+                stderr=log,
+                start_new_session=True,
             )
+        self.processes.append(process)
 
     @property
     def address(self):
-        """The scheduler's, as soon as both workers have come."""
+        """Address of the scheduler, as soon as both workers are registered."""
         deadline = time.monotonic() + 60
         while time.monotonic() < deadline:
             time.sleep(0.2)

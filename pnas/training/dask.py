@@ -59,7 +59,7 @@ class DaskCluster:
         shared = self.client.scatter(list(arrays), broadcast=True)
         waiting = [pickle.dumps((function, task)) for task in reversed(tasks)]
 
-        running, done = set(), distributed.as_completed()
+        running, done = set(), distributed.as_completed(loop=self.client.loop)
 
         def submit():
             future = self.client.submit(call, waiting.pop(), *shared, pure=False)

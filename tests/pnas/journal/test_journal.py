@@ -2,7 +2,6 @@
 
 import csv
 import json
-import os
 from pathlib import Path
 
 import numpy as np
@@ -178,20 +177,16 @@ def test_what_a_killed_run_had_half_written_beside_a_file_is_removed_and_nothing
     assert all(path.exists() for path in others) and not any(path.exists() for path in half_written)
 
 
-@pytest.fixture(scope="module")
-def experiment(tmp_path_factory):
+@pytest.fixture
+def experiment():
     """Function (bytes of settings.json) -> what a Journal says to an experiment that has them."""
-    folder = tmp_path_factory.mktemp("experiment")
-    before = os.getcwd()
-    os.chdir(folder)
-    Journal("trial", SETTINGS, True, SPACE).lock.close()
+    journal().lock.close()
 
     def opened(content):
         Path("logs/trial/settings.json").write_bytes(content)
-        Journal("trial", SETTINGS, True, SPACE).lock.close()
+        journal().lock.close()
 
-    yield opened
-    os.chdir(before)
+    return opened
 
 
 JSON = json.dumps(SETTINGS).encode()

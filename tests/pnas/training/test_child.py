@@ -6,7 +6,48 @@ from tiny_training import CELL, images
 
 from pnas.journal.children import Child
 from pnas.training import child as training
+from pnas.training.architecture import load_network
 from pnas.training.batches import Batches
+
+NETWORK = {"num_cells": 1, "filters": [4], "dense_layers": [10], "input_shape": (8, 8, 1)}
+
+
+def rows(count, shift, seed):
+    """Images of classes 0 to 7, whose bright row has the number of the class; labels are `shift` classes further."""
+    classes = np.arange(count) % 8
+    x = np.full((count, 8, 8, 1), -1, "float32")
+    x[np.arange(count), classes] = 1
+    x += np.random.default_rng(seed).normal(0, 0.3, x.shape).astype("float32")
+    return x, np.where(np.eye(10)[(classes + shift) % 8], 1, -1).astype("float32")
+
+
+def trained_against_validation(tmp_path, learning_rate, epochs):
+    """A child whose validation labels are all wrong by what it is taught; and its network's accuracy on (x, y)."""
+    x, y = rows(320, shift=0, seed=0)
+    x_val, y_val = rows(80, shift=1, seed=1)
+    training_constants = {"batch_size": 16, "learning_rate": learning_rate}
+    child = training.train_child(Child(1, CELL, 0.5, seed=1), NETWORK, training_constants, epochs, x, y, x_val, y_val)
+    assert not child.error
+    (tmp_path / "network.keras").write_bytes(child.network)
+    network = load_network(tmp_path / "network.keras")
+
+    def accuracy(x, y):
+        return np.mean(network.predict(x, verbose=0).argmax(axis=1) == y.argmax(axis=1))
+
+    return child, accuracy(x, y), accuracy(x_val, y_val)
+
+
+def test_a_reward_is_the_accuracy_on_validation_images(tmp_path):
+    child, on_training, on_validation = trained_against_validation(tmp_path, (0.01, 0.001), epochs=1)
+    assert on_training > 0.7 and on_validation < 0.3, "the two cannot be told apart"
+    assert child.reward == pytest.approx(on_validation)
+
+
+def test_the_network_of_the_best_epoch_is_kept(tmp_path):
+    # The learning rate rises: the first epoch hardly moves the weights, later ones learn what validation calls wrong.
+    child, _, on_validation = trained_against_validation(tmp_path, (1e-6, 0.03), epochs=4)
+    assert child.history["val_accuracy"][-1] < child.reward, "the last epoch is the best"
+    assert on_validation == pytest.approx(child.reward)
 
 
 def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypatch):

@@ -1,0 +1,77 @@
+"""Seeds of layers: those that Keras would draw, whatever other threads draw meanwhile."""
+
+import random
+import threading
+
+import keras
+import numpy as np
+
+from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale
+from binarized.seeds import layer_seeds, next_seed
+
+
+def layers():
+    """One layer of every kind that draws a seed, and after each a draw of another thread, if there is one."""
+    yield DropoutNoScale(0.5)
+    yield BinaryConv2D(3, 3)
+    yield BinarySeparableConv2D(3, 3)
+    yield keras.layers.Flatten()
+    yield BinaryDense(4)
+    yield DropoutNoScale(0.5)
+
+
+def drawn(between=lambda: None):
+    """All that a network draws: its initial weights, and its outputs in training, which depend on dropout masks."""
+    model = keras.Sequential([keras.Input((6, 6, 2))])
+    for layer in layers():
+        model.add(layer)
+        between()
+    return [*model.get_weights(), np.asarray(model(np.ones((5, 6, 6, 2), "float32"), training=True))]
+
+
+def assert_same(got, expected):
+    for one, other in zip(got, expected, strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_layers_draw_the_weights_and_masks_that_they_draw_after_set_random_seed():
+    keras.utils.set_random_seed(7)
+    expected = drawn()
+    random.seed(99)
+    with layer_seeds(7):
+        assert_same(drawn(), expected)
+
+
+def test_a_thread_that_draws_random_numbers_changes_no_weight():
+    def draw_elsewhere():
+        thread = threading.Thread(target=random.random)
+        thread.start()
+        thread.join()
+
+    with layer_seeds(7):
+        expected = drawn()
+    with layer_seeds(7):
+        assert_same(drawn(between=draw_elsewhere), expected)
+
+
+def test_another_seed_gives_other_weights():
+    with layer_seeds(7):
+        expected = drawn()
+    with layer_seeds(8):
+        other = drawn()
+    assert all((one != another).any() for one, another in zip(other, expected) if np.ptp(one) > 0)
+
+
+def test_seeds_are_of_one_thread():
+    seen = []
+    with layer_seeds(7):
+        thread = threading.Thread(target=lambda: seen.append(next_seed()))
+        thread.start()
+        thread.join()
+        assert seen == [None] and next_seed() is not None
+
+
+def test_outside_the_choice_is_left_to_keras():
+    with layer_seeds(7):
+        pass
+    assert next_seed() is None

@@ -1,0 +1,108 @@
+"""Where a private name of another package is missing, the public way gives the same numbers, and one warning says so."""
+
+import importlib.metadata
+
+import keras
+import numpy as np
+import pytest
+from tiny_training import CELL, images
+
+from pnas.journal.children import Child
+from pnas.training import backend, optimizer, private_names
+from pnas.training.child import train_child
+
+pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="private names are TensorFlow's")
+
+
+@pytest.fixture(autouse=True)
+def nothing_known():
+    """Each test finds out by itself which names there are, and warns by itself."""
+    for cached in (private_names._warn, private_names._graphs_list_python_functions):
+        cached.cache_clear()
+    yield
+    for cached in (private_names._warn, private_names._graphs_list_python_functions):
+        cached.cache_clear()
+
+
+def patch_during(monkeypatch, user, function, patch):
+    """From here on `patch` holds whenever the module `user` calls `function`, and not for the package itself."""
+    original = getattr(user, function)
+
+    def patched(*arguments):
+        with monkeypatch.context() as context:
+            patch(context)
+            return original(*arguments)
+
+    monkeypatch.setattr(user, function, patched)
+
+
+def only_warning(caught, package, name):
+    """Asserts that there was one warning of this program, about this name in the installed version."""
+    (message,) = [str(each.message) for each in caught if each.category is RuntimeWarning]
+    assert message.startswith(f"{package} {importlib.metadata.version(package)} has no {name} as expected here: ")
+
+
+def trained(adam):
+    """Weights of a small network after 12 steps."""
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(7, "tanh"), keras.layers.Dense(3)])
+    model.compile(adam, "mse", jit_compile=False)
+    x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
+    model.fit(x, x[:, :3] ** 2, batch_size=16, epochs=3, shuffle=False, verbose=0)
+    return model.get_weights()
+
+
+@pytest.mark.parametrize("name", ["_get_variable_index", "_momentums", "_velocities"])
+def test_without_its_moments_adam_moves_weights_as_keras_does(name, monkeypatch):
+    expected = trained(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)))
+    adam = optimizer.decaying_adam(0.1, 1e-4, 12)
+    owner = next((cls for cls in type(adam).__mro__ if name in vars(cls)), adam)
+    patch_during(monkeypatch, optimizer, "adam_moments", lambda context: context.delattr(owner, name))
+    with pytest.warns(RuntimeWarning) as caught:
+        weights = trained(adam)
+    only_warning(caught, "keras", "Adam._momentums and _velocities")
+    for got, wanted in zip(weights, expected, strict=True):
+        np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
+
+
+def trained_child():
+    x, y = images(50)
+    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
+    child = Child(1, CELL, 0.5, seed=1)
+    child = train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+    assert not child.error
+    return child.reward, child.history["loss"]
+
+
+def test_without_the_registry_of_gradients_a_child_has_the_same_reward(monkeypatch):
+    from tensorflow.python.framework import ops
+
+    reward, losses = trained_child()
+    patch_during(
+        monkeypatch, backend, "registered_gradients", lambda context: context.delattr(ops, "gradient_registry")
+    )
+    with pytest.warns(RuntimeWarning) as caught:
+        assert trained_child() == (reward, pytest.approx(losses))
+        trained_child()  # and does not warn again
+    only_warning(caught, "tensorflow", "gradient_registry._registry")
+
+
+def test_without_the_list_of_python_functions_a_child_has_the_same_reward(monkeypatch):
+    import tensorflow as tf
+
+    class Functions:
+        """What a graph may keep its functions in some day."""
+
+        def append(self, function):
+            pass
+
+    def patch(context):
+        private_names._graphs_list_python_functions.cache_clear()
+        context.setattr(tf.Graph, "_py_funcs_used_in_graph", Functions(), raising=False)
+
+    reward, losses = trained_child()
+    patch_during(monkeypatch, backend, "python_functions", patch)
+    with pytest.warns(RuntimeWarning) as caught:
+        assert trained_child() == (reward, pytest.approx(losses))
+        trained_child()  # and does not warn again
+    only_warning(caught, "tensorflow", "Graph._py_funcs_used_in_graph")
