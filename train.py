@@ -13,12 +13,12 @@ REGULARIZATION = 0  # L2 regularization strength on the surrogate's LSTMs
 CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensions
 RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
-RESTORE_CONTROLLER = True  # Go on with an earlier run of this experiment; False moves what it kept aside
-INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: ops may also read the outputs of the k cells before their input
-INPUT_LOOKFORWARD_DEPTH = 0  # How many blocks of a cell the others may read: 0 (flat cells), a number, or None for all
-MAX_MACS = None  # Limit on a network's multiply-accumulates for one image, or None; cells above it are never trained
-MAX_BINARY_WEIGHTS = None  # Limit on a network's binary weights, dense layers included, or None; the same holds
-# Cells above a limit are not ranked or expanded either, even where an expansion would be within it.
+RESTORE_CONTROLLER = True  # Resume an earlier run of this experiment; False moves its files aside
+INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: operators may also read the outputs of k earlier cells
+INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat cells), a number, or None for all
+MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
+MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included, or None; larger cells are never trained
+# Cells above a limit are neither ranked nor expanded.
 FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for the choice of the finalists
@@ -32,25 +32,25 @@ DATA_DIR = "data"  # Folder of MNIST's files, which are downloaded into it if th
 TRAIN_SIZE = None  # Number of training images, stratified by class; None for all
 DROP_INPUT = 0.2  # Dropout rate of the input image
 DROP_HIDDEN = 0.5  # Dropout rate before the dense layers
-DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)  # Whether there is dropout, and its two rates
+DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)  # Whether to use dropout, and its two rates
 MAX_EPOCHS = 20  # Training epochs of each child
 BATCHSIZE = 128  # Images in a training step
 LEARNING_RATE = (1e-2, 1e-5)  # Initial and final learning rate of Adam, decaying exponentially from step to step
 NUM_CELLS = 3  # Number of cells stacked in each architecture
-NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an op in each cell
-DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one is the number of classes
-USE_EXPANSION = False  # Whether to train also on four copies of each image, rotated and shifted a little
+NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an operator in each cell
+DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one must be the number of classes
+USE_EXPANSION = False  # Whether to train also on four slightly rotated and shifted copies of each image
 operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
-N_WORKERS = "auto"  # Children trained side by side, each in a process; 'auto': by cores (at most 4 on a GPU) or cluster
+N_WORKERS = "auto"  # Processes that train children side by side; 'auto': by cores (at most 4 on a GPU) or cluster
 THREADS_PER_CHILD = 1  # TensorFlow's threads in each child; another number changes rounding, and so rewards
-PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' for this machine, 'dask' or 'ray' for a cluster
-SCHEDULER = None  # The cluster's address, such as 'tcp://host:8786'; with 'ray' None starts it on this machine
+PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' is this machine, 'dask' and 'ray' are clusters
+SCHEDULER = None  # Address of the cluster, such as 'tcp://host:8786'; with 'ray', None starts one on this machine
 # --------------------------------
 
 # -------Architecture Training Settings-----
-NUM_EPOCHS = 200  # Number of epochs
-REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"  # The architecture, from the log
-LOAD_SAVED = False  # Go on with the saved training of this architecture, after the epochs it has had
+NUM_EPOCHS = 200  # Number of training epochs in total
+REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"  # From the log
+LOAD_SAVED = False  # Resume the saved training of this architecture after its last epoch
 # ------------------------------------------
 
 import os
@@ -133,7 +133,7 @@ def search():
 
 
 def train_architecture():
-    """Trains REPRESENTATION_STRING to convergence, selects by validation accuracy, and looks at the test images once."""
+    """Trains REPRESENTATION_STRING to convergence; looks at the test images once, with the best epoch."""
     cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     manager = make_manager(data)

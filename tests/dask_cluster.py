@@ -12,7 +12,7 @@ import tiny_search
 
 
 class Cluster:
-    """A scheduler and two workers. The workers find the project's modules in `path`, the scheduler finds none of them."""
+    """A scheduler and two workers. The workers find the project's modules in `path`, the scheduler finds none."""
 
     def __init__(self, folder, threads=1, path=tiny_search.ROOT):
         self.folder, self.processes = folder, []

@@ -208,8 +208,8 @@ class Progress:
             share = 1 - self.training_seconds / available
             idle = 1 - sum(map(sum, self.seconds.values())) / available
             self._print(
-                f"{duration(wall)} with {counted(self.workers, 'worker', 'workers')}, {share:.1%} of it outside training "
-                f"steps and validation ({idle:.1%} without a child)"
+                f"{duration(wall)} with {counted(self.workers, 'worker', 'workers')}, {share:.1%} of it outside "
+                f"training steps and validation ({idle:.1%} without a child)"
             )
 
     def _print(self, line):

@@ -26,8 +26,8 @@ UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that
 def child_seed(seed, cell, repeat=0):
     """Seed of a cell's initial weights and batches: a function of the search's seed and the cell alone.
 
-    So the result does not depend on when, where or after which other child a child is trained. A cell that is trained again
-    has another seed for each `repeat`, counted from 1.
+    So the result does not depend on when, where or after which other child a child is trained. A cell that is trained
+    again has another seed for each `repeat`, counted from 1.
     """
     return zlib.crc32(repr((seed, cell, repeat) if repeat else (seed, cell)).encode())
 

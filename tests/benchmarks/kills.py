@@ -35,8 +35,9 @@ def main():
             assert tiny_search.results(each) == tiny_search.results(whole), each
         leftovers = sum(len(list(each.rglob("*.tmp"))) for each in folders)
     print(
-        f"{len(struck)} kills of {len(folders)} searches of {tiny_search.CHILDREN} children in {time.monotonic() - start:.0f} s: "
-        f"no announced child lost, all rewards those of the search that was not killed, {leftovers} temporary files left"
+        f"{len(struck)} kills of {len(folders)} searches of {tiny_search.CHILDREN} children in "
+        f"{time.monotonic() - start:.0f} s: no reported child was lost, all rewards are those of a search that was not "
+        f"killed, {leftovers} temporary files are left"
     )
     for known, count in sorted(collections.Counter(struck).items()):
         print(f"{count:4} kills with {known}")

@@ -45,7 +45,8 @@ def main():
     rewards = read_rewards()
     space = StateSpace(BLOCKS, OPERATORS)
     print(
-        f"{len(rewards)} cells, {options.SEEDS} seeds\nLSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds"
+        f"{len(rewards)} cells, {options.SEEDS} seeds\n"
+        "LSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds"
     )
     for count in map(int, options.COUNTS.split(",")):
         encoder = Encoder(space, num_predictors=count)  # traced once

@@ -62,7 +62,8 @@ def main():
         expanding, candidates = timed(space.expand, cells)
         ranking, (cells, _) = timed(encoder.rank, candidates, K)
         print(
-            f"{blocks} blocks: {len(candidates):,} candidates, {steps(candidates) / len(candidates):.2f} LSTM steps each; "
+            f"{blocks} blocks: {len(candidates):,} candidates, "
+            f"{steps(candidates) / len(candidates):.2f} LSTM steps each; "
             f"expansion {expanding:.1f} s, ranking {ranking:.1f} s, {len(candidates) / ranking:,.0f} a second, "
             f"both {len(candidates) / (expanding + ranking):,.0f} a second; {peak()}",
             flush=True,

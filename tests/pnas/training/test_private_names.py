@@ -1,4 +1,4 @@
-"""Where a private name of another package is missing, the public way gives the same numbers, and one warning says so."""
+"""Without a private name of another package, the public way gives the same numbers, and one warning says so."""
 
 import importlib.metadata
 
