@@ -1,10 +1,141 @@
-"""Choosing the children that are trained again, by hand-made rewards and fits."""
+"""The progressive search, and the children that are trained again: rewards and rankings are made by hand."""
 
 import numpy as np
 import pytest
 
+from pnas.encoder import StateSpace
 from pnas.journal.children import Child
-from pnas.search import SearchCallback, finalists, shrunk_rewards, train_finalists
+from pnas.search import SearchCallback, finalists, progressive_search, shrunk_rewards, train_finalists
+
+# -------------------------------------------------------------------------------------------------- progressive search
+
+SPACE = StateSpace(3, ["a", "b"])
+AA, AB, BB = ([0, left, 0, right] for left, right in ("aa", "ab", "bb"))
+
+
+class MostOfA:
+    """A surrogate that ranks by the number of a, and keeps what it is asked."""
+
+    def __init__(self):
+        self.fits, self.rankings = [], []
+
+    def fit(self, cells, rewards):
+        self.fits.append((cells, rewards))
+        return [0.25]
+
+    def rank(self, cells, K):
+        self.rankings.append((len(cells), K))
+        best = sorted(map(SPACE.canonical, cells), key=lambda cell: -cell.count("a"))[:K]
+        return best, [cell.count("a") / len(cell) for cell in best]
+
+
+class Events(SearchCallback):
+    """Keeps what happens, in its order; and knows what an earlier run did."""
+
+    def __init__(self, children=(), choices=None):
+        self.children, self.choices, self.seen = children, choices or {}, []
+
+    def known_child(self, cell):
+        return next((child for child in self.children if child.cell == cell), None)
+
+    def known_choice(self, blocks):
+        return self.choices.get(blocks)
+
+    def on_size_begin(self, blocks, children):
+        self.seen.append(("size", blocks, children))
+
+    def on_child_end(self, child):
+        self.seen.append(("child", child.number))
+
+    def on_size_end(self, blocks, children):
+        self.seen.append(("size ends", blocks, [child.number for child in children]))
+
+    def on_fit_end(self, blocks, losses):
+        self.seen.append(("fit", blocks, losses))
+
+    def on_choice(self, blocks, cells, predicted):
+        self.seen.append(("choice", blocks, cells, predicted))
+
+
+def searched(callback=SearchCallback(), K=2):
+    """(all children, the surrogate, what was trained) of a search. The reward of child n is n / 100; the last ends first."""
+    surrogate, asked = MostOfA(), []
+
+    def train(blocks, new, known):
+        asked.append((blocks, [(number, cell) for number, cell, _ in new], [child.number for child in known]))
+        for number, cell, predicted in reversed(new):
+            yield Child(number, cell, predicted, 0, reward=number / 100)
+
+    return progressive_search(SPACE, surrogate, train, K, callback), surrogate, asked
+
+
+def test_all_cells_of_one_block_are_trained_and_then_the_best_k_expansions_of_each_size():
+    children, surrogate, asked = searched()
+    assert [cell for _, cell in asked[0][1]] == [AA, AB, BB]
+    # Three blocks make six flat cells of two; the two best ones and any of three blocks make five of three.
+    assert surrogate.rankings == [(6, 2), (5, 2)]
+    assert [child.cell for child in children[3:]] == [AA + AA, AA + AB, AA + AA + AA, AA + AA + AB]
+
+
+def test_children_are_numbered_in_the_order_of_their_ranks_whichever_ends_first():
+    children, _, asked = searched()
+    assert [number for _, new, _ in asked for number, _ in new] == [1, 2, 3, 4, 5, 6, 7]
+    assert [child.number for child in children] == [1, 2, 3, 4, 5, 6, 7]
+
+
+def test_children_of_one_block_have_no_predicted_reward_and_later_ones_the_surrogates():
+    children, _, _ = searched()
+    assert np.isnan([child.predicted for child in children[:3]]).all()
+    assert [child.predicted for child in children[3:]] == [4 / 8, 3 / 8, 6 / 12, 5 / 12]
+
+
+def test_the_surrogate_is_fitted_to_all_children_so_far_but_not_after_the_last_size():
+    children, surrogate, _ = searched()
+    expected = [
+        ([child.cell for child in part], [child.reward for child in part]) for part in (children[:3], children[:5])
+    ]
+    assert surrogate.fits == expected
+
+
+def test_callbacks_come_in_the_order_of_the_search():
+    callback = Events()
+    searched(callback, K=1)
+    assert callback.seen == [
+        ("size", 1, 3),
+        *[("child", number) for number in (3, 2, 1)],
+        ("size ends", 1, [1, 2, 3]),
+        ("fit", 1, [0.25]),
+        ("choice", 2, [AA + AA], [0.5]),
+        ("size", 2, 1),
+        ("child", 4),
+        ("size ends", 2, [4]),
+        ("fit", 2, [0.25]),
+        ("choice", 3, [AA + AA + AA], [0.5]),
+        ("size", 3, 1),
+        ("child", 5),
+        ("size ends", 3, [5]),
+    ]
+
+
+def test_known_children_are_not_trained_again_and_count_in_every_fit():
+    known = [Child(2, AB, np.nan, 0, reward=0.75), Child(4, AA + AA, 0.5, 0, reward=0.8)]
+    callback = Events(known)
+    children, surrogate, asked = searched(callback)
+    assert [(new, known) for _, new, known in asked[:2]] == [([(1, AA), (3, BB)], [2]), ([(5, AA + AB)], [4])]
+    assert ("child", 2) not in callback.seen and ("size ends", 1, [1, 2, 3]) in callback.seen
+    assert [child.reward for child in children[:4]] == [0.01, 0.75, 0.03, 0.8]
+    assert surrogate.fits[1][1] == [0.01, 0.75, 0.03, 0.8, 0.05]
+
+
+def test_a_known_choice_is_trained_in_its_order_and_nothing_is_ranked():
+    callback = Events(choices={2: ([BB + BB, AB + BB], [0.9, 0.7])})
+    children, surrogate, asked = searched(callback)
+    assert asked[1][1] == [(4, BB + BB), (5, AB + BB)]
+    assert [child.predicted for child in children[3:5]] == [0.9, 0.7]
+    assert len(surrogate.rankings) == 1 and not [event for event in callback.seen if event[:2] == ("choice", 2)]
+
+
+# ------------------------------------------------------------------------------------------------------------ finalists
 
 
 class Constant:
