@@ -61,12 +61,13 @@ from pnas.constants import check, read_command_line, retrain_command, search_set
 
 started = time.monotonic()
 train_arc = False
+defaults = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
 if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
     globals().update(given)
     if "DROPOUT" not in given and given.keys() & {"DROP_INPUT", "DROP_HIDDEN"}:
         DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)  # contains the two above, which have just changed
-constants = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
+constants = {name: globals()[name] for name in defaults}
 
 # Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so
 # that its predictions do not depend on the number of cores. A single architecture gets all cores.
@@ -92,7 +93,7 @@ def search():
     state_space = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH)
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     settings = search_settings(constants, data.name, keras.backend.backend())
-    journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
+    journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space, defaults)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     manager = make_manager(data)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
