@@ -53,6 +53,7 @@ LOAD_SAVED = False  # Go on with the saved training of this architecture, after 
 import os
 import sys
 import time
+import warnings
 
 import joblib
 import numpy as np
@@ -78,7 +79,7 @@ from pnas.training.backend import keras  # isort: skip  (first: it imports Keras
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.files import check_writable, lock, set_aside
+from pnas.journal.files import check_writable, lock, remove_unfinished, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
@@ -86,6 +87,9 @@ from pnas.report.console import Progress, finalist_lines
 from pnas.report.figures import write_report
 from pnas.report.recorder import Recorder
 from pnas.search import progressive_search, train_finalists
+from pnas.stopping import Stopped, stop_on_signals
+from pnas.training.local import remove_folders
+from pnas.training.local import stop as stop_workers
 
 
 def search():
@@ -132,6 +136,7 @@ def train_architecture():
     data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
     folder = os.path.join("weights", EXPERIMENT_NAME)
     held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
+    remove_unfinished(f"{folder}/architecture*")
     check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     network = make_manager(data).train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
@@ -160,14 +165,21 @@ def main():
     if faults:
         print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
         sys.exit(2)
+    warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
+    if train_arc:
+        kept = f"Stopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
+    else:
+        kept = f"Stopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there."
+    stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True)))
     try:
         train_architecture() if train_arc else search()
     except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}")
-    except KeyboardInterrupt:
-        if train_arc:
-            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there.")
-        sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
+    except Stopped as stopped:
+        print(f"\n{kept}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    finally:
+        stop_workers()
 
 
 if __name__ == "__main__":
