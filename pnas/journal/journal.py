@@ -65,15 +65,16 @@ class Journal:
         self.settings_path = os.path.join(self.logs, "settings.json")
         self.choices_path = os.path.join(self.logs, "choices.json")
         self.network_path = os.path.join("weights", name, "best.keras")
+        networks = os.path.join("weights", name, "children")
         self.finished = {}
         self.best = None
         self.choices = {}
         self.qualities = []
         self.lock = lock(f"{self.logs}.lock")
-        remove_unfinished(self.text_path, f"{self.logs}/**/*", self.network_path)
+        remove_unfinished(self.text_path, f"{self.logs}/**/*", self.network_path, f"{networks}/*")
         children = self._restore(defaults) if restore else []
         if not restore or not os.path.exists(self.settings_path):
-            moved = set_aside(self.text_path, self.logs, self.network_path)
+            moved = set_aside(self.text_path, self.logs, self.network_path, networks)
             if restore and moved:
                 warnings.warn(
                     f"{self.settings_path} is missing. The search starts over; moved aside: {', '.join(moved)}"
@@ -124,13 +125,11 @@ class Journal:
         for child in children:
             if child.is_failed:
                 warnings.warn(f"child {child.number} failed in an earlier run and is trained again: {child.error}")
-        if self.best and not os.path.exists(self.network_path):
+        is_kept = os.path.exists(self.network_path)
+        if self.best and not (is_kept and _is_whole(self.network_path)):
+            fault = "damaged" if is_kept else "gone"
             warnings.warn(
-                f"{self.network_path}, the network of child {self.best.number}, is gone; retrain it from the log"
-            )
-        elif self.best and not _is_whole(self.network_path):
-            warnings.warn(
-                f"{self.network_path}, the network of child {self.best.number}, is damaged; retrain it from the log"
+                f"{self.network_path}, the network of child {self.best.number}, is {fault}; retrain it from the log"
             )
         return children
 
