@@ -52,7 +52,7 @@ def two_children(empty_folder):
     journal, _ = opened()
     journal.write_child(child(1, 0.5))
     journal.write_child(child(2, 0.75))
-    journal.write_end("python train.py --train_arc")
+    journal.write_end(journal.best, [], "python train.py --train_arc")
 
 
 def table_rows():
