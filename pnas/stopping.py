@@ -1,5 +1,6 @@
 """Ending a run on a signal, within seconds."""
 
+import contextlib
 import os
 import signal
 import socket
@@ -22,6 +23,22 @@ class Stopped(KeyboardInterrupt):
         self.exit_code = 128 + number
 
 
+_is_postponed, _pending = False, []
+
+
+@contextlib.contextmanager
+def postponed():
+    """A signal that comes inside this context raises Stopped at its end."""
+    global _is_postponed
+    _is_postponed = True
+    try:
+        yield
+    finally:
+        _is_postponed = False
+        if _pending:
+            raise Stopped(_pending.pop())
+
+
 def stop_on_signals(at_last):
     """From now on the first of SIGNALS raises Stopped in the main thread, and the others are ignored.
 
@@ -36,7 +53,9 @@ def stop_on_signals(at_last):
     def stop(number, frame):
         for each in ours:
             signal.signal(each, signal.SIG_IGN)
-        raise Stopped(number)
+        if not _is_postponed:
+            raise Stopped(number)
+        _pending.append(number)
 
     def watch():
         number = 0

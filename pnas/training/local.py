@@ -20,6 +20,7 @@ import numpy as np
 from joblib.externals import loky
 
 from pnas.journal.files import ROOM
+from pnas.stopping import postponed
 
 SHARED_MEMORY = "/dev/shm"
 PREFIX = "pnas"  # of the folder that holds a search's images: pnas_PID_RANDOM
@@ -74,7 +75,9 @@ class LocalPool:
         running = set()
 
         def submit(number):
-            running.update(executor.submit(_call, function, task, paths) for task in itertools.islice(waiting, number))
+            with postponed():  # a process whose start is interrupted would be unknown to the executor
+                for task in itertools.islice(waiting, number):
+                    running.add(executor.submit(_call, function, task, paths))
 
         submit(count)
         while running:

@@ -50,6 +50,16 @@ def test_a_second_signal_does_not_disturb_the_end_of_a_run():
     assert signalled(signal.SIGTERM, signal.SIGINT, after=after) == (143, "stopped\nall closed\n")
 
 
+def test_a_postponed_signal_stops_the_run_afterwards():
+    work = """
+    with stopping.postponed():
+        signal.raise_signal(signal.SIGTERM)
+        print("went on", flush=True)
+    print("never printed", flush=True)
+    """
+    assert signalled(work=work) == (143, "went on\nstopped\n")
+
+
 def test_a_run_that_computes_outside_python_is_ended_by_another_thread():
     work = """
     import hashlib, os, threading
