@@ -56,6 +56,7 @@ LOAD_SAVED = False  # Resume the saved training of this architecture after its l
 import os
 import sys
 import time
+import warnings
 
 import joblib
 import numpy as np
@@ -64,12 +65,13 @@ from pnas.constants import check, read_command_line, retrain_command, search_set
 
 started = time.monotonic()
 train_arc = False
+defaults = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
 if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
     globals().update(given)
     if "DROPOUT" not in given and given.keys() & {"DROP_INPUT", "DROP_HIDDEN"}:
         DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)  # contains the two above, which have just changed
-constants = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
+constants = {name: globals()[name] for name in defaults}
 
 # Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so
 # that its predictions do not depend on the number of cores. A single architecture gets all cores.
@@ -81,7 +83,7 @@ from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.files import check_writable, lock, set_aside
+from pnas.journal.files import check_writable, lock, remove_unfinished, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
@@ -89,6 +91,9 @@ from pnas.report.console import Progress, finalist_lines
 from pnas.report.figures import write_report
 from pnas.report.recorder import Recorder
 from pnas.search import progressive_search, train_finalists
+from pnas.training.local import remove_folders
+from pnas.training.local import stop as stop_workers
+from pnas.training.stopping import Stopped, stop_on_signals
 
 
 def search():
@@ -99,7 +104,7 @@ def search():
     fits = budget(costs, state_space.initial_children(), MAX_MACS, MAX_BINARY_WEIGHTS)
     manager = make_manager(data)
     settings = search_settings(constants, data.name, keras.backend.backend())
-    journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space)
+    journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space, defaults)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
     progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS)
@@ -139,6 +144,7 @@ def train_architecture():
     manager = make_manager(data)
     folder = os.path.join("weights", EXPERIMENT_NAME)
     held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
+    remove_unfinished(f"{folder}/architecture*")
     check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
@@ -167,14 +173,21 @@ def main():
     if faults:
         print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
         sys.exit(2)
+    warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
+    if train_arc:
+        kept = f"Stopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
+    else:
+        kept = f"Stopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there."
+    stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True)))
     try:
         train_architecture() if train_arc else search()
     except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}")
-    except KeyboardInterrupt:
-        if train_arc:
-            sys.exit(f"\nStopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there.")
-        sys.exit(f"\nStopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there.")
+    except Stopped as stopped:
+        print(f"\n{kept}", file=sys.stderr)
+        sys.exit(stopped.exit_code)
+    finally:
+        stop_workers()
 
 
 if __name__ == "__main__":

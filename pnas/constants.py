@@ -5,6 +5,7 @@ Nothing here imports Keras before `check` is called: the number of its threads i
 
 import argparse
 import ast
+import importlib
 import io
 import itertools
 import json
@@ -12,7 +13,7 @@ import re
 import shlex
 import tokenize
 
-from pnas.journal.files import is_experiment_name
+from pnas.journal.files import VERSION, is_experiment_name
 from pnas.training.workers import missing_package
 
 WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
@@ -76,10 +77,12 @@ def search_settings(constants: dict, dataset: str, keras_backend: str) -> dict:
         dataset: name of the data set that was loaded.
         keras_backend: name of the Keras backend.
     Returns:
-        dict of JSON types.
+        dict of JSON types. It also holds the versions of Keras and its backend.
     """
     settings = {name: value for name, value in constants.items() if name not in WITHOUT_INFLUENCE}
     settings.update(DATASET=dataset, BACKEND=keras_backend)
+    for package in ("keras", keras_backend):
+        settings[package + VERSION] = importlib.import_module(package).__version__
     return json.loads(json.dumps(settings))  # as they are read from a file
 
 

@@ -5,12 +5,14 @@ import resource
 import signal
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 import tiny_search
 
 from pnas.journal.files import lock
+from pnas.training.local import remove_left_behind
 
 
 def test_ten_kills_lose_no_child_that_was_announced_and_change_no_reward(tmp_path, uninterrupted):
@@ -22,12 +24,6 @@ def test_ten_kills_lose_no_child_that_was_announced_and_change_no_reward(tmp_pat
         assert not list(folder.rglob("*.tmp"))
 
 
-def processes_below(pid):
-    """The command line of every process that `pid` has started."""
-    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
-
-
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
 def test_a_search_goes_on_when_a_worker_is_killed(tmp_path, uninterrupted):
     process = tiny_search.start(tmp_path)
@@ -35,14 +31,111 @@ def test_a_search_goes_on_when_a_worker_is_killed(tmp_path, uninterrupted):
     for line in process.stdout:
         lines.append(line)
         if len(tiny_search.announced(lines)) == 1 and tiny_search.announced([line]):
-            worker = next(pid for pid, command in processes_below(process.pid).items() if "popen_loky" in command)
-            os.kill(worker, signal.SIGKILL)
+            os.kill(tiny_search.workers_of(process.pid)[0], signal.SIGKILL)
     assert process.wait() == 0, "".join(lines)
     assert tiny_search.results(tmp_path) == tiny_search.results(uninterrupted)
 
 
+STOPPED = "Stopped. logs/pnas keeps every child reported above; the same command resumes there.\n"
+
+
+def signalled(folder, state, number):
+    """Runs the tiny search in a folder and sends a signal to it alone, not to its workers, in one of three states.
+
+    Two operators make three cells of one block, which one worker trains.
+
+    Its shared memory and temporary files are in the subfolders `shared` and `temporary`.
+
+    Returns:
+        (exit code, output, pid of the search, pids of its workers) when no process writes to the output any more.
+    """
+    places = {"JOBLIB_TEMP_FOLDER": folder / "shared", "TMPDIR": folder / "temporary"}
+    for place in places.values():
+        place.mkdir(exist_ok=True)
+    environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    small = ["--N_WORKERS", "1", "--operators", "['3x3 maxpool','linear']", "--RNN_TRAINING_EPOCHS", "3000"]
+    process = tiny_search.start(folder, *small, env=environment)
+    lines, workers = [], []
+    if state == "importing":
+        while not workers:
+            time.sleep(0.05)
+            workers = tiny_search.workers_of(process.pid)
+    else:
+        for line in process.stdout:
+            lines.append(line)
+            if "1/3" in line and state == "training" or "3/3" in line:
+                break
+        workers = tiny_search.workers_of(process.pid)
+    if state == "fitting":
+        time.sleep(3)  # 3000 epochs take longer
+    os.kill(process.pid, number)
+    output = process.communicate(timeout=120)[0]
+    return process.returncode, "".join(lines) + output, process.pid, workers
+
+
+def is_running(pid):
+    """Whether a process exists and has not ended. Nobody may have asked yet for the exit code of one that has."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
+    except OSError:
+        return False
+
+
+def check_ended(pid, workers):
+    """No worker runs, and no semaphore of the search is left."""
+    deadline = time.monotonic() + 60
+    while any(map(is_running, workers)) or list(Path("/dev/shm").glob(f"sem.loky-{pid}-*")):
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    assert len(workers) == 1
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+def test_a_terminated_search_ends_its_workers_and_leaves_only_its_results(tmp_path):
+    for state in ("importing", "training", "fitting"):
+        code, output, pid, workers = signalled(tmp_path, state, signal.SIGTERM)
+        assert code == 128 + signal.SIGTERM, output
+        assert output.endswith("\n" + STOPPED)
+        assert not any(word in output for word in ("Traceback", "Warning", "leaked", "failed")), output
+        check_ended(pid, workers)
+        assert not [*(tmp_path / "shared").iterdir(), *(tmp_path / "temporary").iterdir()]
+        lock(tmp_path / "logs" / "pnas.lock").close()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+def test_the_workers_of_a_killed_search_end_and_the_next_run_clears_its_shared_memory(tmp_path):
+    shared = tmp_path / "shared"
+    for state in ("importing", "training", "fitting"):
+        code, output, pid, workers = signalled(tmp_path, state, signal.SIGKILL)
+        assert code == -signal.SIGKILL, output
+        check_ended(pid, workers)
+        assert [path.name.split("_")[:2] for path in shared.iterdir()] == [["pnas", str(pid)]]  # not of the run before
+    remove_left_behind(str(shared))  # as the next run does
+    assert not [*shared.iterdir(), *(tmp_path / "temporary").iterdir()]
+
+
+def test_a_terminated_training_of_one_architecture_keeps_its_epochs_and_says_how_to_resume(tmp_path):
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    one_row = "[[1. 0.]] [[1. 0. 0.]]"
+    arguments = ["--train_arc", "--NUM_EPOCHS", "1000", "--REPRESENTATION_STRING", f"{one_row} {one_row}"]
+    process = tiny_search.start(tmp_path, *arguments, env={**os.environ, "TMPDIR": str(temporary)})
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if line.startswith("Epoch 3/1000"):
+            break
+    os.kill(process.pid, signal.SIGTERM)
+    output = "".join(lines) + process.communicate(timeout=120)[0]
+    assert process.returncode == 128 + signal.SIGTERM, output
+    assert output.endswith("\nStopped. weights/pnas keeps every whole epoch; --LOAD_SAVED True resumes there.\n")
+    assert "Traceback" not in output and not list(temporary.iterdir())
+    assert (tmp_path / "weights" / "pnas" / "architecture_last.keras").exists()
+
+
 def test_a_second_run_is_refused_with_the_holder_and_a_dead_one_is_not_waited_for(tmp_path):
-    hold = "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock; held = lock('logs/pnas.lock')"
+    hold = "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock"
+    hold += "; held = lock('logs/pnas.lock')"
     command = [sys.executable, "-c", f"{hold}; print('held', flush=True); time.sleep(600)", str(tiny_search.ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"

@@ -32,6 +32,17 @@ def start(folder, *arguments, **options):
     )
 
 
+def processes_below(pid):
+    """The command line of every process that `pid` has started."""
+    children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
+    return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
+
+
+def workers_of(pid):
+    """The pids of a search's workers on this machine."""
+    return [child for child, command in processes_below(pid).items() if "popen_loky" in command]
+
+
 def run(folder, *arguments, **options):
     """What the tiny search prints when it runs to its end."""
     process = start(folder, *arguments, **options)

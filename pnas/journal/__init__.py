@@ -1,4 +1,4 @@
-"""What a search keeps on disk.
+"""The files that a search keeps on disk.
 
 journal (the log and everything beside it), children (children.csv), events (TensorBoard), files (safe reading and
 writing).

@@ -1,9 +1,12 @@
-"""What is known of a trained child, and children.csv, the table that keeps it."""
+"""The result of training one child, and children.csv, the table that keeps it."""
 
 import ast
 import csv
 import io
+import re
 import typing
+
+from pnas.journal.files import text_lines
 
 COLUMNS = (
     "number",
@@ -27,11 +30,11 @@ LIMITS = {"macs": "MAX_MACS", "binary_weights": "MAX_BINARY_WEIGHTS"}  # cost of
 class Child(typing.NamedTuple):
     """A child, before and after its training.
 
-    `number` counts the children of a search from 1; `predicted` is the surrogate's reward before training, NaN where
-    there was none; `history` holds a list per epoch of loss, accuracy, val_loss, val_accuracy, learning_rate and
-    sign_flips, the share of binary weights whose signs the epoch flipped; `network` is the content of a .keras file;
-    `error` says why training failed (the reward is 0 then), or is empty. Of its `seconds`, `training_seconds` went into
-    training steps and validation.
+    `number` counts the children of a search from 1. `predicted` is the reward that the surrogate predicted before
+    training, or NaN. `history` holds lists of one number an epoch: loss, accuracy, val_loss, val_accuracy,
+    learning_rate and sign_flips, the share of binary weights whose signs the epoch flipped. `network` is the content of
+    a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. Of its `seconds`,
+    `training_seconds` were spent on training steps and validation.
     """
 
     number: int
@@ -53,9 +56,13 @@ class Child(typing.NamedTuple):
         return len(self.cell) // 4
 
     def failed(self, reason):
-        """This child with the reason in `error`: one line, of at most 500 printable characters."""
+        """This child as a failed one, with the reason in one line of at most 500 printable characters."""
         printable = "".join(character if character.isprintable() else " " for character in reason[:500])
         return self._replace(reward=0.0, error=printable)
+
+    @property
+    def is_failed(self):
+        return self.error != "" and self.reward == 0
 
 
 def header():
@@ -78,9 +85,37 @@ def row(child, dataset, representation):
     return line.getvalue()
 
 
+def split_rows(content):
+    """Separates whole rows of children.csv from one that was being written when a run was killed.
+
+    The last row needs no line end to be whole: its last cell may be empty, so a row that has all its cells lacks
+    nothing but perhaps the end of an error message.
+
+    Args:
+        content: bytes of the file. Spreadsheets and editors may have changed its line ends and its byte order mark.
+    Returns:
+        (str, the whole rows, each with the line end "\\n"; str, the beginning of another row, or "").
+    Raises:
+        ValueError: the file is not UTF-8.
+    """
+    end = 1 + max(content.rfind(b"\n"), content.rfind(b"\r"))
+    rows, last = text_lines(content[:end]), content[end:].decode(errors="ignore")
+    if not last:
+        return rows, ""
+    try:
+        is_whole = len(next(csv.reader([last], strict=True))) == len(COLUMNS)
+    except csv.Error:  # a quoted cell without its end
+        is_whole = False
+    if not is_whole and re.match(r"\d+(,|$)", last):
+        return rows, last
+    return f"{rows}{last}\n", ""
+
+
 def read_table(path):
-    """What children.csv holds; nothing in it is run. A last row without a line end is still being written, and left
-    out.
+    """Reads children.csv. Nothing in it is executed.
+
+    The beginning of a row at its end is left out. A failed child may have another row further down, from when it was
+    trained again; that one counts.
 
     Args:
         path: of the file.
@@ -95,24 +130,26 @@ def read_table(path):
     dataset, children = None, {}
     where = "the file"
     try:
-        lines = content[: content.rfind(b"\n") + 1].decode()
-        if not lines.startswith(header()):
-            raise ValueError(f"it does not start with {header()[:40]}...")
-        for line in csv.DictReader(io.StringIO(lines, newline="")):
+        rows, _ = split_rows(content)
+        reader = csv.DictReader(io.StringIO(rows, newline=""), strict=True)
+        if reader.fieldnames != list(COLUMNS):
+            raise ValueError(f"its first line is {rows[: rows.find(chr(10))]!r:.60}, not {header()[:40]}...")
+        for line in reader:
+            if not any(line.values()):  # a spreadsheet's empty row
+                continue
             where = f"row {line['number']!s:.20}"
             if None in line or None in line.values():
-                raise ValueError("it has too few or too many entries")
+                raise ValueError("it has too few or too many cells")
             dataset = line["dataset"]
             child = _child(line)
-            if child.number in children:
+            earlier = children.get(child.number)
+            if earlier and not (earlier.is_failed and earlier.cell == child.cell):
                 raise ValueError("there are two of this number")
             children[child.number] = child
-            where = f"what follows row {child.number}"
+            where = f"the part after row {child.number}"
     except (ValueError, SyntaxError, MemoryError, RecursionError, csv.Error) as error:
-        raise ValueError(
-            f"{path}: {where} is damaged ({type(error).__name__}: {str(error)[:200]}). Put it right, or move the file's folder "
-            "away to begin anew"
-        ) from None
+        reason = " ".join(f"{where} is damaged ({type(error).__name__}: {str(error)[:200]})".split())
+        raise ValueError(f"{path}: {reason}. Correct it, or move the file's folder away to start over") from None
     return dataset, [children[number] for number in sorted(children)]
 
 

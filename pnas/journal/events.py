@@ -1,4 +1,4 @@
-"""What TensorBoard shows of a search: curves, and a page that lists the children by operation and reward."""
+"""TensorBoard event files of a search: learning curves, and a table of the children by operators and reward."""
 
 import io
 import math
@@ -14,14 +14,14 @@ from pnas.journal.files import write_atomically
 
 
 class Events:
-    """The event files of one search, a folder a run of TensorBoard; what is there already is not written again.
+    """The event files of one search. Each folder is a run in TensorBoard. Existing files are not written again.
 
-    - `children/NUMBER`: of each child `child/loss` and the rest of its history, over epochs from 1; `child/reward` and
-      `child/predicted`, the reward expected before training, over the child's number; and, as hyperparameters, the
-      number of blocks and how often the cell has each operator.
+    - `children/NUMBER`: `child/loss` and the rest of a child's history, over epochs from 1; `child/reward` and
+      `child/predicted`, the reward predicted before training, over the child's number; and, as hyperparameters, the
+      number of blocks and the count of each operator.
     - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N
-    blocks.
-    - `surrogate/quality`: `surrogate/spearman` and the like (see `pnas.report.ranking`), over block sizes.
+      blocks.
+    - `surrogate/quality`: `surrogate/spearman` and other measures (see `pnas.report.ranking`), over block sizes.
 
     Args:
         folder: of the search, in TensorBoard's `--logdir`.
@@ -36,25 +36,25 @@ class Events:
         self._write("children", [(0, hparams_config_pb([sizes, *counts], rewards))])
 
     def write_child(self, child):
-        """Keeps a trained child; one that failed has nothing to show."""
+        """Writes the events of a trained child. A failed child has none."""
         if child.error:
             return
         name = f"{child.number:04d}"
         facts = {"blocks": child.blocks, **{operator: child.cell.count(operator) for operator in self.operators}}
-        trial = f"{os.path.basename(self.folder)}/{name}"  # two trials of one name would be shown as their mean
+        trial = f"{os.path.basename(self.folder)}/{name}"  # TensorBoard averages trials of the same name
         events = [(0, hparams_pb(facts, trial_id=trial)), (child.number, scalar_pb("child/reward", child.reward))]
         if not math.isnan(child.predicted):
             events.append((child.number, scalar_pb("child/predicted", child.predicted)))
         self._write(os.path.join("children", name), events + _curves("child", child.history))
 
     def write_surrogate(self, blocks, losses):
-        """Keeps the surrogate's loss over the epochs of its training after a block size."""
+        """Writes the surrogate's loss over the epochs of its fit after a block size."""
         self._write(
             os.path.join("surrogate", f"after_{blocks}_blocks"), _curves("surrogate", {"training_loss": losses})
         )
 
     def write_quality(self, blocks, quality):
-        """Keeps how well the surrogate had predicted the children of a block size."""
+        """Writes how well the surrogate predicted the children of a block size."""
         numbers = {
             name: value for name, value in quality.items() if not isinstance(value, str)
         }  # else too few to judge
@@ -75,7 +75,7 @@ class Events:
 
 
 def _curves(group, history):
-    """Events of a dict, name -> list of a number an epoch."""
+    """Events of a dict, name -> list of one number an epoch."""
     return [
         (epoch, scalar_pb(f"{group}/{name}", value))
         for name, values in history.items()

@@ -1,4 +1,4 @@
-"""What is kept of the finalists, the cells of a search that are trained again with further seeds."""
+"""The files of the finalists, the cells of a search that are trained again with further seeds."""
 
 import json
 import os
@@ -12,8 +12,7 @@ class FinalistsJournal:
 
     - `chosen.json`: the numbers of the finalists.
     - `seed_1.csv`, `seed_2.csv`, ...: a table for each further seed, in the format of children.csv. A finalist keeps
-    the
-      number of its first training.
+      the number of its first training.
 
     Args:
         logs: folder of the experiment, `logs/NAME`.
@@ -44,15 +43,22 @@ class FinalistsJournal:
         write_atomically(self._chosen_path, json.dumps({"numbers": numbers}).encode())
 
     def read(self, seed):
-        """The finalists that have been trained with a further seed, counted from 1; a list of Child."""
-        path = self._table_path(seed)
-        return read_table(path)[1] if os.path.exists(path) else []
+        """The finalists that have been trained with a further seed, counted from 1, without those that failed.
+
+        Returns:
+            List of Child.
+        """
+        return [child for child in self._read(seed) if not child.is_failed]
 
     def write(self, seed, child):
         """Keeps a finalist that was trained with a further seed."""
-        children = [*self.read(seed), child]
+        children = [*(other for other in self._read(seed) if other.number != child.number), child]
         rows = [row(child, self.dataset, self.state_space.encode(child.cell)) for child in children]
         write_atomically(self._table_path(seed), "".join([header(), *rows]).encode())
+
+    def _read(self, seed):
+        path = self._table_path(seed)
+        return read_table(path)[1] if os.path.exists(path) else []
 
     def _table_path(self, seed):
         return os.path.join(self.folder, f"seed_{seed}.csv")

@@ -17,6 +17,7 @@ from pnas.training.optimizer import decaying_adam
 
 CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
+HOPELESS = (ArithmeticError, AttributeError, LookupError, NameError, TypeError, ValueError)  # a second try fails, too
 VALIDATION_BATCH = 500  # images; a divisor of the validation set, so that only one shape is traced
 UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that do not say what is wrong
     r"\s*($|File |\[\[|Graph execution error:|Detected at |Exception encountered |<stack traces|\d+ root error)"
@@ -24,16 +25,18 @@ UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that
 
 
 def child_seed(seed, cell, repeat=0):
-    """Seed of a cell's initial weights and batches: a function of the search's seed and the cell alone.
+    """Seed of a cell's initial weights and batches, a function of the search's seed and the cell alone.
 
-    So the result does not depend on when, where or after which other child a child is trained. A cell that is trained
+    So the reward does not depend on when, where or after which other child a child is trained. A cell that is trained
     again has another seed for each `repeat`, counted from 1.
     """
     return zlib.crc32(repr((seed, cell, repeat) if repeat else (seed, cell)).encode())
 
 
 def train_child(child, network, training, epochs, *arrays):
-    """Builds and trains one child. If it fails, it is trained once more.
+    """Builds and trains one child. If it fails, for example without enough memory, it is trained once more.
+
+    With the same seed the same loss diverges again, and a wrong operator fails again, so these get no second try.
 
     Args:
         child: Child with number, cell, predicted reward and seed.
@@ -42,7 +45,7 @@ def train_child(child, network, training, epochs, *arrays):
         epochs: int.
         arrays: x_train, y_train, x_val, y_val.
     Returns:
-        Child with its results. If it failed twice, its reward is 0 and `error` gives the reason.
+        Child with its results. If it failed, its reward is 0 and `error` gives the reason.
     Raises:
         OSError: the disk is full or cannot be written, which is not the child's fault.
     """
@@ -54,6 +57,8 @@ def train_child(child, network, training, epochs, *arrays):
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
             reason = f"{type(error).__name__}: {informative_line(str(error))}"
+            if isinstance(error, HOPELESS):
+                break
     return child.failed(reason)
 
 
@@ -71,7 +76,7 @@ def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val
     # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
-    callbacks = [times, SignFlips(), best]
+    callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best]
     history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
@@ -112,9 +117,8 @@ def compile_child(model, steps, learning_rate):
         # On a CPU, TensorFlow's own convolutions are faster than XLA's, above all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or has_gpu(),
     )
-    model.optimizer.build(
-        model.trainable_variables
-    )  # otherwise the first step creates its variables and is traced twice
+    # Otherwise the first step creates its variables and is traced twice.
+    model.optimizer.build(model.trainable_variables)
 
 
 def fit_child(model, batches, validation, callbacks, **options):
@@ -131,7 +135,7 @@ def fit_child(model, batches, validation, callbacks, **options):
     """
     size, count = batches.batch_size, len(batches.images)
     seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches
-    rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # drawn from all images, which may be sorted
+    rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # the images may be sorted
     return model.fit(
         batches.for_fit(),
         shuffle=False,

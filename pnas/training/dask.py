@@ -12,8 +12,8 @@ class DaskCluster:
     Args:
         scheduler: its address, such as 'tcp://host:8786'.
     Attributes:
-        deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or a worker
-            took the only copy of the images with it.
+        deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or the
+            only worker with a copy of the images died.
     Raises:
         ValueError: a worker cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached, or has no worker.
@@ -37,8 +37,8 @@ class DaskCluster:
     def map(self, function, tasks: list[tuple], count: int, arrays: tuple):
         """Calls a function on the workers and yields the results as they come.
 
-        Functions, arguments and results travel as bytes, so that the scheduler, which reads what passes through it,
-        needs no module of this project.
+        Functions, arguments and results are sent as bytes. The scheduler unpickles what it passes on, and it may lack
+        the modules of this project.
 
         Args:
             function: function of the arguments of a task, followed by the arrays. Importable on the workers.
@@ -52,7 +52,7 @@ class DaskCluster:
         """
         self._check_workers()
 
-        def call(content, *arrays):  # a nested function travels by value: the scheduler could not import this module
+        def call(content, *arrays):  # nested, so that it is sent by value
             function, arguments = pickle.loads(content)
             return pickle.dumps(function(*arguments, *arrays))
 
@@ -87,18 +87,19 @@ class DaskCluster:
         def missing():  # nested, see `map`
             return next((name for name in ("pnas", "keras") if importlib.util.find_spec(name) is None), None)
 
-        # A worker that does not answer is leaving. Dask notices that by itself.
+        # A worker that does not answer is shutting down, which Dask notices by itself.
         found = self.client.run(missing, on_error="ignore")
         without = {worker: package for worker, package in found.items() if package}
         if without:
             worker, package = next(iter(without.items()))
             raise ValueError(
-                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import {package}. "
-                "Install what requirements.txt names, and start the workers with the folder of train.py in PYTHONPATH"
+                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import "
+                f"{package}. Install what requirements.txt names, and start the workers with the folder of train.py in "
+                "PYTHONPATH"
             )
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]
         if several:
             raise ValueError(
-                f"PARALLEL_BACKEND: {len(several)} workers of the cluster would train several children in one process, such as "
-                f"{several[0]}. Start them with --nthreads 1, and as many as there are cores with --nworkers"
+                f"PARALLEL_BACKEND: {len(several)} workers of the cluster would train several children in one process, "
+                f"such as {several[0]}. Start them with --nthreads 1 and with --nworkers set to the number of cores"
             )

@@ -102,12 +102,12 @@ def prepare(variant, images, epochs, workers):
 
 
 def memory_of(pid):
-    """(PSS, bytes of it in the files that joblib shares arrays with) of a process."""
+    """(PSS, bytes of it in the files through which images are shared) of a process."""
     total = mapped = 0
     is_shared = False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            is_shared = "joblib_memmapping" in line
+            is_shared = "/pnas_" in line
         elif line.startswith("Pss:"):
             total += int(line.split()[1]) * 1024
         elif line.startswith("Rss:") and is_shared:

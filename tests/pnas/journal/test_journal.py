@@ -66,7 +66,13 @@ def test_of_equal_rewards_the_lower_number_wins_whichever_ends_first():
     assert kept.best.number == 1
 
 
-@pytest.mark.parametrize("cut", [1, 10, 60])
+def test_a_last_row_without_a_line_end_counts():
+    two_children()
+    TABLE.write_bytes(TABLE.read_bytes()[:-1])
+    assert list(journal().finished) == [tuple(cell) for cell in CELLS]
+
+
+@pytest.mark.parametrize("cut", [2, 10, 60])
 def test_a_half_written_row_is_cut_off_and_the_others_stay(cut):
     two_children()
     TABLE.write_bytes(TABLE.read_bytes()[:-cut])
@@ -93,8 +99,9 @@ def test_other_settings_are_refused_by_name():
 
 
 def test_a_choice_is_kept_with_its_predictions_to_the_last_digit():
-    journal().write_choice(2, [CELLS[1], CELLS[0]], np.float32([0.1, 0.7]).tolist())
-    assert journal().choices == {2: ([CELLS[1], CELLS[0]], [float(np.float32(0.1)), float(np.float32(0.7))])}
+    cells = [CELLS[1] * 2, CELLS[0] * 2]
+    journal().write_choice(2, cells, np.float32([0.1, 0.7]).tolist())
+    assert journal().choices == {2: (cells, [float(np.float32(0.1)), float(np.float32(0.7))])}
 
 
 @pytest.mark.parametrize(

@@ -178,3 +178,34 @@ def test_a_child_whose_loss_is_not_a_number_has_failed():
         child, network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 1, *nothing, *nothing
     )
     assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
+
+
+def test_a_child_that_diverges_ends_with_its_first_epoch_and_is_not_trained_again(monkeypatch):
+    epochs = []
+
+    def watched(*arguments, **options):
+        history = fit_child(*arguments, **options)
+        epochs.append(len(history.history["loss"]))
+        return history
+
+    fit_child = training.fit_child
+    monkeypatch.setattr(training, "fit_child", watched)
+    nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
+    network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
+    training.train_child(
+        Child(1, CELL, 0.5, seed=1), network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 5, *nothing, *nothing
+    )
+    assert epochs == [1]
+
+
+@pytest.mark.parametrize(
+    "error, tries", [(MemoryError, 2), (RuntimeError, 2), (ValueError, 1), (TypeError, 1), (KeyError, 1)]
+)
+def test_only_a_failure_that_may_pass_gets_a_second_try(error, tries, monkeypatch):
+    tried = []
+
+    def train(*arguments):
+        tried.append(1)
+        raise error("reason")
+
+    assert trained_with(monkeypatch, train).error and len(tried) == tries

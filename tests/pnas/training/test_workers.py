@@ -1,5 +1,7 @@
 """Processes that train children, and what becomes of children that kill them."""
 
+import concurrent.futures
+
 import pytest
 import tiny_search
 
@@ -24,6 +26,42 @@ def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_
     }
     assert all(("its worker died" in child.error) == (number in (3, 7)) for number, child in trained.items())
     assert "SIGKILL" in trained[3].error
+
+
+class Pool:
+    """Stands in for processes: the children of some numbers fail."""
+
+    deaths = concurrent.futures.BrokenExecutor
+
+    def __init__(self, failing):
+        self.failing = failing
+
+    def map(self, function, tasks, count, arrays):
+        for _, child in tasks:
+            yield child.failed("ValueError: no such operator") if child.number in self.failing else child
+
+
+def numbers_trained(failing):
+    pool = workers.Workers("loky", None, 1, "tensorflow", 1)
+    pool.pool = Pool(failing)
+    numbers, error = [], None
+    try:
+        for child in pool.train([Child(n, [0, "linear", 0, "linear"], 0.5, seed=1) for n in range(1, 31)], arrays=()):
+            numbers.append(child.number)
+    except ValueError as raised:
+        error = str(raised)
+    return numbers, error
+
+
+def test_ten_failed_children_one_after_another_stop_the_search_with_the_reason():
+    numbers, error = numbers_trained(range(4, 31))
+    assert numbers == [*range(1, 14)]
+    assert error.startswith("10 children failed one after another, the last one with: ValueError: no such operator")
+
+
+def test_failed_children_with_others_between_them_stop_nothing():
+    numbers, error = numbers_trained({*range(1, 10), *range(11, 20), *range(21, 30)})
+    assert numbers == [*range(1, 31)] and error is None
 
 
 def test_one_process_never_trains_two_children_at_once():
