@@ -58,7 +58,7 @@ class Events(SearchCallback):
 
 
 def searched(callback=SearchCallback(), K=2):
-    """(all children, the surrogate, what was trained) of a search. The reward of child n is n / 100; the last ends first."""
+    """(children, surrogate, what was trained) of a search. The reward of child n is n / 100; the last one ends first."""
     surrogate, asked = MostOfA(), []
 
     def train(blocks, new, known):

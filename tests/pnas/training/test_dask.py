@@ -13,7 +13,7 @@ pytest.importorskip("distributed")
 
 
 def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
-    """Dask gives a child up after one death here, after four by default; the images have died with both workers by then."""
+    """Dask gives a child up after one death here (four by default); the images have died with both workers by then."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
     # Where the workers find tiny_search.deadly.
     monkeypatch.setenv("PYTHONPATH", str(tiny_search.ROOT / "tests"), prepend=os.pathsep)
