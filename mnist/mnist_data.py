@@ -231,9 +231,9 @@ def expand(images, seed):
     expanded[:n] = images
     copies = expanded[n:].reshape(COPIES * n, height * width, channels)
 
-    # In a flat image with background between its rows, a shift is another place to start reading. The additional row at
-    # the bottom is for the end of the last row, when the shift is down there and to the left.
-    margins = ((0, 0), (MAX_SHIFT, MAX_SHIFT + 1), (MAX_SHIFT, 0))
+    # In a flat image with background between its rows, a shift is another place to start reading. A shift up and to the
+    # left reads beyond the last row by MAX_SHIFT rows and MAX_SHIFT pixels, which are up to two rows of a narrow image.
+    margins = ((0, 0), (MAX_SHIFT, MAX_SHIFT + 2), (MAX_SHIFT, 0))
     pitch = width + MAX_SHIFT
     starts = (MAX_SHIFT - shifts) @ (pitch, 1)
     matrices = [rotation(angle, height, width) for angle in range(-MAX_ANGLE, MAX_ANGLE + 1)]

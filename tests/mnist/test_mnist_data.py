@@ -220,8 +220,9 @@ def test_a_turn_is_counter_clockwise_about_the_centre(angle, monkeypatch):
     assert ink.sum() == pytest.approx(4 * 2, rel=0.1)
 
 
-def test_copies_are_what_scipy_makes_of_each_image_by_itself():
-    images = np.random.default_rng(1).uniform(-1, 1, (250, 28, 28, 1)).astype(np.float32)
+@pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 1), (3, 1, 1)])
+def test_copies_are_what_scipy_makes_of_each_image_by_itself(shape):
+    images = np.random.default_rng(1).uniform(-1, 1, (250, *shape)).astype(np.float32)
     angles, shifts = draw_distortions(1000, seed=5)
     settings = dict(order=1, mode="grid-constant", cval=-1)
     shifted = [ndimage.shift(images[k % 250, ..., 0], shifts[k], **settings) for k in range(1000)]
