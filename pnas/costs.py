@@ -44,7 +44,7 @@ class Costs:
         self.first_dense = math.prod(self.sizes[-1]) * dense_layers[0]  # weights for each channel that it reads
         self.other_dense = sum(inputs * units for inputs, units in itertools.pairwise(dense_layers))
         self._operator_costs = functools.cache(self._operator_costs)
-        self._used_cells = functools.cache(self._used_cells)
+        self._plan = functools.lru_cache(2**14)(self._plan)  # bounded: large spaces have many of them
 
     def __call__(self, cell: Cell) -> Cost:
         """The cost of a cell's network, dense layers included.
@@ -54,45 +54,51 @@ class Costs:
         Returns:
             Cost: multiply-accumulates for one image, binary weights.
         """
-        halves_of = {}  # input -> what reads it: (operator, copies), its reader, or else its readers
-        for (source, operator), readers in readers_of_halves(cell).items():
-            if len(readers) == 1:
-                ((reader, copies),) = readers.items()
-                half = (operator, copies), reader, None
-            else:
-                half = (operator, sum(readers.values())), None, readers
-            halves_of.setdefault(source, []).append(half)
-        inputs = sorted(halves_of.items())  # a block reads only blocks before it
-
+        sources, operators = tuple(cell[0::2]), cell[1::2]
+        halves = list(zip(sources, operators))
         macs = weights = 0
         outputs = {0: self.channels}  # channels of the image and of the cells
-        for number, origins in self._used_cells(frozenset(halves_of)):
+        for number, inputs in self._plan(sources, tuple(map(halves.index, halves))):
             channels = [0] * (len(cell) // 4 + 1)  # of the cell's output and of the blocks that are read
-            for source, halves in inputs:
-                origin = origins[source]
+            for source, origin, places in inputs:
                 costs = self._operator_costs(number, origin, channels[source] if source > 0 else outputs[origin])
-                for key, reader, readers in halves:
-                    half_macs, half_weights, results = costs[key]
+                for place, copies, reader, readers in places:
+                    half_macs, half_weights, results = costs[operators[place], copies]
                     macs += half_macs
                     weights += half_weights
                     if readers is None:
                         channels[reader] += results
                     else:
-                        for reader, count in readers.items():
-                            channels[reader] += results * count // key[1]
+                        for reader, count in readers:
+                            channels[reader] += results * count // copies
             outputs[number] = channels[0]
         dense = self.first_dense * channels[0] + self.other_dense
         return Cost(macs + dense, weights + dense)
 
-    def _used_cells(self, sources):
-        """(number, dict, input -> its origin) of the stacked cells; without those that no later cell reads."""
+    def _plan(self, sources, places):
+        """What all cells have in common that read these inputs and have equal halves at the same places.
+
+        Args:
+            sources: tuple of the input of each half.
+            places: tuple of the place at which each half first stands in the cell, from 0.
+        Returns:
+            List of (number, inputs) of the stacked cells, without those that no later cell reads. `inputs` is a list of
+            (input, its origin, halves), `halves` one of (place, copies, reader, None) or (place, copies, None, readers
+            with their copies).
+        """
+        halves_of = collections.defaultdict(list)
+        pattern = itertools.chain(*zip(sources, places))  # the cell, places instead of operators
+        for (source, place), readers in readers_of_halves(list(pattern)).items():
+            shared = (*readers, None) if len(readers) == 1 else (None, list(readers.items()))
+            halves_of[source].append((place, sum(readers.values()), *shared))
         last = len(self.sizes) - 1
         used, cells = {last}, []
         for number in range(last, 0, -1):
             if number in used:
-                origins = {source: origin_of(source, number) for source in sources}
-                used.update(origins.values())
-                cells.insert(0, (number, origins))
+                # A block reads only blocks before it, so that these come first.
+                inputs = [(source, origin_of(source, number), halves_of[source]) for source in sorted(halves_of)]
+                used.update(origin for _, origin, _ in inputs)
+                cells.insert(0, (number, inputs))
         return cells
 
     def _operator_costs(self, number, origin, channels):

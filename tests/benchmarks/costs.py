@@ -23,7 +23,7 @@ from pnas.costs import Costs  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]
-CELLS, REPEATS = 20_000, 7
+CELLS, REPEATS = 5_000, 21
 
 
 def draw_cells(space, draw):
