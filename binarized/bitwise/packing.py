@@ -155,7 +155,7 @@ def _step_without_thresholds(layer, kind, inputs):
     if spec["op"] is None:
         _refuse(layer, "has no bitwise form")
     if spec["op"] == "dense":
-        if len(layer.input.shape) != 2:
+        if any(size != 1 for size in layer.input.shape[1:-1]):
             _refuse(layer, "does not follow a Flatten layer")
     else:
         kernel = layer.pool_size if "Pooling" in kind else layer.kernel_size

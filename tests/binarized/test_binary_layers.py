@@ -482,13 +482,15 @@ def test_the_seed_of_a_dropout_decides_its_masks():
 @pytest.mark.parametrize("policy", ["mixed_float16", "mixed_bfloat16"])
 @pytest.mark.parametrize("make", [lambda **k: BinaryDense(1, **k), lambda **k: BinaryConv2D(1, 1, **k)])
 def test_half_precision_takes_the_sign_of_the_stored_weight(gradients, policy, make):
-    layer = make(use_bias=False, kernel_initializer=constant(np.float32(-1e-9)), kernel_lr_multiplier=1.0, dtype=policy)
+    layer = make(
+        use_bias=False, kernel_initializer=keras.initializers.Constant(-1e-9), kernel_lr_multiplier=1.0, dtype=policy
+    )
     x = np.ones((2, 1) if isinstance(layer, BinaryDense) else (2, 1, 1, 1), "float32")
     y = layer(x)
     assert keras.backend.standardize_dtype(y.dtype) == layer.compute_dtype
     np.testing.assert_array_equal(np.ravel(ops.cast(y, "float32")), -1)
     V = layer.trainable_variables[0]
-    (gradient,) = gradients(lambda: ops.sum(ops.cast(layer(x), "float32")), [V], [V])
+    (gradient,) = gradients(lambda: ops.sum(ops.cast(layer(x), "float32")), [np.asarray(V)], [V])
     np.testing.assert_array_equal(np.ravel(gradient), 2)
 
 
@@ -591,7 +593,7 @@ def test_weights_of_a_layer_with_another_multiplier_stay_in_their_bounds_and_get
     other.set_weights(one.get_weights())  # 4 times as large
     np.testing.assert_allclose(other.kernel, [[1, 0.4], [-1, -0.8]], rtol=1e-6)
     (stored,) = other.trainable_variables
-    (gradient,) = gradients(lambda: ops.sum(other(np.eye(2, dtype="float32"))), [stored], [stored])
+    (gradient,) = gradients(lambda: ops.sum(other(np.eye(2, dtype="float32"))), [np.asarray(stored)], [stored])
     np.testing.assert_array_equal(gradient, 1)
 
 

@@ -50,14 +50,14 @@ def test_what_is_saved_is_a_keras_adam_that_goes_on_where_it_was(tmp_path):
 REPLICAS = """
 import sys
 sys.path.insert(0, sys.argv[1])
-from pnas.training.backend import keras
-import numpy as np
 import tensorflow as tf
-from pnas.training.optimizer import decaying_adam
-
 tf.config.set_logical_device_configuration(
     tf.config.list_physical_devices("CPU")[0], [tf.config.LogicalDeviceConfiguration()] * 2
 )
+import keras
+import numpy as np
+from pnas.training.optimizer import decaying_adam
+
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
