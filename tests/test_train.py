@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import runpy
 import shutil
 import subprocess
 import sys
@@ -12,6 +13,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from messages import without_foreign_warnings
 
 from pnas.constants import RULES
 
@@ -80,7 +82,7 @@ def test_the_table_holds_the_same_facts(searched):
 
 def test_the_console_shows_a_line_a_child_and_no_noise(searched):
     _, result = searched
-    assert result.stderr == ""
+    assert without_foreign_warnings(result.stderr) == ""
     lines = result.stdout.splitlines()
     assert lines[0] == "1 block a cell: 3 children"
     line_of_a_child = (
@@ -199,25 +201,37 @@ def test_a_search_on_mnist(tmp_path):
     assert rewards(tmp_path)["[0, '3x3 bconv', 0, '3x3 bconv']"] > 0.75
 
 
-def test_dropout_rates_on_the_command_line_reach_dropout_and_an_edited_one_stays(tmp_path):
-    source = (
-        (ROOT / "train.py")
-        .read_text()
-        .replace("DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)", "DROPOUT = (True, 0.1, 0.3)")
-    )
-    edited = source[: source.index("\n# Keras's backend reads")] + "\nprint(DROPOUT)\n"
-    script = tmp_path / "train.py"
-    script.write_text(edited)
+@pytest.fixture
+def dropout(tmp_path, monkeypatch):
+    """Function of a command line: DROPOUT as it reaches the check, in a train.py whose user has set it."""
+    source = (ROOT / "train.py").read_text()
+    edited = re.sub(r"^DROPOUT = .*?(?=  #)", "DROPOUT = (True, 0.1, 0.3)", source, count=1, flags=re.M)
+    assert edited != source
+    (tmp_path / "train.py").write_text(edited)
+    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
+        monkeypatch.setenv(name, "1")  # set back after the script has set it
 
-    def dropout(*arguments):
-        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-        return subprocess.run(
-            [sys.executable, script, *arguments], capture_output=True, text=True, env=environment, check=True
-        ).stdout.strip()
+    def checked(*arguments):
+        seen = []
+        monkeypatch.setattr("pnas.constants.check", lambda constants, train_arc: seen.append(constants) or ["seen"])
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        with pytest.raises(SystemExit):
+            runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
+        return seen[0]["DROPOUT"]
 
-    assert dropout() == "(True, 0.1, 0.3)"
-    assert dropout("--DROP_INPUT", "0.15") == "(True, 0.15, 0.5)"
-    assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == "(False, 0.2, 0.4)"
+    return checked
+
+
+def test_dropout_rates_of_the_command_line_reach_dropout(dropout):
+    assert dropout("--DROP_INPUT", "0.15") == (True, 0.15, 0.5)
+
+
+def test_an_edited_dropout_stays(dropout):
+    assert dropout() == (True, 0.1, 0.3)
+
+
+def test_a_dropout_of_the_command_line_goes_before_its_rates(dropout):
+    assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == (False, 0.2, 0.4)
 
 
 def test_own_images_of_three_colours_are_searched_retrained_and_run_as_bits(tmp_path):
@@ -239,7 +253,7 @@ def test_own_images_of_three_colours_are_searched_retrained_and_run_as_bits(tmp_
 
     own += ["--DENSE_LAYERS", "[8,4]", "--USE_EXPANSION", "True"]
     result = run(tmp_path, *own)
-    assert (result.returncode, result.stderr) == (0, "")
+    assert (result.returncode, without_foreign_warnings(result.stderr)) == (0, "")
     (reward,) = rewards(tmp_path).values()
     assert reward > 0.5  # four classes: an untrained network gets 0.25
     text = (tmp_path / "architectures" / "pnas.txt").read_text()
