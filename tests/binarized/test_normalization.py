@@ -154,7 +154,10 @@ def test_a_model_of_unknown_image_size_trains_on_images_of_several_sizes():
     images = random(2, 10, 10, 1)
     x = np.asarray(model.layers[0](images))
     mean, variance = (np.asarray(variable) for variable in (model.layers[1].mean, model.layers[1].variance))
-    np.testing.assert_array_equal(model.layers[1](x), sign((x - mean) / np.sqrt(variance + 1e-3)))
+    y = (x - mean) / np.sqrt(variance + 1e-3)
+    clear = abs(y) > 1e-3  # closer to 0, rounding decides
+    assert clear.mean() > 0.9
+    np.testing.assert_array_equal(np.asarray(model.layers[1](x))[clear], sign(y)[clear])
 
 
 def test_an_unknown_number_of_channels_is_refused():
