@@ -32,8 +32,8 @@ def decaying_adam(initial, final, steps):
 def _fused_step(adam, gradient, variable, learning_rate):
     """Replaces `keras.optimizers.Adam.update_step`; `variable` is the tf.Variable behind a Keras variable.
 
-    Keras's own step is taken where TensorFlow's kernel does not apply: for sparse gradients, for a variable with a copy
-    on every replica (the kernel would update the moments of one replica only), and in any precision but float32.
+    Keras's own step is taken where TensorFlow's kernel is not made for the case: for sparse gradients, under a
+    `tf.distribute` strategy, where a variable has a copy on every replica, and in any precision but float32.
     """
     import tensorflow as tf
 
