@@ -1,4 +1,4 @@
-"""What several test files share: where the project is, and derivatives under the running backend."""
+"""Shared by all tests: the path of the project, gradients under the running backend, and searches."""
 
 import sys
 from pathlib import Path
@@ -12,9 +12,10 @@ import pytest  # noqa: E402
 
 @pytest.fixture
 def gradients():
-    """Function (function, arrays, variables) -> numpy gradients of a scalar function of the arrays, one per array.
+    """Function (function, arrays, variables) -> gradients of a scalar function, one numpy array for each of `arrays`.
 
-    With `variables`, the arrays stand in for these Keras variables while the function, then of no arguments, runs.
+    Without `variables`, the function takes the arrays. With them, it takes nothing, and the arrays replace the values
+    of these Keras variables.
     """
 
     def gradients_of(function, arrays, variables=None):
@@ -37,7 +38,7 @@ def gradients():
                 result = value(*tensors)
             found = tape.gradient(result, tensors)
         else:
-            pytest.skip(f"no automatic differentiation written here for backend {keras.backend.backend()}")
+            pytest.skip(f"gradients are not implemented here for the backend {keras.backend.backend()}")
         return [np.asarray(gradient) for gradient in found]
 
     return gradients_of
@@ -45,7 +46,7 @@ def gradients():
 
 @pytest.fixture(scope="session")
 def uninterrupted(tmp_path_factory):
-    """The folder in which the tiny search has run without a fault."""
+    """Folder in which the tiny search has run to its end."""
     import tiny_search
 
     folder = tmp_path_factory.mktemp("uninterrupted")
@@ -55,7 +56,7 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Function (arguments of Cluster) -> a running Cluster, which ends with the test."""
+    """Function (arguments of Cluster) -> a running Cluster, which is stopped after the test."""
     from dask_cluster import Cluster
 
     clusters = []

@@ -1,4 +1,4 @@
-"""A Dask cluster: a scheduler and two workers, each a process with a working directory of its own."""
+"""A Dask cluster of a scheduler and two workers, each a process in its own working directory."""
 
 import json
 import os
@@ -12,7 +12,7 @@ import tiny_search
 
 
 class Cluster:
-    """A scheduler and two workers. The workers find the project's modules in `path`, the scheduler finds none."""
+    """A scheduler and two workers. Only the workers can import modules from `path`."""
 
     def __init__(self, folder, threads=1, path=tiny_search.ROOT):
         self.folder, self.processes = folder, []
@@ -25,7 +25,7 @@ class Cluster:
             self.start("worker", [str(path), *others], "--nthreads", str(threads), *place)
 
     def start(self, kind, paths, *arguments):
-        """Starts a process of the cluster in a folder of its own, with these paths to import from."""
+        """Starts a scheduler or worker in a new folder, with `paths` in PYTHONPATH."""
         folder = self.folder / f"place{len(self.processes)}"
         folder.mkdir()
         command = [sys.executable, "-m", f"distributed.cli.dask_{kind}", "--scheduler-file", str(self.contact)]

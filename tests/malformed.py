@@ -1,4 +1,4 @@
-"""Damaged and hostile contents, for tests of whatever reads files and strings."""
+"""Damaged content, for tests of functions that read files and strings."""
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,7 +14,7 @@ some = settings(many, max_examples=40)
 
 @st.composite
 def damaged(draw, content):
-    """`content`, bytes or text, cut off, or with a piece of it replaced, doubled or left out."""
+    """Strategy: `content`, bytes or text, truncated, or with a piece replaced, doubled or removed."""
     piece = st.binary(max_size=6) if isinstance(content, bytes) else st.text(max_size=6)
     first, last = sorted((draw(st.integers(0, len(content))), draw(st.integers(0, len(content)))))
     last = min(last, first + draw(st.sampled_from([0, 1, 8, len(content)])))

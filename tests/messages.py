@@ -8,7 +8,7 @@ SOURCES = [ROOT / name for name in ("train.py", "pnas", "mnist", "binarized")]
 
 
 def without_foreign_warnings(stderr):
-    """Standard error without Python's warnings about code of other packages. All else stays, such as TensorFlow's log."""
+    """Standard error without the Python warnings of other packages. Tracebacks and TensorFlow's log stay."""
 
     def kept(match):
         return match[0] if any(Path(match[1]).is_relative_to(source) for source in SOURCES) else ""

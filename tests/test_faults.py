@@ -1,4 +1,4 @@
-"""What a search survives: kills, dead workers, full disks and a second run."""
+"""A search survives kills and dead workers, and refuses full disks and a second run."""
 
 import os
 import resource
@@ -15,7 +15,7 @@ from pnas.journal.files import lock
 from pnas.training.local import remove_left_behind
 
 
-def test_ten_kills_lose_no_child_that_was_announced_and_change_no_reward(tmp_path, uninterrupted):
+def test_ten_kills_lose_no_child_and_change_no_reward(tmp_path, uninterrupted):
     folders, struck = tiny_search.kill_at_random_moments(tmp_path, kills=10, seed=0)
     assert len(struck) == 10
     tiny_search.run(folders[-1])
@@ -25,7 +25,7 @@ def test_ten_kills_lose_no_child_that_was_announced_and_change_no_reward(tmp_pat
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
-def test_a_search_goes_on_when_a_worker_is_killed(tmp_path, uninterrupted):
+def test_a_killed_worker_changes_no_reward(tmp_path, uninterrupted):
     process = tiny_search.start(tmp_path)
     lines = []
     for line in process.stdout:
@@ -40,14 +40,17 @@ STOPPED = "Stopped. logs/pnas keeps every child reported above; the same command
 
 
 def signalled(folder, state, number):
-    """Runs the tiny search in a folder and sends a signal to it alone, not to its workers, in one of three states.
+    """Runs the tiny search in a folder and sends a signal to the search alone, in one of three states.
 
-    Two operators make three cells of one block, which one worker trains.
+    The search has two operators, so three cells of one block, and one worker. Its shared memory and temporary files are
+    in the subfolders `shared` and `temporary`.
 
-    Its shared memory and temporary files are in the subfolders `shared` and `temporary`.
-
+    Args:
+        folder: an empty folder.
+        state: 'importing', 'training' or 'fitting', what is done when the signal comes.
+        number: of the signal.
     Returns:
-        (exit code, output, pid of the search, pids of its workers) when no process writes to the output any more.
+        (exit code, output, pid of the search, pids of its workers), after all writers to the output have ended.
     """
     places = {"JOBLIB_TEMP_FOLDER": folder / "shared", "TMPDIR": folder / "temporary"}
     for place in places.values():
@@ -74,7 +77,7 @@ def signalled(folder, state, number):
 
 
 def is_running(pid):
-    """Whether a process exists and has not ended. Nobody may have asked yet for the exit code of one that has."""
+    """Whether a process exists and is no zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] not in ("Z", "X")
     except OSError:
@@ -82,7 +85,7 @@ def is_running(pid):
 
 
 def check_ended(pid, workers):
-    """No worker runs, and no semaphore of the search is left."""
+    """Checks that the worker has ended and that the search has left no semaphore."""
     deadline = time.monotonic() + 60
     while any(map(is_running, workers)) or list(Path("/dev/shm").glob(f"sem.loky-{pid}-*")):
         assert time.monotonic() < deadline
@@ -91,7 +94,7 @@ def check_ended(pid, workers):
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
-def test_a_terminated_search_ends_its_workers_and_leaves_only_its_results(tmp_path):
+def test_a_terminated_search_leaves_only_its_results(tmp_path):
     for state in ("importing", "training", "fitting"):
         code, output, pid, workers = signalled(tmp_path, state, signal.SIGTERM)
         assert code == 128 + signal.SIGTERM, output
@@ -103,18 +106,20 @@ def test_a_terminated_search_ends_its_workers_and_leaves_only_its_results(tmp_pa
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
-def test_the_workers_of_a_killed_search_end_and_the_next_run_clears_its_shared_memory(tmp_path):
+def test_the_workers_of_a_killed_search_end(tmp_path):
     shared = tmp_path / "shared"
     for state in ("importing", "training", "fitting"):
         code, output, pid, workers = signalled(tmp_path, state, signal.SIGKILL)
         assert code == -signal.SIGKILL, output
         check_ended(pid, workers)
-        assert [path.name.split("_")[:2] for path in shared.iterdir()] == [["pnas", str(pid)]]  # not of the run before
+        assert [path.name.split("_")[:2] for path in shared.iterdir()] == [
+            ["pnas", str(pid)]
+        ]  # the run before has been cleared
     remove_left_behind(str(shared))  # as the next run does
     assert not [*shared.iterdir(), *(tmp_path / "temporary").iterdir()]
 
 
-def test_a_terminated_training_of_one_architecture_keeps_its_epochs_and_says_how_to_resume(tmp_path):
+def test_a_terminated_training_can_be_resumed(tmp_path):
     temporary = tmp_path / "temporary"
     temporary.mkdir()
     one_row = "[[1. 0.]] [[1. 0. 0.]]"
@@ -133,10 +138,12 @@ def test_a_terminated_training_of_one_architecture_keeps_its_epochs_and_says_how
     assert (tmp_path / "weights" / "pnas" / "architecture_last.keras").exists()
 
 
-def test_a_second_run_is_refused_with_the_holder_and_a_dead_one_is_not_waited_for(tmp_path):
-    hold = "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock"
-    hold += "; held = lock('logs/pnas.lock')"
-    command = [sys.executable, "-c", f"{hold}; print('held', flush=True); time.sleep(600)", str(tiny_search.ROOT)]
+def test_a_second_run_is_refused_while_the_first_is_alive(tmp_path):
+    hold = (
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock\n"
+        "held = lock('logs/pnas.lock'); print('held', flush=True); time.sleep(600)"
+    )
+    command = [sys.executable, "-c", hold, str(tiny_search.ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout.readline() == "held\n"
         process = tiny_search.start(tmp_path)
@@ -150,11 +157,11 @@ def test_a_second_run_is_refused_with_the_holder_and_a_dead_one_is_not_waited_fo
 
 
 def limited_to(size):
-    """For a process about to start: no file of it may grow beyond `size` bytes, as if the disk were full there."""
+    """Function for `preexec_fn`: no file of the process grows beyond `size` bytes, as on a full disk."""
     return lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (size, size))
 
 
-def test_a_folder_that_takes_nothing_is_named_before_any_training(tmp_path):
+def test_a_full_disk_is_named_before_any_training(tmp_path):
     process = tiny_search.start(tmp_path, preexec_fn=limited_to(2**20))
     output, _ = process.communicate()
     assert process.returncode == 1

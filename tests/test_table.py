@@ -1,4 +1,4 @@
-"""The search on real rewards, looked up in tests/data/mnist_cells.csv; its header says how they were measured."""
+"""Searches whose rewards are looked up in tests/data/mnist_cells.csv. Its header says how they were measured."""
 
 import math
 import random
@@ -25,7 +25,7 @@ def of_size(blocks):
     return cells, [REWARDS[tuple(cell)] for cell in cells]
 
 
-def test_the_table_is_of_this_space(table):
+def test_the_table_holds_every_cell_of_the_space(table):
     cells = [row["cell"] for row in table]
     assert cells == [SPACE.canonical(cell) for cell in cells] == [SPACE.decode(row["representation"]) for row in table]
     assert len({tuple(cell) for cell in cells}) == len(cells)
@@ -33,7 +33,7 @@ def test_the_table_is_of_this_space(table):
     assert [len(of_size(blocks)[0]) for blocks in (1, 2, 3)] == [10, 55, 220]
 
 
-def test_a_reward_is_the_mean_over_the_seeds_that_a_cell_has(table):
+def test_a_reward_is_the_mean_over_a_cells_seeds(table):
     for row in (table[0], table[-1]):
         rewards = [float(row[f"reward_seed_{seed}"]) for seed in (0, 1, 2) if row[f"reward_seed_{seed}"]]
         assert REWARDS[tuple(row["cell"])] == pytest.approx(sum(rewards) / len(rewards))
@@ -44,7 +44,7 @@ def encoder():
     return Encoder(SPACE)
 
 
-def test_ten_one_block_cells_teach_the_surrogate_to_rank_the_two_block_ones(encoder):
+def test_the_surrogate_ranks_two_block_cells_after_ten_rewards(encoder):
     encoder.restart(0)
     encoder.fit(*of_size(1))
     cells = SPACE.expand(of_size(1)[0])
@@ -54,10 +54,10 @@ def test_ten_one_block_cells_teach_the_surrogate_to_rank_the_two_block_ones(enco
 
 
 def expected_regret_of_random_search(models):
-    """How far the best of so many cells, drawn from all without repetition, is from the best of all, in the mean."""
+    """Mean difference between the best of all cells and the best of `models` cells drawn without repetition."""
     ranked = sorted(REWARDS.values(), reverse=True)
     n = len(ranked)
-    # The best drawn is the one of rank r if the others come from those behind it.
+    # The best drawn cell has rank r if the others are drawn from the n - r cells behind it.
     return sum(
         (ranked[0] - reward) * math.comb(n - rank, models - 1) / math.comb(n, models)
         for rank, reward in enumerate(ranked, start=1)
@@ -76,11 +76,11 @@ def test_a_search_has_at_most_half_the_regret_of_random_search(K, encoder):
     assert sum(regrets) / 3 <= expected_regret_of_random_search(10 + 2 * K) / 2
 
 
-def test_a_resumed_search_trains_the_cells_of_the_uninterrupted_one(encoder):
-    """Its surrogate is another one, fitted anew to the same rewards with the same seed."""
+def test_a_resumed_search_trains_the_same_cells(encoder):
+    """A resumed search has a new surrogate, fitted to the same rewards with the same seed."""
     encoder.restart(5)
     whole = progressive(REWARDS, SPACE, encoder, K=8)
-    kept = whole[:14]  # all of one block, and half of those of two
+    kept = whole[:14]  # all cells of one block, half of those of two
 
     class Kept(SearchCallback):
         def known_child(self, cell):
@@ -97,12 +97,12 @@ def test_a_resumed_search_trains_the_cells_of_the_uninterrupted_one(encoder):
     assert [tuple(child.cell) for child in resumed] == whole and trained == whole[14:]
 
 
-def test_a_surrogate_that_is_never_wrong_finds_the_best_expansions():
+def test_a_perfect_surrogate_finds_the_best_expansions():
     trained = progressive(REWARDS, SPACE, Oracle(REWARDS, SPACE), K=4)
     two_blocks = sorted((cell for cell in REWARDS if len(cell) == 8), key=REWARDS.get, reverse=True)
     assert trained[10:14] == two_blocks[:4]
 
 
-def test_evolution_trains_as_many_different_cells_as_it_may():
+def test_evolution_trains_as_many_different_cells_as_allowed():
     trained = evolved(REWARDS, SPACE, 40, random.Random(0))
     assert len(trained) == len(set(trained)) == 40 and set(trained) <= set(REWARDS)

@@ -41,14 +41,14 @@ def rewards(folder, name="pnas"):
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A folder in which the small search has run, and what it printed."""
+    """(folder in which the small search has run, its subprocess.CompletedProcess)."""
     folder = tmp_path_factory.mktemp("search")
     result = run(folder, *SMALL)
     assert result.returncode == 0, result.stderr
     return folder, result
 
 
-def test_the_log_is_the_documents_to_the_character(searched):
+def test_the_log_has_the_specified_form(searched):
     folder, _ = searched
     text = (folder / "architectures" / "pnas.txt").read_text()
     entry = (
@@ -91,7 +91,7 @@ def test_the_console_shows_a_line_a_child_and_no_noise(searched):
     assert sum(bool(re.fullmatch(line_of_a_child, line)) for line in lines) == 5
 
 
-def test_event_files_and_the_best_network_are_kept(searched):
+def test_event_files_report_and_best_network_are_written(searched):
     folder, _ = searched
     assert len(list(folder.glob("logs/pnas/children/000*/events*"))) == 5
     assert len(list(folder.glob("logs/pnas/surrogate/after_1_blocks/events*"))) == 1
@@ -110,7 +110,7 @@ def test_the_surrogate_is_judged_against_the_rewards(searched):
     assert "Predicted before training: Spearman" in result.stdout
 
 
-def test_the_best_string_of_the_log_can_be_trained_and_continued(searched):
+def test_the_best_cell_of_the_log_is_retrained_and_resumed(searched):
     folder, _ = searched
     text = (folder / "architectures" / "pnas.txt").read_text()
     string = re.findall(r'--train_arc .*--REPRESENTATION_STRING "(.*)"', text)[-1]
@@ -135,13 +135,13 @@ def test_a_second_run_trains_no_child_again(searched):
     assert (folder / "logs" / "pnas" / "children.csv").read_bytes() == before
 
 
-def test_a_search_that_goes_on_trains_the_cells_that_were_chosen_under_their_numbers(searched, tmp_path):
-    """Were they ranked again on another processor, or by another version, close cells might change places."""
+def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
+    """Another processor or version might rank cells with close predictions in another order."""
     folder = tmp_path / "copy"
     shutil.copytree(searched[0], folder)
     table, choices = folder / "logs" / "pnas" / "children.csv", folder / "logs" / "pnas" / "choices.json"
     lines = table.read_text().splitlines(keepends=True)
-    table.write_text("".join(line for line in lines if line[0] not in "45"))  # the two of two blocks
+    table.write_text("".join(line for line in lines if line[0] not in "45"))  # without the two children of two blocks
     (first, second), predicted = json.loads(choices.read_text())["2"]
     choices.write_text(json.dumps({"2": [[second, first], predicted[::-1]]}))
     result = run(folder, *SMALL)
@@ -159,14 +159,14 @@ def test_rewards_of_other_settings_are_not_mixed(searched):
     assert "MAX_EPOCHS was 1 and is 2" in result.stderr
 
 
-def test_the_number_of_workers_changes_nothing(searched, tmp_path):
+def test_the_number_of_workers_changes_no_reward(searched, tmp_path):
     folder, _ = searched
     result = run(tmp_path, *SMALL, "--N_WORKERS", "1")
     assert result.returncode == 0, result.stderr
     assert rewards(tmp_path) == rewards(folder)
 
 
-def test_restore_controller_false_moves_earlier_outputs_aside(tmp_path):
+def test_restore_controller_false_moves_earlier_files_aside(tmp_path):
     kept = tmp_path / "logs" / "pnas" / "children.csv"
     kept.parent.mkdir(parents=True)
     kept.write_text("what was there")
@@ -176,14 +176,14 @@ def test_restore_controller_false_moves_earlier_outputs_aside(tmp_path):
     assert len(rewards(tmp_path)) == 3
 
 
-def test_every_constant_is_explained_by_the_command_line(tmp_path):
+def test_help_explains_every_constant(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode == 0, result.stderr
     for name in RULES:
         assert re.search(rf"^  --{name} VALUE\s+[A-Z0-9']", result.stdout, re.M), name
 
 
-def test_wrong_constants_are_named_together_before_any_work(tmp_path):
+def test_all_wrong_constants_are_named_at_once(tmp_path):
     result = run(tmp_path, "--B", "0", "--operators", "['4x4 bconv']", "--EXPERIMENT_NAME", "../elsewhere")
     assert result.returncode == 2
     lines = result.stderr.splitlines()
@@ -197,19 +197,19 @@ def test_a_search_on_mnist(tmp_path):
     arguments = ["--DATA_DIR", os.environ["MNIST_DIR"], "--B", "1", "--operators", "['3x3 bconv']"]
     result = run(tmp_path, *arguments, "--MAX_EPOCHS", "2", "--TRAIN_SIZE", "5000")
     assert result.returncode == 0, result.stderr
-    # Ten classes: an untrained network gets 0.1. The ignored multiplier got 0.71 after two epochs of all of MNIST.
+    # An untrained network has an accuracy of 0.1. Without the multiplier, two epochs of all of MNIST reach 0.71.
     assert rewards(tmp_path)["[0, '3x3 bconv', 0, '3x3 bconv']"] > 0.75
 
 
 @pytest.fixture
 def dropout(tmp_path, monkeypatch):
-    """Function of a command line: DROPOUT as it reaches the check, in a train.py whose user has set it."""
+    """Function (*arguments) -> DROPOUT as checked by a train.py in which a user has edited it."""
     source = (ROOT / "train.py").read_text()
     edited = re.sub(r"^DROPOUT = .*?(?=  #)", "DROPOUT = (True, 0.1, 0.3)", source, count=1, flags=re.M)
     assert edited != source
     (tmp_path / "train.py").write_text(edited)
     for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        monkeypatch.setenv(name, "1")  # set back after the script has set it
+        monkeypatch.setenv(name, "1")  # so that the test restores what the script sets
 
     def checked(*arguments):
         seen = []
@@ -230,11 +230,11 @@ def test_an_edited_dropout_stays(dropout):
     assert dropout() == (True, 0.1, 0.3)
 
 
-def test_a_dropout_of_the_command_line_goes_before_its_rates(dropout):
+def test_dropout_of_the_command_line_overrides_its_rates(dropout):
     assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == (False, 0.2, 0.4)
 
 
-def test_own_images_of_three_colours_are_searched_retrained_and_run_as_bits(tmp_path):
+def test_a_users_images_are_searched_retrained_and_run_as_bits(tmp_path):
     """Four classes of 9x7 pixels: the upper or lower half is red or blue."""
     draw = np.random.default_rng(0)
     classes = np.arange(340) % 4
@@ -255,7 +255,7 @@ def test_own_images_of_three_colours_are_searched_retrained_and_run_as_bits(tmp_
     result = run(tmp_path, *own)
     assert (result.returncode, without_foreign_warnings(result.stderr)) == (0, "")
     (reward,) = rewards(tmp_path).values()
-    assert reward > 0.5  # four classes: an untrained network gets 0.25
+    assert reward > 0.5  # an untrained network has an accuracy of 0.25
     text = (tmp_path / "architectures" / "pnas.txt").read_text()
     assert f"# DATASET = {name!r}" in text and "# DENSE_LAYERS = [8, 4]" in text
     assert json.loads((tmp_path / "logs" / "pnas" / "settings.json").read_text())["DATASET"] == name

@@ -1,4 +1,4 @@
-"""The finalists of a whole search, and what is left of it when it is killed among them."""
+"""The winner of a whole search among its finalists, also after a kill."""
 
 import os
 import re
@@ -18,14 +18,14 @@ FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2"]
 
 @pytest.fixture(scope="module")
 def searched(tmp_path_factory):
-    """A folder in which the search has run to its end."""
+    """Folder in which the search has run to its end."""
     folder = tmp_path_factory.mktemp("winner")
     tiny_search.run(folder, *FINAL)
     return folder
 
 
 def rewards(folder):
-    """dict, number of a finalist -> its rewards: of the first training, and with the two further seeds."""
+    """dict, number of a finalist -> its rewards: of the first training and of the two further seeds."""
     logs = folder / "logs" / "pnas"
     tables = [logs / "children.csv", logs / "finalists" / "seed_1.csv", logs / "finalists" / "seed_2.csv"]
     first, *again = [{child.number: child.reward for child in read_table(table)[1]} for table in tables]
@@ -48,12 +48,12 @@ def test_best_keras_is_the_winners_best_network(searched):
     assert accuracy == pytest.approx(max(rewards(searched)[int(best_line(searched)[1])]))
 
 
-def test_a_search_that_is_killed_among_its_finalists_resumes_to_the_same_winner(searched, tmp_path):
+def test_a_search_killed_among_its_finalists_has_the_same_winner(searched, tmp_path):
     process = tiny_search.start(tmp_path, *FINAL)
     lines = []
     for line in process.stdout:
         lines.append(line)
-        if "  first 0." in line:  # of the first finalist that was trained again
+        if "  first 0." in line:  # the first finalist has been trained again
             os.killpg(process.pid, signal.SIGKILL)
             break
     process.communicate()

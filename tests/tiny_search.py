@@ -1,4 +1,4 @@
-"""A search as small as can be, run as a user runs it, for the tests that do something to it."""
+"""The smallest search, run as a user runs it, for tests that kill it, stop it or run it elsewhere."""
 
 import csv
 import os
@@ -20,7 +20,7 @@ CHILDREN = 8  # three operators make six cells of one block; K_ = 2 more have tw
 
 
 def start(folder, *arguments, **options):
-    """The tiny search in a folder, as a process group of its own, its output a pipe of lines."""
+    """Starts the tiny search in a folder, in a new process group; its output is a pipe."""
     return subprocess.Popen(
         [sys.executable, "-u", str(ROOT / "train.py"), *TINY, *arguments],
         cwd=folder,
@@ -33,18 +33,18 @@ def start(folder, *arguments, **options):
 
 
 def processes_below(pid):
-    """The command line of every process that `pid` has started."""
+    """dict, pid -> command line of the child processes of `pid`."""
     children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
     return {int(child): Path(f"/proc/{child}/cmdline").read_text() for child in children}
 
 
 def workers_of(pid):
-    """The pids of a search's workers on this machine."""
+    """List of the pids of the workers of a search."""
     return [child for child, command in processes_below(pid).items() if "popen_loky" in command]
 
 
 def run(folder, *arguments, **options):
-    """What the tiny search prints when it runs to its end."""
+    """Runs the tiny search to its end and returns its output."""
     process = start(folder, *arguments, **options)
     output, _ = process.communicate(timeout=600)
     assert process.returncode == 0, output
@@ -52,7 +52,7 @@ def run(folder, *arguments, **options):
 
 
 def results(folder):
-    """dict, architecture -> (number, predicted, reward, error) of children.csv, each text as it stands there."""
+    """dict, architecture -> (number, predicted, reward, error), the texts of children.csv."""
     with open(os.path.join(folder, "logs", "pnas", "children.csv"), newline="") as file:
         rows = list(csv.DictReader(file))
     assert len({row["architecture"] for row in rows}) == len(rows)
@@ -60,31 +60,31 @@ def results(folder):
 
 
 def deadly(start, child, deadly_numbers, *arrays):
-    """Stands in for `pnas.training.workers.train_in_worker`: some children kill their worker."""
+    """Replaces `pnas.training.workers.train_in_worker`: the children of `deadly_numbers` kill their worker."""
     if child.number in deadly_numbers:
         os.kill(os.getpid(), signal.SIGKILL)
     return child._replace(reward=0.5)
 
 
 def announced(lines):
-    """dict, number of a child -> its reward as it was shown; fails where a child failed."""
+    """dict, number of a child -> its reward as printed; fails if a child failed."""
     shown = [re.search(r"child (\d+) +reward (\d\.\d+)", line) for line in lines]
     return {match[1]: match[2] for match in shown if match}
 
 
 def kill_at_random_moments(folder, kills, seed):
-    """Runs the tiny search in a folder again and again, and kills it and its workers each time.
+    """Runs the tiny search in a folder repeatedly, and kills it and its workers each time.
 
-    Every second time that is during the first seconds (imports, locks, repairs), else shortly after the next child was
-    announced (writing, training, the surrogate). After each kill, all that had ever been announced must be in the log
-    and in the table. A run that comes to its end is followed by one that begins anew.
+    Every second kill comes within seconds of the start (imports, locks, repairs), the others shortly after the next
+    child was printed (writing, training, the surrogate). After each kill, the log and the table must contain every
+    child that was ever printed. A search that ends before it is killed is followed by a new one.
 
     Args:
-        folder: an empty one.
-        kills: how many.
-        seed: of the moments.
+        folder: an empty folder.
+        kills: number of kills.
+        seed: random seed of the moments.
     Returns:
-        (list of the folders of searches, the last one not at its end; list of str, where each kill struck)
+        (list of the folders of searches, the last one unfinished; list of str, the moment of each kill)
     """
     moments, folders, struck, shown = random.Random(seed), [], [], {}
     is_over = True
@@ -117,7 +117,7 @@ def kill_at_random_moments(folder, kills, seed):
 
 
 def check_kept(folder, shown):
-    """Both files parse and hold every child that was announced, with its reward."""
+    """Checks that the table and the log contain every child that was printed, with its reward."""
     table, text = folder / "logs" / "pnas" / "children.csv", folder / "architectures" / "pnas.txt"
     kept = {child.number: child for child in read_table(table)[1]} if table.exists() else {}
     entries = re.findall(r"^Sr\. No: (\d+)\nReward: (\d\.\d+)\n", text.read_text() if text.exists() else "", re.M)

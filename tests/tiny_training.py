@@ -1,4 +1,4 @@
-"""A training as small as can be: a cell, and random images and labels."""
+"""The smallest training: a cell, and random images and labels."""
 
 from types import SimpleNamespace
 

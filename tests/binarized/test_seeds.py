@@ -1,4 +1,4 @@
-"""Seeds of layers: those that Keras would draw, whatever other threads draw meanwhile."""
+"""Layers draw the same seeds as Keras would, whatever other threads draw."""
 
 import random
 import threading
@@ -11,7 +11,7 @@ from binarized.seeds import layer_seeds, next_seed
 
 
 def layers():
-    """One layer of every kind that draws a seed, and after each a draw of another thread, if there is one."""
+    """Layers of every kind that draws a seed."""
     yield DropoutNoScale(0.5)
     yield BinaryConv2D(3, 3)
     yield BinarySeparableConv2D(3, 3)
@@ -21,7 +21,7 @@ def layers():
 
 
 def drawn(between=lambda: None):
-    """All that a network draws: its initial weights, and its outputs in training, which depend on dropout masks."""
+    """Initial weights of a network, and its outputs in training, which depend on dropout masks."""
     model = keras.Sequential([keras.Input((6, 6, 2))])
     for layer in layers():
         model.add(layer)
@@ -34,7 +34,7 @@ def assert_same(got, expected):
         np.testing.assert_array_equal(one, other)
 
 
-def test_layers_draw_the_weights_and_masks_that_they_draw_after_set_random_seed():
+def test_layers_draw_as_after_set_random_seed():
     keras.utils.set_random_seed(7)
     expected = drawn()
     random.seed(99)
@@ -62,7 +62,7 @@ def test_another_seed_gives_other_weights():
     assert all((one != another).any() for one, another in zip(other, expected) if np.ptp(one) > 0)
 
 
-def test_seeds_are_of_one_thread():
+def test_layer_seeds_hold_in_one_thread():
     seen = []
     with layer_seeds(7):
         thread = threading.Thread(target=lambda: seen.append(next_seed()))
@@ -71,7 +71,7 @@ def test_seeds_are_of_one_thread():
         assert seen == [None] and next_seed() is not None
 
 
-def test_outside_the_choice_is_left_to_keras():
+def test_outside_layer_seeds_keras_chooses_seeds():
     with layer_seeds(7):
         pass
     assert next_seed() is None

@@ -1,4 +1,4 @@
-"""The files of MNIST: made-up ones, and the real ones where the environment variable MNIST_DIR names their folder."""
+"""Files of MNIST: made-up ones, and the real ones in the folder that the environment variable MNIST_DIR names."""
 
 import gzip
 import hashlib
@@ -21,7 +21,7 @@ def keras_home(tmp_path_factory, monkeypatch):
 
 @pytest.fixture
 def arrays():
-    """Noise in the shape of MNIST: 5,030 images to train and validate, 40 to test."""
+    """Noise with the shapes of MNIST: 5,030 images for training and validation, 40 for the test."""
     rng = np.random.default_rng(0)
     shapes = (5030, 28, 28), 5030, (40, 28, 28), 40
     return {
@@ -31,7 +31,7 @@ def arrays():
 
 @pytest.fixture
 def files(arrays, monkeypatch):
-    """dict, name -> content of the four files; the table of checksums is theirs."""
+    """dict, name -> content of four made-up files. The table of checksums accepts them."""
     contents = {name: idx(array) for name, array in arrays.items()}
     sums = {name: hashlib.md5(content).hexdigest() for name, content in contents.items()}
     monkeypatch.setattr(downloading, "MD5", sums)

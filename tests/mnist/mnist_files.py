@@ -1,4 +1,4 @@
-"""MNIST's four files: their names and their format."""
+"""Names and format of MNIST's four files."""
 
 import gzip
 import struct
@@ -14,7 +14,7 @@ NAMES = [TRAIN_IMAGES, TRAIN_LABELS, TEST_IMAGES, TEST_LABELS]
 
 
 def idx(array):
-    """The IDX file of a uint8 array."""
+    """Content of the IDX file of a uint8 array."""
     return struct.pack(f">BBBB{array.ndim}i", 0, 0, 8, array.ndim, *array.shape) + array.tobytes()
 
 

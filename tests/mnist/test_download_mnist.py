@@ -1,7 +1,6 @@
 """Verified files of MNIST from any working mirror.
 
-Downloads come from a server on this machine and are of made-up files. Tests on the real files need the environment
-variable MNIST_DIR.
+A server on this machine sends made-up files. Tests on the real files need the environment variable MNIST_DIR.
 """
 
 import gzip
@@ -28,9 +27,9 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture
 def serve(monkeypatch):
-    """Starts a mirror: serve({file name: body}) -> its URL; what is not in the dict is a 404.
+    """Function (dict, file name -> body) that starts a mirror and returns its URL. Other files are answered with 404.
 
-    A body may be (announced length, bytes) for one that breaks off, or a number of seconds to stay silent.
+    A body is bytes, (announced length, bytes) for an incomplete transfer, or a float for seconds of silence.
     """
     monkeypatch.setenv("no_proxy", "127.0.0.1")
     servers = []
@@ -153,7 +152,7 @@ def test_a_corrupt_file_is_named_and_replaced(serve, archives, tmp_path):
     assert listing(tmp_path) == sorted(archives)
 
 
-def test_a_corrupt_file_is_not_deleted_before_there_is_a_better_one(serve, archives, tmp_path):
+def test_a_corrupt_file_stays_until_a_valid_one_is_there(serve, archives, tmp_path):
     cut_off = archives[f"{TEST_IMAGES}.gz"][:1000]
     write(tmp_path, {**archives, f"{TEST_IMAGES}.gz": cut_off})
     with pytest.warns(UserWarning, match=f"{TEST_IMAGES}.gz is not used"), pytest.raises(DownloadError):
@@ -167,13 +166,13 @@ def test_unpacked_files_are_accepted(files, tmp_path):
     assert download_mnist(tmp_path, []) == {name: tmp_path / name for name in NAMES}
 
 
-def test_a_file_that_the_browser_unpacked_but_left_its_name_is_accepted(files, tmp_path):
+def test_an_unpacked_file_that_kept_its_gz_name_is_accepted(files, tmp_path):
     write(tmp_path, {f"{name}.gz": content for name, content in files.items()})
     paths = download_mnist(tmp_path, [])
     assert read_verified(paths[TRAIN_LABELS], TRAIN_LABELS) == files[TRAIN_LABELS]
 
 
-def test_a_good_unpacked_file_stands_in_for_a_bad_archive(files, archives, tmp_path):
+def test_a_valid_unpacked_file_replaces_a_bad_archive(files, archives, tmp_path):
     write(tmp_path, {**archives, f"{TRAIN_LABELS}.gz": b"\x1f\x8b junk", TRAIN_LABELS: files[TRAIN_LABELS]})
     with pytest.warns(UserWarning, match=f"{TRAIN_LABELS}.gz is not used"):
         assert download_mnist(tmp_path, [])[TRAIN_LABELS] == tmp_path / TRAIN_LABELS
@@ -181,7 +180,7 @@ def test_a_good_unpacked_file_stands_in_for_a_bad_archive(files, archives, tmp_p
 
 @pytest.mark.parametrize("ending", ["", ".gz"])
 @pytest.mark.parametrize("folder", [".", "MNIST/raw"])
-def test_files_are_found_under_kaggles_names_and_where_torchvision_leaves_them(folder, ending, files, tmp_path):
+def test_files_of_kaggle_and_torchvision_are_found(folder, ending, files, tmp_path):
     (tmp_path / folder).mkdir(parents=True, exist_ok=True)
     contents = {
         name.replace("-idx", ".idx") + ending: gzip.compress(content, 1) if ending else content
@@ -241,10 +240,10 @@ def test_only_what_no_folder_has_is_downloaded(serve, archives, arrays, files, t
     assert listing(tmp_path) == sorted([*before, f"{TEST_LABELS}.gz"])
 
 
-def test_nothing_is_written_into_a_folder_of_good_files(archives, tmp_path):
+def test_nothing_is_written_beside_four_valid_files(archives, tmp_path):
     write(tmp_path, archives)
     tmp_path.chmod(0o555)
-    before = os.stat(tmp_path).st_mtime_ns  # root writes into any folder, but not without a trace
+    before = os.stat(tmp_path).st_mtime_ns  # root can write into any folder, but that changes the time
     try:
         download_mnist(tmp_path)
         assert os.stat(tmp_path).st_mtime_ns == before
@@ -252,7 +251,7 @@ def test_nothing_is_written_into_a_folder_of_good_files(archives, tmp_path):
         tmp_path.chmod(0o755)
 
 
-def test_the_error_says_what_is_missing_where_why_and_what_to_do(serve, archives, tmp_path):
+def test_the_error_names_missing_files_folder_causes_and_remedy(serve, archives, tmp_path):
     write(tmp_path, {f"{TRAIN_LABELS}.gz": archives[f"{TRAIN_LABELS}.gz"]})
     dead, empty = dead_mirror(), serve({})
     with pytest.raises(DownloadError) as caught:

@@ -1,4 +1,4 @@
-"""Arrays of MNIST and of the digits, as a binary network takes them.
+"""Arrays of MNIST and of the digits for binary networks.
 
 Tests on the real files need the environment variable MNIST_DIR.
 """
@@ -56,7 +56,7 @@ def test_mnist_is_split_and_scaled(mnist_dir):
     assert np.array_equal(data.y_test.argmax(1), test_classes)
 
 
-def test_pixels_go_from_minus_to_plus_one_and_labels_are_either(files, arrays, tmp_path):
+def test_pixels_lie_in_minus_1_to_1_and_labels_are_minus_or_plus_1(files, arrays, tmp_path):
     write(tmp_path, files)
     data = load_data("mnist", tmp_path)
     assert [part.shape for part in data[1:]] == [
@@ -84,7 +84,7 @@ def test_pixels_go_from_minus_to_plus_one_and_labels_are_either(files, arrays, t
         assert (labels == 1).sum() == len(classes) and (labels == -1).sum() == 9 * len(classes)
 
 
-def test_without_mnist_the_digits_are_used_and_said_to_be(tmp_path):
+def test_the_digits_replace_a_missing_mnist_with_a_warning(tmp_path):
     with pytest.warns(
         UserWarning,
         match="MNIST could not be downloaded: .* digits .* are used INSTEAD.*Reason: no valid train-images",
@@ -121,13 +121,13 @@ def test_the_digits_are_split_by_class(digits):
         assert set(np.unique(labels)) == {-1, 1} and (labels.sum(1) == -8).all()
         assert (abs((labels == 1).sum(0) - share * len(labels)) < 1.5).all()
     images = np.concatenate([digits.x_train, digits.x_val, digits.x_test])
-    assert len(np.unique(images.reshape(1797, -1), axis=0)) == 1797  # no image is in two parts
+    assert len(np.unique(images.reshape(1797, -1), axis=0)) == 1797  # no image is in two sets
     assert images.min() == -1 and images.max() == 1
 
 
-def test_the_digits_are_enlarged_upright_under_their_own_labels(digits):
+def test_the_digits_are_enlarged_and_keep_their_labels(digits):
     small = load_digits()
-    # 7x7 pixels of the large image lie on 2x2 of the small one: their means agree but for the bilinear blur.
+    # 7x7 pixels of the large image cover 2x2 pixels of the small one. Their means agree up to bilinear blur.
     halves = small.images.reshape(-1, 4, 2, 4, 2).mean((2, 4)) / 8 - 1
     sevens = digits.x_test.reshape(-1, 4, 7, 4, 7).mean((2, 4))
     nearest = ((sevens[:, None] - halves[None]) ** 2).sum((2, 3)).argmin(1)
@@ -152,7 +152,7 @@ def test_a_part_of_the_training_set_is_drawn_by_class(train_size, digits):
     assert np.array_equal(data.x_val, digits.x_val) and np.array_equal(data.x_test, digits.x_test)
 
 
-def test_the_draw_follows_the_seed():
+def test_the_seed_selects_the_training_images():
     first, again, other = (load_data("digits", train_size=100, seed=seed).x_train for seed in (3, 3, 4))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
 
@@ -176,7 +176,7 @@ def background(n=1):
 
 
 def distort(image, angle, shift, monkeypatch):
-    """The one way in which all four copies of an image are distorted."""
+    """The copy of an image, when all four copies are rotated and shifted alike."""
     monkeypatch.setattr(
         mnist_data, "draw_distortions", lambda count, seed: (np.full(count, angle), np.tile(shift, (count, 1)))
     )
@@ -189,7 +189,7 @@ def distort(image, angle, shift, monkeypatch):
 @pytest.mark.parametrize("down", [-2, -1, 0, 2])
 @pytest.mark.parametrize("right", [-2, 0, 1, 2])
 @pytest.mark.parametrize("row, column", [(10, 12), (0, 0), (27, 27), (27, 0)])
-def test_a_shift_moves_a_pixel_and_loses_it_at_the_border(row, column, down, right, monkeypatch):
+def test_a_shift_moves_a_pixel_or_drops_it_at_the_border(row, column, down, right, monkeypatch):
     image, expected = background(), background()[0, ..., 0]
     image[0, row, column] = 1
     if 0 <= row + down < 28 and 0 <= column + right < 28:
@@ -197,7 +197,7 @@ def test_a_shift_moves_a_pixel_and_loses_it_at_the_border(row, column, down, rig
     np.testing.assert_allclose(distort(image, 0, (down, right), monkeypatch), expected, rtol=0, atol=1e-6)
 
 
-def test_background_comes_in_where_the_image_leaves(monkeypatch):
+def test_pixels_from_outside_the_image_are_background(monkeypatch):
     white = -background()
     expected = np.ones((28, 28))
     expected[:2] = -1
@@ -209,9 +209,9 @@ def test_background_comes_in_where_the_image_leaves(monkeypatch):
 
 
 @pytest.mark.parametrize("angle", [-15, 7, 15])
-def test_a_turn_is_counter_clockwise_about_the_centre(angle, monkeypatch):
+def test_rotations_are_counter_clockwise_about_the_centre(angle, monkeypatch):
     image = background()
-    image[0, 13:15, 23:25] = 1  # a spot 10 pixels to the right of the centre, which is at 13.5, 13.5
+    image[0, 13:15, 23:25] = 1  # a spot 10 pixels to the right of the centre (13.5, 13.5)
     ink = distort(image, angle, (0, 0), monkeypatch) + 1
     y, x = np.indices((28, 28))
     radians = np.radians(angle)
@@ -221,7 +221,7 @@ def test_a_turn_is_counter_clockwise_about_the_centre(angle, monkeypatch):
 
 
 @pytest.mark.parametrize("shape", [(28, 28, 1), (9, 14, 1), (3, 1, 1)])
-def test_copies_are_what_scipy_makes_of_each_image_by_itself(shape):
+def test_copies_are_the_images_shifted_and_rotated_by_scipy(shape):
     images = np.random.default_rng(1).uniform(-1, 1, (250, *shape)).astype(np.float32)
     angles, shifts = draw_distortions(1000, seed=5)
     settings = dict(order=1, mode="grid-constant", cval=-1)
@@ -242,7 +242,7 @@ def test_distortions_are_drawn_evenly_within_their_bounds():
 
 
 @pytest.mark.parametrize("n", [1, 7])
-def test_an_expansion_of_few_images_is_whole(n):
+def test_one_image_and_seven_images_are_expanded(n):
     expanded = expand(background(n), 0)
     assert expanded.shape == (5 * n, 28, 28, 1) and (expanded == -1).all()
 
@@ -259,7 +259,7 @@ def test_only_the_training_set_is_expanded_with_its_labels(digits):
         assert np.array_equal(getattr(data, name), getattr(digits, name))
 
 
-def test_the_expansion_follows_the_seed():
+def test_the_seed_decides_the_expansion():
     first, again, other = (load_data("digits", use_expansion=True, seed=seed).x_train for seed in (2, 2, 3))
     assert np.array_equal(first, again) and not np.array_equal(first, other)
     assert np.array_equal(first[:1197], other[:1197])

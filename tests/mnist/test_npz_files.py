@@ -55,7 +55,7 @@ def test_other_images_have_another_name(tmp_path):
     assert one != other
 
 
-def test_pixels_go_from_minus_to_plus_one_and_labels_are_either(tmp_path):
+def test_pixels_lie_in_minus_1_to_1_and_labels_are_minus_or_plus_1(tmp_path):
     made = arrays()
     data = load_data(write(tmp_path, **made))
     assert [part.shape for part in data[1:]] == [(36, 6, 5, 3), (36, 3), (4, 6, 5, 3), (4, 3), (8, 6, 5, 3), (8, 3)]
@@ -65,7 +65,7 @@ def test_pixels_go_from_minus_to_plus_one_and_labels_are_either(tmp_path):
 
 
 @pytest.mark.parametrize("dtype, column", [(np.uint8, False), (np.int32, True), (np.uint64, False)])
-def test_images_without_an_axis_for_channels_and_labels_in_a_column_are_read(dtype, column, tmp_path):
+def test_images_without_channels_and_labels_in_a_column_are_read(dtype, column, tmp_path):
     made = arrays(shape=(6, 5))
     labels = {
         name: array.astype(dtype).reshape((-1, 1) if column else -1) for name, array in made.items() if name[0] == "y"

@@ -1,4 +1,4 @@
-"""The constants of train.py: those that are accepted, and those that are refused by name."""
+"""Constants of train.py: which are accepted, and how wrong ones are named."""
 
 import ast
 from pathlib import Path
@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 
 def constants_of_train():
-    """The constants as they stand in train.py, without running it."""
+    """dict of the constants of train.py, read without running it."""
     values = {}
     for statement in ast.parse((ROOT / "train.py").read_text()).body:
         if isinstance(statement, ast.Assign) and statement.targets[0].id in RULES:
@@ -21,7 +21,7 @@ def constants_of_train():
     return values
 
 
-def test_the_constants_are_accepted_as_they_stand():
+def test_the_default_constants_are_accepted():
     constants = constants_of_train()
     assert set(constants) == set(RULES)
     assert check(constants, train_arc=True) == []
@@ -63,7 +63,7 @@ def test_a_wrong_constant_is_named_with_its_value(name, value):
     assert len(faults) == 1 and faults[0].startswith(name) and repr(value)[:50] in faults[0]
 
 
-def test_classes_and_number_of_images_of_a_users_own_file_are_not_known_yet():
+def test_a_users_file_is_checked_when_it_is_read():
     own = {"DATASET": "some/images.npz", "DENSE_LAYERS": [32, 7], "TRAIN_SIZE": 100000}
     assert check({**constants_of_train(), **own}, train_arc=True) == []
 
@@ -76,7 +76,7 @@ def test_a_backend_that_cannot_train_a_child_is_named(monkeypatch):
 @pytest.mark.parametrize(
     "backend, command", [("dask", 'pip install "dask[distributed]"'), ("ray", 'pip install "ray"')]
 )
-def test_a_missing_package_is_named_with_its_command(backend, command, monkeypatch):
+def test_a_missing_package_is_named_with_its_pip_command(backend, command, monkeypatch):
     monkeypatch.setitem(workers.PACKAGES, backend, "there_is_no_such_package")
     constants = {**constants_of_train(), "PARALLEL_BACKEND": backend, "SCHEDULER": "tcp://host:8786"}
     (fault,) = check(constants, train_arc=False)

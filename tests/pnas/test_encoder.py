@@ -1,4 +1,4 @@
-"""The space of cells, checked by brute force and by the counts of the papers, and the surrogate that ranks them."""
+"""The space of cells, checked by brute force and against the counts of the paper; and the surrogate."""
 
 import itertools
 from types import SimpleNamespace
@@ -12,11 +12,11 @@ from malformed import MEGABYTE, damaged, many
 
 from pnas.encoder import Encoder, StateSpace
 
-OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # the document's four
+OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # the default operators
 
 
 def blind(size, operators, lookback=0, lookforward=True):
-    """Every cell of `size` blocks, written in every way."""
+    """All ways to write all cells of `size` blocks."""
     blocks = []
     for number in range(1, size + 1):
         inputs = range(lookback, number if lookforward else 1)
@@ -30,7 +30,7 @@ def read_by_others(cell):
 
 
 def architecture(cell):
-    """What all ways of writing a cell have in common: the smallest of them, over every order of blocks and halves."""
+    """A key that all ways to write a cell share: the smallest over all orders of blocks and halves."""
     blocks = [(cell[i : i + 2], cell[i + 2 : i + 4]) for i in range(0, len(cell), 4)]
     ways = []
     for order in itertools.permutations(range(len(blocks))):
@@ -52,7 +52,7 @@ def test_eight_operators_and_two_inputs_give_136_cells_of_one_block():
     assert len(StateSpace(1, list("abcdefgh"), input_lookback_depth=-1).initial_children()) == 136
 
 
-def test_four_operators_in_flat_cells_give_10_55_and_220_cells_of_256_times_16():
+def test_four_operators_give_10_55_and_220_flat_cells():
     """Multisets of 1, 2 and 3 blocks out of 4 * 5 / 2 = 10: 10, 10 * 11 / 2, 10 * 11 * 12 / 6."""
     space = StateSpace(3, OPERATORS)
     cells = space.initial_children()
@@ -74,7 +74,7 @@ SPACES = {  # B, operators, lookback, lookforward
 
 @pytest.fixture(scope="module", params=SPACES)
 def everything(request):
-    """A space, and its cells of B - 1 and of B blocks, written in every way."""
+    """(space, all ways to write its cells of B - 1 blocks, and of B blocks)."""
     B, operators, lookback, lookforward = SPACES[request.param]
     most = B - 1 if lookforward is None else lookforward
     smaller, larger = (
@@ -83,20 +83,20 @@ def everything(request):
     return StateSpace(*SPACES[request.param]), smaller, larger
 
 
-def test_the_canonical_cell_is_one_of_the_ways_to_write_it_and_always_the_same(everything):
+def test_every_way_to_write_an_architecture_has_one_canonical_cell(everything):
     space, _, cells = everything
     canonical = {tuple(cell): tuple(space.canonical(cell)) for cell in cells}
-    assert set(canonical.values()) <= set(canonical), "a canonical cell is a cell of the space"
+    assert set(canonical.values()) <= set(canonical), "a canonical cell is outside the space"
     of_architecture = {}
     for cell, representative in canonical.items():
         of_architecture.setdefault(architecture(cell), set()).add(representative)
     assert all(len(representatives) == 1 for representatives in of_architecture.values())
     for same, (representative,) in of_architecture.items():
-        assert architecture(representative) == same  # so no two architectures share one either
+        assert architecture(representative) == same  # so two architectures never share a canonical cell
         assert canonical[representative] == representative
 
 
-def test_expansion_reaches_every_architecture_once_and_writes_it_as_a_cell_and_one_block_more(everything):
+def test_expansion_reaches_every_architecture_once(everything):
     space, smaller, larger = everything
     parents = [list(cell) for cell in {tuple(space.canonical(cell)) for cell in smaller}]
     expanded = space.expand(parents)
@@ -106,32 +106,32 @@ def test_expansion_reaches_every_architecture_once_and_writes_it_as_a_cell_and_o
     assert set(found) == {architecture(cell) for cell in larger}
 
 
-def test_shuffling_writes_an_architecture_in_all_its_ways_and_no_other(everything):
+def test_shuffling_writes_an_architecture_in_all_its_ways(everything):
     space, _, cells = everything
     ways = {}
     for cell in cells:
         ways.setdefault(architecture(cell), set()).add(tuple(cell))
     random = np.random.default_rng(0)
     for same, written in list(ways.items())[::7]:
-        # Of up to 48 ways, 600 draws miss one that comes up once in 96 draws with a probability of 0.002.
+        # The rarest of up to 48 ways has a probability of 1/96; 600 draws miss it with a probability of 0.002.
         drawn = {tuple(space.shuffled(list(min(written)), random)) for _ in range(600)}
         assert drawn == written
 
 
-def test_read_blocks_come_first_and_what_is_left_is_sorted():
+def test_read_blocks_come_first_and_the_others_are_sorted():
     space = StateSpace(4, ["a", "b", "c"], input_lookback_depth=-1, input_lookforward_depth=None)
     written = [0, "c", 0, "a", -1, "b", -1, "a", 2, "c", 0, "b", 0, "a", 0, "b"]  # block 3 reads block 2
     assert space.canonical(written) == [-1, "a", -1, "b", 0, "a", 0, "b", 0, "a", 0, "c", 0, "b", 1, "c"]
 
 
-def test_operators_are_sorted_in_the_order_in_which_they_were_given():
+def test_operators_are_sorted_in_the_given_order():
     assert StateSpace(1, ["z", "a"]).canonical([0, "a", 0, "z"]) == [0, "z", 0, "a"]
 
 
 @pytest.mark.parametrize("limit, accepted", [(0, 0), (1, 1), (2, 2), (None, 2)])
-def test_lookforward_limits_how_many_blocks_may_be_read(limit, accepted):
+def test_lookforward_limits_how_many_blocks_are_read(limit, accepted):
     space = StateSpace(3, ["a"], input_lookforward_depth=limit)
-    reading = {  # how many blocks are read: a cell
+    reading = {  # number of blocks that are read: cell
         0: [0, "a", 0, "a", 0, "a", 0, "a", 0, "a", 0, "a"],
         1: [0, "a", 0, "a", 0, "a", 1, "a", 1, "a", 1, "a"],
         2: [0, "a", 0, "a", 0, "a", 1, "a", 2, "a", 2, "a"],
@@ -164,7 +164,7 @@ def test_lookforward_limits_how_many_blocks_may_be_read(limit, accepted):
     ],
     ids=repr,
 )
-def test_what_is_no_cell_of_the_space_is_refused(cell):
+def test_a_cell_outside_the_space_is_refused(cell):
     space = StateSpace(3, OPERATORS, input_lookback_depth=-1, input_lookforward_depth=None)
     for function in (space.canonical, space.encode):
         with pytest.raises(ValueError, match="is not in this space"):
@@ -177,7 +177,7 @@ DOCUMENT = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"
 
 
 def one_hots(cell, inputs, operators):
-    """The string as numpy prints it."""
+    """The representation string as numpy prints the one-hot arrays."""
     rows = []
     for position, value in enumerate(cell):
         values = operators if position % 2 else inputs
@@ -185,13 +185,13 @@ def one_hots(cell, inputs, operators):
     return " ".join(rows)
 
 
-def test_the_documents_architecture_has_the_documents_string():
+def test_the_specified_architecture_has_the_specified_string():
     space, cell = StateSpace(3, OPERATORS), [0, "3x3 sep-bconv", 0, "3x3 sep-bconv"]
     assert space.encode(cell) == DOCUMENT
     assert space.decode(DOCUMENT) == cell
 
 
-def test_every_cell_is_encoded_as_numpy_prints_one_hots_and_decoded_again():
+def test_every_cell_is_encoded_as_numpy_prints_and_decoded_again():
     space = StateSpace(2, OPERATORS[:2], input_lookback_depth=-1, input_lookforward_depth=None)
     cells = [*blind(1, OPERATORS[:2], -1), *blind(2, OPERATORS[:2], -1)]
     for cell in cells:
@@ -217,7 +217,7 @@ NEARLY = [
 
 @st.composite
 def with_other_characters(draw):
-    """A valid string in which a few characters are replaced, left out or put in."""
+    """Strategy: a valid string with a few characters replaced, removed or inserted."""
     string = draw(st.sampled_from(sorted(VALID)))
     for _ in range(draw(st.integers(1, 3))):
         start = draw(st.integers(0, len(string)))
@@ -228,7 +228,7 @@ def with_other_characters(draw):
 
 @st.composite
 def with_another_row(draw):
-    """A valid string in which one row is exchanged for another."""
+    """Strategy: a valid string with one row replaced."""
     rows = draw(st.sampled_from(sorted(VALID))).replace("]] ", "]]\n").split("\n")
     rows[draw(st.integers(0, len(rows) - 1))] = draw(st.sampled_from(ROWS + NEARLY))
     return " ".join(rows)
@@ -245,7 +245,7 @@ def with_another_row(draw):
         st.one_of(st.none(), st.booleans(), st.integers(), st.binary(), st.lists(st.sampled_from(ROWS))),
     )
 )
-def test_a_malformed_string_is_a_value_error_and_nothing_else(string):
+def test_a_malformed_string_raises_a_value_error(string):
     assume(not (isinstance(string, str) and string in VALID))
     with pytest.raises(ValueError, match="does not fit this space"):
         SMALL.decode(string)
@@ -272,14 +272,14 @@ def test_a_malformed_string_is_a_value_error_and_nothing_else(string):
     ],
     ids=repr,
 )
-def test_a_string_that_is_nearly_right_is_refused_and_told_what_would_fit(string):
+def test_a_nearly_right_string_is_refused_with_an_example(string):
     with pytest.raises(ValueError) as refusal:
         StateSpace(3, OPERATORS).decode(string)
     assert f'"{DOCUMENT}"' in str(refusal.value)
 
 
 @pytest.mark.parametrize("piece", ["[", "[[1. 0. 0.]] ", "[[1. " + "0. " * 50, "0. ", "\x00", DOCUMENT + " "], ids=repr)
-def test_a_string_of_a_megabyte_is_refused_in_a_few_words(piece):
+def test_a_repeated_piece_of_a_megabyte_is_refused_briefly(piece):
     with pytest.raises(ValueError) as refusal:
         StateSpace(3, OPERATORS).decode(piece * (1_000_000 // len(piece)))
     assert len(str(refusal.value)) < 1000
@@ -332,7 +332,7 @@ def test_a_representation_string_of_a_megabyte_is_refused(string):
 
 SPACE = StateSpace(2, ["a", "b", "c"])
 CELLS = [*SPACE.initial_children(), *SPACE.expand(SPACE.initial_children())]  # 6 and 21
-REWARDS = [0.2 + 0.6 * cell.count("a") / (len(cell) // 2) for cell in CELLS]  # the more a, the better
+REWARDS = [0.2 + 0.6 * cell.count("a") / (len(cell) // 2) for cell in CELLS]  # more of a is better
 
 
 def surrogate(**arguments):
@@ -345,7 +345,7 @@ def fitted():
     return encoder, encoder.fit(CELLS, REWARDS)
 
 
-def test_a_surrogate_that_was_told_a_rule_ranks_by_it(fitted):
+def test_the_surrogate_learns_a_simple_rule(fitted):
     encoder, losses = fitted
     best, predicted = encoder.rank(CELLS, 2)
     assert sorted(best) == [[0, "a"] * 2, [0, "a"] * 4]
@@ -354,7 +354,7 @@ def test_a_surrogate_that_was_told_a_rule_ranks_by_it(fitted):
     assert len(losses) == 30 and losses[-1] < losses[0] / 2
 
 
-def test_rank_reads_cells_as_they_are_written_and_gives_them_in_canonical_form(fitted):
+def test_rank_returns_cells_in_canonical_form(fitted):
     encoder, _ = fitted
     written = [0, "c", 0, "b", 0, "b", 0, "a"]
     (best,), (predicted,) = encoder.rank([written], 1)
@@ -362,7 +362,7 @@ def test_rank_reads_cells_as_they_are_written_and_gives_them_in_canonical_form(f
     assert predicted == encoder.predict([written])[0] != encoder.predict([best])[0]
 
 
-def test_rank_gives_the_cells_of_the_highest_predictions_and_no_more_than_there_are(fitted):
+def test_rank_returns_all_cells_if_there_are_fewer_than_k(fitted):
     encoder, _ = fitted
     predictions = dict(zip(map(tuple, CELLS), encoder.predict(CELLS)))
     best, predicted = encoder.rank(CELLS, 100)
@@ -371,18 +371,18 @@ def test_rank_gives_the_cells_of_the_highest_predictions_and_no_more_than_there_
     assert all(np.diff(predicted) <= 0)
 
 
-def test_a_prediction_depends_on_the_cell_alone_not_on_the_company_it_is_padded_for(fitted):
+def test_a_prediction_does_not_depend_on_padding(fitted):
     encoder, _ = fitted
     one_block, two_blocks = CELLS[:6], CELLS[6:]
     alone = encoder.predict(one_block)
-    assert np.ptp(alone) > 0.1, "predictions that are all alike would agree anyway"
+    assert np.ptp(alone) > 0.1, "equal predictions would agree anyway"
     np.testing.assert_allclose(encoder.predict([*two_blocks, *one_block])[-6:], alone, atol=1e-6)
 
 
-def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted):
+def test_the_seed_decides_the_predictions(fitted):
     encoder, losses = fitted
     predictions = encoder.predict(CELLS)
-    keras.utils.set_random_seed(98)  # whatever happened before, and in between
+    keras.utils.set_random_seed(98)  # global seeds have no influence
     again = surrogate()
     keras.utils.set_random_seed(99)
     np.testing.assert_allclose(again.fit(CELLS, REWARDS), losses, rtol=1e-5)
@@ -390,13 +390,13 @@ def test_the_same_seed_gives_the_same_predictions_and_another_seed_others(fitted
     assert abs(surrogate(seed=4).predict(CELLS) - surrogate(seed=3).predict(CELLS)).max() > 1e-3
 
 
-def test_the_surrogate_is_the_papers():
-    """Appendix A: an embedding for every input and operator, as wide as the LSTM; bias 1.8."""
+def test_the_surrogate_has_the_papers_shape():
+    """Liu et al. 2018, appendix A: an embedding for each input and operator, as wide as the LSTM; bias 1.8."""
     encoder = Encoder(SPACE, lstm_cells=7, num_predictors=3)
     shapes = {weight.name: weight.shape for weight in encoder.model.weights}
     assert shapes["embeddings"] == (3, 5, 7)  # inputs 0 and 1, operators a, b and c
     assert shapes["recurrent_kernel"] == (3, 7, 28)
-    # An LSTM's output is in (-1, 1) and small at first, so the rewards start around sigmoid(1.8) = 0.858.
+    # An untrained LSTM's output is near 0, so predictions start near sigmoid(1.8) = 0.858.
     assert encoder.predict(CELLS) == pytest.approx([0.858] * len(CELLS), abs=0.1)
 
 
@@ -408,7 +408,7 @@ def test_predictions_are_the_mean_of_the_models_outputs(fitted):
     np.testing.assert_allclose(encoder.predict(CELLS), outputs.mean(axis=(1, 2)), atol=1e-5)
 
 
-def test_an_encoder_that_is_restarted_is_as_good_as_a_new_one(fitted):
+def test_a_restarted_encoder_equals_a_new_one(fitted):
     encoder, losses = fitted
     expected = encoder.predict(CELLS)
     other = surrogate(seed=4)
@@ -420,7 +420,7 @@ def test_an_encoder_that_is_restarted_is_as_good_as_a_new_one(fitted):
 
 @pytest.fixture
 def untrained(monkeypatch):
-    """A surrogate of five predictors that is never trained, and what each of its steps was given."""
+    """(surrogate of five predictors that is never trained, list of the arguments of its training steps)."""
     encoder, steps = surrogate(num_predictors=5, epochs=3), []
 
     def train_on_batch(x, y, sample_weight, return_dict):
@@ -432,17 +432,17 @@ def untrained(monkeypatch):
     return encoder, steps
 
 
-def test_the_first_fit_steps_by_one_hundredth_and_later_ones_by_a_fifth_of_that(untrained):
+def test_the_learning_rate_is_lower_after_the_first_fit(untrained):
     encoder, steps = untrained
     for _ in range(3):
-        encoder.fit(CELLS[:8], REWARDS[:8])  # one batch, ten times in each of three epochs
+        encoder.fit(CELLS[:8], REWARDS[:8])  # one batch ten times, in each of three epochs
     assert [step.rate for step in steps] == pytest.approx([0.01] * 30 + [0.002] * 60)
 
 
-def test_in_every_pass_each_cell_counts_once_and_not_for_the_predictor_that_leaves_it_out(untrained):
+def test_each_cell_counts_once_a_pass_for_four_of_five_predictors(untrained):
     encoder, steps = untrained
     encoder.fit(CELLS[:20], REWARDS[:20])
-    assert len(steps) == 3 * 4 * 3  # epochs, passes that make at least 10 batches, and batches of 8 in a pass
+    assert len(steps) == 3 * 4 * 3  # epochs * passes (at least 10 batches) * batches of 8 in a pass
     names = {1: 0, 2: 1, 3: "a", 4: "b", 5: "c"}
     passes = []
     for first in range(0, len(steps), 3):
@@ -455,47 +455,46 @@ def test_in_every_pass_each_cell_counts_once_and_not_for_the_predictor_that_leav
                     counted[cell] = weights
         passes.append(counted)
     seen = np.stack(list(passes[0].values())) != 0
-    np.testing.assert_array_equal(seen.sum(axis=1), [4] * 20)  # of the 5 predictors
-    np.testing.assert_array_equal(seen.sum(axis=0), [16] * 5)  # of the 20 cells
-    for counted in passes[1:]:  # in another order, with the same cells left out
+    np.testing.assert_array_equal(seen.sum(axis=1), [4] * 20)  # 4 of 5 predictors for each cell
+    np.testing.assert_array_equal(seen.sum(axis=0), [16] * 5)  # 16 of 20 cells for each predictor
+    for counted in passes[1:]:  # in another order, but with the same cells held out
         assert list(counted) != list(passes[0])
         assert all(np.array_equal(counted[cell], weights) for cell, weights in passes[0].items())
 
 
-def test_many_cells_are_gone_over_once_an_epoch(untrained):
+def test_many_cells_are_seen_once_in_an_epoch(untrained):
     encoder, steps = untrained
     encoder.fit(CELLS * 4, REWARDS * 4)
     assert len(steps) == 3 * 14  # 108 cells in batches of 8
 
 
-def test_each_pass_writes_the_cells_in_other_orders(untrained):
+def test_each_pass_shuffles_blocks_and_halves(untrained):
     encoder, steps = untrained
     encoder.fit([[0, "a", 0, "b", 0, "b", 0, "c"]], [0.5])
     assert len(steps) == 30
     written = [set(map(tuple, step.tokens)) for step in steps]
     assert all(len(ways) == 1 for ways in written)
-    # Two orders of the blocks and two of each block's halves; 30 draws miss one of the eight with a probability of
-    # 0.15.
+    # Two orders of blocks and two orders of each block's halves. 30 draws miss one of the eight with probability 0.15.
     assert len(set.union(*written)) == 8
 
 
 @pytest.fixture
 def one_batch(monkeypatch):
-    """Epochs of up to eight cells have one batch."""
+    """An epoch of up to eight cells has one batch."""
     monkeypatch.setattr(Encoder, "BATCHES_PER_EPOCH", 1)
 
 
-def test_fit_returns_the_mean_l1_loss_over_the_cells_that_a_predictor_sees(one_batch):
-    """In the first and only batch nothing has moved yet, so that the loss is that of the predictions before.
+def test_fit_returns_the_mean_l1_loss(one_batch):
+    """The weights of the only batch are the initial ones, so the loss is that of the predictions before.
 
-    Rewards of 0, far from all predictions, make it nearly the same whatever cells each predictor sees.
+    Rewards of 0 are far from all predictions. So the loss hardly depends on which cells a predictor sees.
     """
     encoder = surrogate(epochs=1)
     before = encoder.predict(CELLS[:6]).mean()
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)
 
 
-def test_the_loss_that_fit_returns_leaves_out_the_penalty(one_batch):
+def test_the_loss_of_fit_excludes_the_penalty(one_batch):
     encoder = surrogate(epochs=1, regularization=1)
     before = encoder.predict(CELLS[:6]).mean()
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)

@@ -1,4 +1,4 @@
-"""The batched LSTMs against keras.layers.LSTM, and their numpy form against both."""
+"""The batched LSTMs against keras.layers.LSTM, and their predictions in numpy against the layer."""
 
 import keras
 import numpy as np
@@ -11,7 +11,7 @@ N, TOKENS, UNITS, LENGTH = 3, 5, 7, 8
 
 @pytest.fixture(scope="module")
 def lstms():
-    """Three LSTMs with weights far from where they start."""
+    """Three LSTMs with large random weights."""
     layer = LSTMs(N, TOKENS, UNITS, initial_output_bias=1.8)
     layer.build((None, LENGTH))
     random = np.random.default_rng(0)
@@ -21,14 +21,14 @@ def lstms():
 
 @pytest.fixture(scope="module")
 def sequences():
-    """Sequences of every even length from 2 to 8, padded with 0, more than fit into a chunk; some occur twice."""
+    """Sequences of lengths 2, 4, 6 and 8, padded with 0: more than two chunks, some of them equal."""
     random = np.random.default_rng(1)
     tokens = random.integers(1, TOKENS + 1, (2 * CHUNK + 3, LENGTH))
     lengths = random.choice([2, 4, 6, 8], len(tokens))
     return np.where(np.arange(LENGTH) < lengths[:, None], tokens, 0).astype("int32")
 
 
-def test_each_is_an_embedding_an_lstm_and_a_dense_layer_of_keras(lstms, sequences):
+def test_each_lstm_equals_the_layers_of_keras(lstms, sequences):
     outputs = keras.ops.convert_to_numpy(lstms(sequences))
     assert outputs.shape == (len(sequences), N, 1) and np.ptp(outputs) > 0.5
     for n in range(N):
@@ -43,13 +43,13 @@ def test_each_is_an_embedding_an_lstm_and_a_dense_layer_of_keras(lstms, sequence
         np.testing.assert_allclose(outputs[:, n], keras.ops.convert_to_numpy(model(sequences)), atol=1e-5)
 
 
-def test_numpy_with_shared_beginnings_gives_what_the_layer_gives(lstms, sequences):
+def test_numpy_predictions_equal_the_layers(lstms, sequences):
     np.testing.assert_allclose(
         lstms.predict(sequences), keras.ops.convert_to_numpy(lstms(sequences))[..., 0], atol=1e-5
     )
 
 
-def test_numpy_agrees_also_where_gates_are_saturated(sequences):
+def test_numpy_agrees_where_gates_are_saturated(sequences):
     layer = LSTMs(1, TOKENS, UNITS)
     layer.build((None, LENGTH))
     layer.set_weights([10 * weight for weight in layer.get_weights()])
@@ -57,21 +57,21 @@ def test_numpy_agrees_also_where_gates_are_saturated(sequences):
     np.testing.assert_allclose(layer.predict(sequences), outputs, atol=1e-5)
 
 
-def test_weights_start_as_those_of_keras_layers():
+def test_initial_weights_are_those_of_keras_layers():
     layer = LSTMs(2, 50, 100, initial_output_bias=1.8)
     layer.build((None, LENGTH))
     embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias = layer.get_weights()
-    # Glorot's limit is sqrt(6 / (fan_in + fan_out)); uniform numbers come within a hundredth of theirs.
+    # Glorot's limit is sqrt(6 / (fan_in + fan_out)). The largest of many uniform numbers is close to it.
     for weights, limit in ((embeddings, 0.05), (kernel, (6 / 500) ** 0.5), (output_kernel, (6 / 101) ** 0.5)):
         assert 0.95 * limit < abs(weights).max() <= limit
-        assert abs(weights[0] - weights[1]).mean() > limit / 2, "each LSTM has its own"
+        assert abs(weights[0] - weights[1]).mean() > limit / 2, "two LSTMs have similar weights"
     for square in recurrent_kernel:
         np.testing.assert_allclose(square @ square.T, np.eye(100), atol=1e-5)
     np.testing.assert_array_equal(bias[:, 0], np.repeat([[0, 1, 0, 0]], 100, axis=1).repeat(2, axis=0))
     assert output_bias == pytest.approx(1.8)
 
 
-def test_weights_are_decided_by_the_seed():
+def test_the_seed_decides_the_weights():
     layer = LSTMs(2, TOKENS, UNITS)
     layer.build((None, LENGTH))
     drawn = []

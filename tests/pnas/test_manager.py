@@ -1,4 +1,4 @@
-"""How many children are trained side by side."""
+"""The number of children that are trained side by side."""
 
 import pytest
 from tiny_training import manager_of
@@ -7,7 +7,7 @@ from pnas import manager
 
 
 @pytest.mark.parametrize("has_gpu, cores, count", [(False, 6, 3), (False, 1, 1), (True, 32, 4), (True, 2, 1)])
-def test_as_many_children_as_cores_allow_and_on_a_gpu_a_few(has_gpu, cores, count, monkeypatch):
+def test_auto_workers_follow_cores_and_gpu(has_gpu, cores, count, monkeypatch):
     monkeypatch.setattr(manager, "has_gpu", lambda: has_gpu)
     monkeypatch.setattr(manager.joblib, "cpu_count", lambda: cores)
     monkeypatch.setattr(manager, "Workers", lambda backend, scheduler, count, keras_backend, threads: count)

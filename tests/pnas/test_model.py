@@ -1,4 +1,4 @@
-"""Networks built of cells: shapes, binary signals, merged operators and costs, all counted by hand."""
+"""Networks of cells: shapes, binary signals, merged operators and costs, counted by hand."""
 
 import itertools
 import math
@@ -12,7 +12,7 @@ from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.normalization import Normalization
 from pnas.model import OPERATIONS, _apply, build_child, count_binary_weights, count_macs, normalize, operation
 
-ALL_OPERATORS = [  # the document's list
+ALL_OPERATORS = [  # the specified list
     *["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"],
     *["1x7-7x1 bconv", "3x3 maxpool", "3x3 avgpool", "linear"],
 ]
@@ -28,13 +28,13 @@ def signs(*shape, seed=0):
 
 
 def features(cell, num_cells, filters, input_shape=(28, 28, 1)):
-    """(height, width, channels) of what the last of the cells gives."""
+    """(height, width, channels) of the output of the last cell."""
     model = build_child(cell, num_cells, filters, [2], input_shape=input_shape)
     return model.get_layer("flatten").input.shape[1:]
 
 
 def function_of(operator, x_shape, filters, strides, copies=1):
-    """The model that so many equal operators make, normalized as in a cell."""
+    """A model of `copies` equal operators, normalized as in a cell."""
     x = keras.Input(x_shape)
     y = _apply(operator, x, filters, strides, "op", copies)
     return keras.Model(x, y if y is x else normalize(y, "op"))
@@ -43,26 +43,26 @@ def function_of(operator, x_shape, filters, strides, copies=1):
 # --------------------------------------------------------------------------------------------------------------- shapes
 
 
-def test_flat_cells_halve_the_image_and_concatenate_their_two_ops():
+def test_flat_cells_halve_the_image_and_concatenate_ops():
     cell = [0, "3x3 bconv", 0, "5x5 bconv"]
     assert features(cell, 1, [2]) == (14, 14, 4)
     assert features(cell, 2, [2, 3]) == (7, 7, 6)
     assert features(cell, 3, [2, 3, 5]) == (4, 4, 10)
 
 
-def test_every_flat_block_adds_its_two_ops_to_the_cells_output():
+def test_every_flat_block_adds_both_ops_to_the_output():
     cell = [0, "3x3 bconv", 0, "3x3 bconv", 0, "3x3 bconv", 0, "linear", 0, "3x3 avgpool", 0, "3x3 sep-bconv"]
-    # 5 ops of 3 filters, and the pooling keeps the image's 2 channels
+    # five ops have 3 filters, the pooling keeps the 2 channels of the image
     assert features(cell, 1, [3], input_shape=(9, 8, 2)) == (5, 4, 5 * 3 + 2)
 
 
 @pytest.mark.parametrize(
     "lookback, num_cells, size",
     [
-        (-1, 1, 14),  # behind the image there is only the image
-        (-1, 2, 7),  # the image by stride 4
-        (-1, 3, 4),  # the first cell's 14 by stride 4
-        (-2, 3, 4),  # the image by stride 8, 3.5 rounded up
+        (-1, 1, 14),  # before the image there is only the image
+        (-1, 2, 7),  # the image with stride 4
+        (-1, 3, 4),  # the first cell's output, 14 wide, with stride 4
+        (-2, 3, 4),  # the image with stride 8; 3.5 is rounded up
     ],
 )
 def test_an_op_that_looks_back_shrinks_to_the_size_of_the_others(lookback, num_cells, size):
@@ -82,7 +82,7 @@ def test_an_op_that_looks_back_reads_the_cell_before_the_last():
     ]
 
 
-def test_a_block_that_is_read_goes_to_its_readers_and_not_to_the_cells_output():
+def test_a_block_that_is_read_is_not_in_the_cells_output():
     cell = [0, "3x3 bconv", 0, "5x5 bconv", 1, "7x7 bconv", 0, "3x3 bconv"]
     model = build_child(cell, 1, [3], [2])
     assert model.get_layer("cell1_block2_left_7x7_bconv").input.shape[1:] == (14, 14, 2 * 3)
@@ -95,20 +95,20 @@ def test_a_chain_of_pooled_blocks_keeps_their_channels():
     assert features(cell, 1, [4]) == (14, 14, 13)
 
 
-def test_a_layers_name_tells_where_it_belongs():
+def test_layer_names_tell_cell_block_and_operator():
     names = [layer.name for layer in build_child([0, "3x3 bconv", 0, "5x5 sep-bconv"], 3, [2, 2, 2], [3, 2]).layers]
     for n in (1, 2, 3):
         assert {f"cell{n}_block1_left_3x3_bconv", f"cell{n}_block1_right_5x5_sep_bconv"} <= set(names)
     assert {"dense1", "dense2"} <= set(names)
 
 
-# ----------------------------------------------------------------------------------------------------- what flows there
+# ------------------------------------------------------------------------------------------------------- binary signals
 
 
 @pytest.mark.parametrize("training", [False, True])
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("operator", ALL_OPERATORS)
-def test_an_operator_gives_plus_and_minus_one_and_divides_the_size_by_its_stride(operator, strides, training):
+def test_operators_give_signs_and_divide_the_size_by_the_stride(operator, strides, training):
     model = function_of(operator, (7, 6, 3), 4, strides)
     y = np.asarray(model(signs(5, 7, 6, 3), training=training))
     channels = 3 if "pool" in operator or (operator, strides) == ("linear", 1) else 4
@@ -117,7 +117,7 @@ def test_an_operator_gives_plus_and_minus_one_and_divides_the_size_by_its_stride
 
 
 @pytest.mark.parametrize("training", [False, True])
-def test_everything_between_the_image_and_the_last_dense_layer_is_plus_or_minus_one(training):
+def test_all_inner_signals_are_plus_or_minus_one(training):
     cell = [-1, "3x3 bconv", 0, "3x3 sep-bconv", 1, "linear", -1, "3x3 bconv", 0, "3x3 maxpool", 0, "1x7-7x1 bconv"]
     model = build_child(cell, 2, [3, 4], [5, 2], input_shape=(12, 12, 1))
     first = model.get_layer("image").output
@@ -131,12 +131,12 @@ def test_everything_between_the_image_and_the_last_dense_layer_is_plus_or_minus_
         assert set(np.unique(signal)) <= {-1, 1}, name
 
 
-def test_linear_is_the_identity_where_nothing_shrinks():
+def test_linear_is_the_identity_with_stride_1():
     x = signs(2, 5, 5, 3)
     np.testing.assert_array_equal(function_of("linear", (5, 5, 3), 7, 1)(x), x)
 
 
-def test_linear_is_a_1x1_binary_convolution_where_something_shrinks():
+def test_linear_is_a_1x1_binary_convolution_with_stride_2():
     model = function_of("linear", (5, 5, 3), 7, 2)
     assert count_binary_weights(model) == 1 * 1 * 3 * 7
     W = np.where(np.asarray(model.get_layer("op").kernel) >= 0, 1, -1)[0, 0]
@@ -149,7 +149,7 @@ def test_linear_is_a_1x1_binary_convolution_where_something_shrinks():
 @pytest.mark.parametrize("operator, pool", [("3x3 maxpool", np.max), ("3x3 avgpool", np.mean)])
 def test_a_pooling_is_normalized_and_binarized(operator, pool):
     x = images(4, 5, 5, 2)
-    # at stride 2 and ends 5 apart a window is centred on every second pixel; what lies outside does not count
+    # with stride 2 and 5 pixels, every second pixel is the centre of a window; padding does not count
     y = np.array(
         [[pool(x[:, max(i - 1, 0) : i + 2, max(j - 1, 0) : j + 2], (1, 2)) for j in (0, 2, 4)] for i in (0, 2, 4)]
     )
@@ -167,7 +167,7 @@ def test_the_last_dense_layer_is_normalized_and_not_binarized():
     assert len(np.unique(y)) > 2
 
 
-def test_dropout_stands_before_the_first_layer_and_before_every_dense_one():
+def test_dropout_precedes_the_first_and_every_dense_layer():
     cell = [0, "3x3 bconv", 0, "3x3 bconv"]
     model = build_child(cell, 1, [2], [4, 3], dropout=(True, 0.2, 0.5), input_shape=(6, 6, 1))
     rates = [layer.rate for layer in model.layers if isinstance(layer, DropoutNoScale)]
@@ -194,21 +194,21 @@ def test_a_child_of_all_operators_saves_and_loads_without_custom_objects(tmp_pat
 
 @pytest.fixture
 def operators_put_back():
-    """What a test registers is gone after it."""
+    """Removes the operators that a test registers."""
     before = dict(OPERATIONS)
     yield
     OPERATIONS.clear()
     OPERATIONS.update(before)
 
 
-def test_an_operator_is_added_by_one_line(operators_put_back):
+def test_an_operator_is_registered_by_a_decorator(operators_put_back):
     @operation("every other pixel")
     def every_other_pixel(x, filters, strides, name):
         return x[:, ::strides, ::strides]
 
     model = build_child([0, "every other pixel", 0, "every other pixel"], 1, [3], [2], input_shape=(6, 6, 1))
     x = images(2, 6, 6, 1)
-    found = keras.Model(model.input, model.get_layer("flatten").input)(x)  # with moments 0 and 1, as no batch was seen
+    found = keras.Model(model.input, model.get_layer("flatten").input)(x)  # mean 0 and variance 1, as no batch was seen
     np.testing.assert_array_equal(found, np.sign(x[:, ::2, ::2]).repeat(2, axis=-1))
 
 
@@ -226,7 +226,7 @@ def test_an_operator_that_gives_its_input_back_is_not_normalized(operators_put_b
     assert sum(isinstance(layer, Normalization) for layer in model.layers) == 2  # of block 1 and of the dense layer
 
 
-def test_an_operator_that_takes_copies_is_called_once_for_all_and_one_that_does_not_for_each(operators_put_back):
+def test_operators_that_take_copies_are_called_once(operators_put_back):
     calls = []
 
     @operation("one by one")
@@ -249,7 +249,7 @@ def test_an_operator_that_takes_copies_is_called_once_for_all_and_one_that_does_
 def test_every_copy_of_an_operator_is_used_once(operators_put_back):
     @operation("channel")
     def channel(x, filters, strides, name, copies=1):
-        """Each copy is another channel of the image, so that it can be told where it went."""
+        """Copy k is channel k of the image, so that it can be traced."""
         return x[:, ::strides, ::strides, :copies]
 
     @operation("negative")
@@ -261,12 +261,12 @@ def test_every_copy_of_an_operator_is_used_once(operators_put_back):
     x = 2 * np.eye(5, dtype="float32")[:, None, None].repeat(2, 1).repeat(2, 2) - 1  # in image k only channel k is +1
     found = np.asarray(keras.Model(model.input, model.get_layer("flatten").input)(x)).reshape(5, 5)
     assert len(np.unique(found, axis=0)) == 5
-    # Two of the five copies go through block 2, which turns them round, the three others straight to the output. Where
-    # one of the two is +1 the sum is (-1 + 1) - 3, where it is one of the three (1 + 1) + (1 - 2).
+    # Two of the five copies go through block 2, which negates them; three go to the output. If the +1 is one of the
+    # two, the sum is (-1 + 1) - 3; if it is one of the three, (1 + 1) + (1 - 2).
     assert sorted(found.sum(axis=1)) == [-3, -3, 1, 1, 1]
 
 
-def test_there_is_one_operator_of_a_name():
+def test_an_operator_name_is_registered_once():
     with pytest.raises(ValueError, match="'linear'"):
         operation("linear")(lambda x, filters, strides, name: x)
     with pytest.raises(ValueError, match="already"):
@@ -281,7 +281,7 @@ def conv(filters, size, strides, name):
 
 
 def branches_3x3(x, strides):
-    """Three branches of a 3x3 convolution each, and the slices of the wide layer that they stand for."""
+    """Three branches of one 3x3 convolution, and the slices of the wide layer that equal them."""
     layers = [conv(4, 3, strides, f"branch{n}") for n in range(3)]
     outputs = [Normalization(name=f"branch{n}_norm")(layer(x)) for n, layer in enumerate(layers)]
     parts = [(f"branch{n}", "op_x3", slice(4 * n, 4 * n + 4)) for n in range(3)]
@@ -290,7 +290,7 @@ def branches_3x3(x, strides):
 
 
 def branches_1x7_7x1(x, strides):
-    """Three branches of a 1x7 and a 7x1 convolution each; of the second ones the operator keeps three layers, too."""
+    """Three branches of a 1x7 and a 7x1 convolution. The operator also has three layers of the second kind."""
     outputs, parts = [], []
     for n in range(3):
         rows = Normalization(name=f"rows{n}_norm")(conv(4, (1, 7), (1, strides), f"rows{n}")(x))
@@ -303,9 +303,7 @@ def branches_1x7_7x1(x, strides):
 
 @pytest.mark.parametrize("strides", [1, 2])
 @pytest.mark.parametrize("operator, branches", [("3x3 bconv", branches_3x3), ("1x7-7x1 bconv", branches_1x7_7x1)])
-def test_merged_copies_are_the_function_and_have_the_gradients_of_separate_branches(
-    gradients, operator, branches, strides
-):
+def test_merged_copies_equal_separate_branches(gradients, operator, branches, strides):
     keras.utils.set_random_seed(0)
     shape = (8, 7, 2)
     wide = function_of(operator, shape, 4, strides, copies=3)
@@ -315,7 +313,7 @@ def test_merged_copies_are_the_function_and_have_the_gradients_of_separate_branc
     for name, wide_name, part in parts:
         layer, wide_layer = narrow.get_layer(name), wide.get_layer(wide_name)
         layer.set_weights([w[..., part] if w.ndim else w for w in wide_layer.get_weights()])
-        if isinstance(layer, BinaryConv2D):  # of the same stored weights the multiplier makes the same kernels
+        if isinstance(layer, BinaryConv2D):  # the same stored weights are the same kernels
             np.testing.assert_allclose(layer.kernel, np.asarray(wide_layer.kernel)[..., part], rtol=1e-6)
 
     x = images(6, *shape)
@@ -341,7 +339,7 @@ def test_merged_copies_are_the_function_and_have_the_gradients_of_separate_branc
             np.testing.assert_allclose(of_wide[wide_variable.path][..., part], expected, rtol=1e-5, atol=1e-5)
 
 
-def test_results_normalized_together_are_the_function_and_have_the_gradients_of_ones_normalized_apart(gradients):
+def test_normalizing_together_equals_normalizing_apart(gradients):
     shape = (8, 7, 1)
     keras.utils.set_random_seed(0)
     child = build_child(
@@ -362,7 +360,7 @@ def test_results_normalized_together_are_the_function_and_have_the_gradients_of_
         norm.set_weights([w[part] if w.ndim else w for w in joint.get_weights()])
     x = images(6, *shape)
     y = np.asarray(together(x, training=True))
-    # Sums in another order may leave a number on the other side of 0.
+    # Sums in another order may change the sign of a value near 0.
     assert np.mean(y != apart(x, training=True)) < 0.001
     upstream = images(*y.shape, seed=1)
 

@@ -1,4 +1,4 @@
-"""The progressive search, and the children that are trained again: rewards and rankings are made by hand."""
+"""The progressive search and its finalists, with rewards and rankings made by hand."""
 
 import numpy as np
 import pytest
@@ -14,7 +14,7 @@ AA, AB, BB = ([0, left, 0, right] for left, right in ("aa", "ab", "bb"))
 
 
 class MostOfA:
-    """A surrogate that ranks by the number of a, and keeps what it is asked."""
+    """A surrogate that ranks by the number of a, and records its calls."""
 
     def __init__(self):
         self.fits, self.rankings = [], []
@@ -30,7 +30,7 @@ class MostOfA:
 
 
 class Events(SearchCallback):
-    """Keeps what happens, in its order; and knows what an earlier run did."""
+    """Records its calls, and knows the children and choices of an earlier run."""
 
     def __init__(self, children=(), choices=None):
         self.children, self.choices, self.seen = children, choices or {}, []
@@ -58,7 +58,11 @@ class Events(SearchCallback):
 
 
 def searched(callback=SearchCallback(), K=2):
-    """(children, surrogate, what was trained) of a search. The reward of child n is n / 100; the last one ends first."""
+    """Searches. Child n gets reward n / 100, and the last one ends first.
+
+    Returns:
+        (all children, the surrogate, list of (block size, (number, cell) of the trained, numbers of the known))
+    """
     surrogate, asked = MostOfA(), []
 
     def train(blocks, new, known):
@@ -69,27 +73,27 @@ def searched(callback=SearchCallback(), K=2):
     return progressive_search(SPACE, surrogate, train, K, callback), surrogate, asked
 
 
-def test_all_cells_of_one_block_are_trained_and_then_the_best_k_expansions_of_each_size():
+def test_the_best_k_expansions_of_each_size_are_trained():
     children, surrogate, asked = searched()
     assert [cell for _, cell in asked[0][1]] == [AA, AB, BB]
-    # Three blocks make six flat cells of two; the two best ones and any of three blocks make five of three.
+    # Three possible blocks: six flat cells of two blocks; the best two expand to five of three blocks.
     assert surrogate.rankings == [(6, 2), (5, 2)]
     assert [child.cell for child in children[3:]] == [AA + AA, AA + AB, AA + AA + AA, AA + AA + AB]
 
 
-def test_children_are_numbered_in_the_order_of_their_ranks_whichever_ends_first():
+def test_children_are_numbered_in_the_order_of_their_ranks():
     children, _, asked = searched()
     assert [number for _, new, _ in asked for number, _ in new] == [1, 2, 3, 4, 5, 6, 7]
     assert [child.number for child in children] == [1, 2, 3, 4, 5, 6, 7]
 
 
-def test_children_of_one_block_have_no_predicted_reward_and_later_ones_the_surrogates():
+def test_children_of_more_blocks_have_predicted_rewards():
     children, _, _ = searched()
     assert np.isnan([child.predicted for child in children[:3]]).all()
     assert [child.predicted for child in children[3:]] == [4 / 8, 3 / 8, 6 / 12, 5 / 12]
 
 
-def test_the_surrogate_is_fitted_to_all_children_so_far_but_not_after_the_last_size():
+def test_the_surrogate_is_fitted_after_each_size_but_the_last():
     children, surrogate, _ = searched()
     expected = [
         ([child.cell for child in part], [child.reward for child in part]) for part in (children[:3], children[:5])
@@ -117,7 +121,7 @@ def test_callbacks_come_in_the_order_of_the_search():
     ]
 
 
-def test_known_children_are_not_trained_again_and_count_in_every_fit():
+def test_known_children_are_not_trained_again():
     known = [Child(2, AB, np.nan, 0, reward=0.75), Child(4, AA + AA, 0.5, 0, reward=0.8)]
     callback = Events(known)
     children, surrogate, asked = searched(callback)
@@ -127,7 +131,7 @@ def test_known_children_are_not_trained_again_and_count_in_every_fit():
     assert surrogate.fits[1][1] == [0.01, 0.75, 0.03, 0.8, 0.05]
 
 
-def test_a_known_choice_is_trained_in_its_order_and_nothing_is_ranked():
+def test_a_known_choice_is_trained_in_its_order():
     callback = Events(choices={2: ([BB + BB, AB + BB], [0.9, 0.7])})
     children, surrogate, asked = searched(callback)
     assert asked[1][1] == [(4, BB + BB), (5, AB + BB)]
@@ -139,7 +143,7 @@ def test_a_known_choice_is_trained_in_its_order_and_nothing_is_ranked():
 
 
 class Constant:
-    """A surrogate that predicts the same for every cell, and keeps what it was fitted to."""
+    """A surrogate that predicts the same for every cell, and records what it was fitted to."""
 
     def __init__(self, predicted):
         self.predicted = predicted
@@ -158,7 +162,7 @@ def children(rewards, errors=()):
     ]
 
 
-def test_a_reward_is_shrunk_by_the_share_of_noise_in_its_difference_from_the_fit():
+def test_a_reward_is_shrunk_by_its_share_of_noise():
     # r - p = ±0.02: variance 0.0004, of which noise² = 0.0001 is noise, so w = 0.0003 / 0.0004.
     shrunk = shrunk_rewards([0.9, 0.8], [0.92, 0.78], noise=0.01)
     assert shrunk == pytest.approx([0.9 + 0.75 * 0.02, 0.8 - 0.75 * 0.02])
@@ -168,7 +172,7 @@ def test_rewards_without_noise_are_not_shrunk():
     assert shrunk_rewards([0.9, 0.8], [0.92, 0.78], noise=0) == pytest.approx([0.92, 0.78])
 
 
-def test_rewards_that_differ_from_the_fit_by_less_than_the_noise_become_the_fit():
+def test_rewards_within_the_noise_become_the_fit():
     assert shrunk_rewards([0.9, 0.8], [0.905, 0.795], noise=0.01) == pytest.approx([0.9, 0.8])
 
 
@@ -183,7 +187,7 @@ def test_finalists_are_the_children_of_the_highest_shrunk_rewards():
     assert surrogate.fitted[1] == [0.7, 0.9, 0.8, 0.85]
 
 
-def test_a_lucky_reward_of_a_cell_that_the_surrogate_doubts_is_no_finalist():
+def test_a_lucky_reward_is_no_finalist():
     class Doubting(Constant):
         def predict(self, cells):
             return np.array([0.90, 0.80, 0.89])
@@ -198,7 +202,7 @@ def test_of_equal_finalists_the_first_comes_first():
     assert [child.number for child in chosen] == [1, 2]
 
 
-def test_a_child_that_failed_is_neither_learned_nor_a_finalist():
+def test_a_failed_child_is_no_finalist_and_not_fitted():
     surrogate = Constant(0.8)
     chosen = finalists(children([0.9, 0.0, 0.7], errors=[2]), surrogate, noise=0.01, count=5)
     assert [child.number for child in chosen] == [1, 3]
@@ -213,7 +217,7 @@ def test_a_search_in_which_all_children_failed_has_no_finalists():
 
 
 class Watched(SearchCallback):
-    """Keeps what is kept, as an earlier run may have done."""
+    """Keeps finalists and their trainings, and knows those of an earlier run."""
 
     def __init__(self, numbers=None, repeats=None):
         self.numbers, self.repeats = numbers, repeats or {}
@@ -232,7 +236,7 @@ class Watched(SearchCallback):
 
 
 def trained_again(rewards):
-    """A function that trains: the reward of a child's number and a further seed is looked up; the last comes first."""
+    """A training function: looks up the reward of a number and a further seed; the last child ends first."""
 
     def train(seed, chosen, new):
         for number, cell, predicted in reversed(new):
@@ -246,7 +250,7 @@ FIRST = [0.7, 0.9, 0.8, 0.85]
 AGAIN = {2: (0.6, 0.6), 4: (0.9, 0.86)}  # means: (0.9 + 0.6 + 0.6) / 3 = 0.7 and (0.85 + 0.9 + 0.86) / 3 = 0.87
 
 
-def test_the_winner_has_the_highest_mean_reward_not_the_highest_single_one():
+def test_the_winner_has_the_highest_mean_reward():
     winner, second = train_finalists(children(FIRST), Constant(0.8), 0.01, 2, 2, trained_again(AGAIN))
     assert (winner.child.number, second.child.number) == (4, 2)
     assert winner.mean == pytest.approx(0.87) and second.mean == pytest.approx(0.7)
@@ -265,7 +269,7 @@ def test_without_finalists_the_highest_reward_wins():
     assert winner.child.number == 4 and winner.repeats == [] and np.isnan(winner.standard_deviation)
 
 
-def test_a_resumed_search_keeps_its_finalists_and_trains_the_missing_ones():
+def test_a_resumed_search_keeps_its_finalists():
     kept = Child(1, [0, "op 1", 0, "op"], np.nan, 1, 0.75)
     callback, asked = Watched([1, 3], {1: [kept]}), []
 

@@ -1,4 +1,4 @@
-"""The table of children: whole children or one clear error that names it, and nothing in it is run."""
+"""Reading the table of children: damage is one clear error, and nothing in it is run."""
 
 import os
 
@@ -27,7 +27,7 @@ TABLE = (header() + "".join(row(child, "digits", STRING) for child in CHILDREN))
 
 @many
 @given(st.one_of(damaged(TABLE), damaged(TABLE).flatmap(damaged), st.binary(), damaged(header().encode())))
-def test_a_damaged_table_gives_whole_children_or_one_error_that_names_it(tmp_path_factory, content):
+def test_a_damaged_table_is_read_whole_or_refused_in_one_line(tmp_path_factory, content):
     path = tmp_path_factory.getbasetemp() / "damaged.csv"
     path.write_bytes(content)
     try:
@@ -52,7 +52,7 @@ def test_a_damaged_table_gives_whole_children_or_one_error_that_names_it(tmp_pat
         "",
     ],
 )
-def test_an_architecture_that_is_no_cell_is_refused_and_not_run(architecture, tmp_path, monkeypatch):
+def test_an_architecture_that_is_not_a_cell_is_refused_and_not_evaluated(architecture, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     path = tmp_path / "children.csv"
     path.write_bytes(TABLE.replace(repr(CELL).encode(), architecture.encode(), 1))
@@ -62,7 +62,7 @@ def test_an_architecture_that_is_no_cell_is_refused_and_not_run(architecture, tm
 
 
 @pytest.mark.parametrize("reward", ["nan", "inf", "-0.5", "2", "1e400", "one"])
-def test_a_reward_that_is_no_accuracy_is_refused(reward, tmp_path):
+def test_a_reward_outside_0_to_1_is_refused(reward, tmp_path):
     path = tmp_path / "children.csv"
     path.write_bytes(TABLE.replace(b",0.25,", f",{reward},".encode(), 1))
     with pytest.raises(ValueError, match="children.csv: row 1 is damaged"):

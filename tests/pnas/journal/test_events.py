@@ -1,4 +1,4 @@
-"""What TensorBoard is given to show, read back from the event files."""
+"""Learning curves and hyperparameters for TensorBoard, read back from the event files."""
 
 import math
 
@@ -26,7 +26,7 @@ def child(number=7, predicted=0.5, **other):
 
 
 def read(folder):
-    """What a run shows: dict, tag -> list of (step, value); and dict, tag -> what the hyperparameter page reads."""
+    """(dict, tag -> list of (step, value); dict, tag -> content for the hyperparameter page) of a run."""
     run = EventAccumulator(str(folder)).Reload()
     curves, pages = {}, {}
     for tag in run.Tags()["tensors"]:
@@ -38,7 +38,7 @@ def read(folder):
     return curves, pages
 
 
-def test_a_child_has_its_curves_over_epochs_and_its_reward_over_its_number(tmp_path, events):
+def test_a_child_has_learning_curves_and_a_reward(tmp_path, events):
     events.write_child(child())
     curves, _ = read(tmp_path / "children" / "0007")
     assert curves == {
@@ -49,13 +49,13 @@ def test_a_child_has_its_curves_over_epochs_and_its_reward_over_its_number(tmp_p
     }
 
 
-def test_a_child_of_the_first_size_has_no_prediction_to_show(tmp_path, events):
+def test_a_child_of_one_block_has_no_predicted_reward(tmp_path, events):
     events.write_child(child(predicted=math.nan))
     curves, _ = read(tmp_path / "children" / "0007")
     assert set(curves) == {"child/loss", "child/sign_flips", "child/reward"}
 
 
-def test_the_hyperparameters_of_a_child_are_its_blocks_and_its_operators(tmp_path, events):
+def test_a_childs_hyperparameters_are_its_blocks_and_operators(tmp_path, events):
     events.write_child(child())
     _, pages = read(tmp_path / "children" / "0007")
     start = metadata.parse_session_start_info_plugin_data(pages[metadata.SESSION_START_INFO_TAG])
@@ -64,7 +64,7 @@ def test_the_hyperparameters_of_a_child_are_its_blocks_and_its_operators(tmp_pat
     assert start.group_name == f"{tmp_path.name}/0007"
 
 
-def test_the_page_of_hyperparameters_has_a_column_an_operator_and_the_reward(tmp_path, events):
+def test_the_hyperparameter_page_has_a_column_for_each_operator(tmp_path, events):
     _, pages = read(tmp_path / "children")
     page = metadata.parse_experiment_plugin_data(pages[metadata.EXPERIMENT_TAG])
     columns = {info.name: info for info in page.hparam_infos}
@@ -75,12 +75,12 @@ def test_the_page_of_hyperparameters_has_a_column_an_operator_and_the_reward(tmp
     assert [info.name.tag for info in page.metric_infos] == ["child/reward", "child/predicted"]
 
 
-def test_a_failed_child_has_nothing_to_show(tmp_path, events):
+def test_a_failed_child_writes_no_events(tmp_path, events):
     events.write_child(child(error="FloatingPointError: the loss diverged"))
     assert not (tmp_path / "children" / "0007").exists()
 
 
-def test_the_surrogate_has_its_loss_over_epochs_and_its_quality_over_block_sizes(tmp_path, events):
+def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
     events.write_surrogate(1, [0.5, 0.25])
     events.write_quality(2, {"spearman": 0.5, "top_5_recall": 1.0})
     events.write_quality(3, {"spearman": 0.25, "top_5_recall": 0.0})
@@ -91,12 +91,12 @@ def test_the_surrogate_has_its_loss_over_epochs_and_its_quality_over_block_sizes
     }
 
 
-def test_a_run_that_goes_on_draws_no_curve_twice(tmp_path):
+def test_a_resumed_run_writes_no_curve_twice(tmp_path):
     for _ in range(2):
         events = Events(tmp_path, ["linear"], blocks=3)
         events.write_surrogate(1, [0.5, 0.25])
         for blocks in (2, 3):
             events.write_quality(blocks, {"spearman": 1 / blocks})
     events.write_quality(4, {"spearman": 0.0})
-    assert len([*tmp_path.rglob("events.*")]) == 5  # the columns, the loss, and three sizes
+    assert len([*tmp_path.rglob("events.*")]) == 5  # hyperparameter columns, loss, and three block sizes
     assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"]] == [2, 3, 4]

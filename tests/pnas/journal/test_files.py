@@ -1,4 +1,4 @@
-"""Files and locks of an experiment: damage, full disks and a second run."""
+"""Names, locks and files of an experiment, also on a full disk."""
 
 import os
 import resource
@@ -19,14 +19,14 @@ from pnas.journal.files import append, check_writable, is_experiment_name, lock,
         st.text(), st.sampled_from(["..", ".", "", "a/b", "a\\b", "a\0", "~", "-a", "a\n", "A" * MEGABYTE, "NAME"])
     )
 )
-def test_an_experiments_name_cannot_leave_its_folders(name):
+def test_an_experiment_name_stays_within_its_folder(name):
     if is_experiment_name(name):
         assert os.path.split(os.path.normpath(os.path.join("logs", name))) == ("logs", name) and len(name) <= 64
     else:
         assert name != "NAME"
 
 
-def test_of_many_that_want_a_lock_at_once_one_gets_it(tmp_path):
+def test_one_of_eight_threads_gets_a_lock(tmp_path):
     ready, held = threading.Barrier(8), []
 
     def want():
@@ -44,7 +44,7 @@ def test_of_many_that_want_a_lock_at_once_one_gets_it(tmp_path):
     assert len(held) == 1
 
 
-def test_a_file_where_a_folder_should_be_is_named(tmp_path):
+def test_a_file_in_place_of_a_folder_is_named(tmp_path):
     (tmp_path / "weights").write_text("")
     with pytest.raises(OSError, match="the folder .*weights/pnas does not take 16 MiB: Not a directory"):
         check_writable(tmp_path / "weights" / "pnas")
@@ -53,7 +53,7 @@ def test_a_file_where_a_folder_should_be_is_named(tmp_path):
 @pytest.mark.parametrize(
     "write", [lambda path: append(path, "x" * 9000), lambda path: write_atomically(path, b"x" * 9000)]
 )
-def test_a_disk_that_fills_up_in_the_middle_leaves_what_was_there(write, tmp_path):
+def test_a_full_disk_leaves_earlier_content_as_it_was(write, tmp_path):
     path = tmp_path / "file"
     path.write_text("kept\n")
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

@@ -1,4 +1,4 @@
-"""What is kept of the finalists comes back as it was."""
+"""Finalists are read back as they were written."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""What a search keeps survives a run that was killed while it wrote."""
+"""The files of a search survive a run that was killed while writing them."""
 
 import csv
 import json
@@ -40,7 +40,7 @@ def two_children():
     kept.write_child(child(2, 0.5))
 
 
-def test_an_entry_is_the_documents_to_the_character():
+def test_an_entry_of_the_log_has_the_specified_form():
     two_children()
     assert (
         "Sr. No: 2\nReward: 0.5000\nArchitecture: [0, '3x3 bconv', 0, 'linear']\n"
@@ -48,18 +48,18 @@ def test_an_entry_is_the_documents_to_the_character():
     ) in TEXT.read_text()
 
 
-def test_a_later_run_knows_every_child_with_its_numbers():
+def test_a_later_run_reads_every_child():
     two_children()
     assert journal().finished[tuple(CELLS[1])] == child(2, 0.5)._replace(network=b"", history={})
 
 
-def test_the_best_network_is_kept_and_a_worse_one_does_not_replace_it():
+def test_a_worse_network_does_not_replace_the_best():
     two_children()
     assert Path("weights/trial/best.keras").read_bytes() == b"network 1"
     assert journal().best.number == 1
 
 
-def test_of_equal_rewards_the_lower_number_wins_whichever_ends_first():
+def test_of_equal_rewards_the_lower_number_is_best():
     kept = journal()
     kept.write_child(child(2, 0.5))
     kept.write_child(child(1, 0.5))
@@ -73,7 +73,7 @@ def test_a_last_row_without_a_line_end_counts():
 
 
 @pytest.mark.parametrize("cut", [2, 10, 60])
-def test_a_half_written_row_is_cut_off_and_the_others_stay(cut):
+def test_a_half_written_row_is_dropped_and_the_others_stay(cut):
     two_children()
     TABLE.write_bytes(TABLE.read_bytes()[:-cut])
     assert list(journal().finished) == [tuple(CELLS[0])]
@@ -98,7 +98,7 @@ def test_other_settings_are_refused_by_name():
         journal(settings={**SETTINGS, "SEED": 1})
 
 
-def test_a_choice_is_kept_with_its_predictions_to_the_last_digit():
+def test_a_choice_is_kept_with_exact_predictions():
     cells = [CELLS[1] * 2, CELLS[0] * 2]
     journal().write_choice(2, cells, np.float32([0.1, 0.7]).tolist())
     assert journal().choices == {2: (cells, [float(np.float32(0.1)), float(np.float32(0.7))])}
@@ -114,7 +114,7 @@ def test_a_damaged_choice_is_named(content):
         journal()
 
 
-def test_children_of_two_blocks_without_their_choice_are_no_start():
+def test_children_of_two_blocks_need_their_choice():
     two_children()
     two_blocks = Child(3, CELLS[0] * 2, 0.5, seed=7, reward=0.5)
     with open(TABLE, "a") as file:
@@ -123,7 +123,7 @@ def test_children_of_two_blocks_without_their_choice_are_no_start():
         journal()
 
 
-def test_a_child_whose_row_was_not_written_has_its_curves_already_and_is_trained_again(monkeypatch):
+def test_a_child_without_its_row_is_trained_again(monkeypatch):
     kept = journal()
 
     def killed(*arguments):
@@ -137,7 +137,7 @@ def test_a_child_whose_row_was_not_written_has_its_curves_already_and_is_trained
     assert Path("logs/trial/children/0001/events.out.tfevents").exists()
 
 
-def test_a_best_network_that_is_gone_is_missed():
+def test_a_missing_best_network_is_warned_about():
     two_children()
     Path("weights/trial/best.keras").unlink()
     with pytest.warns(UserWarning, match="best.keras, the network of child 1, is gone"):
@@ -169,7 +169,7 @@ def test_a_failed_child_is_never_the_best():
     assert "Failed: FloatingPointError: the loss diverged\n" in TEXT.read_text()
 
 
-def test_what_a_killed_run_had_half_written_beside_a_file_is_removed_and_nothing_else():
+def test_only_its_own_unfinished_files_are_removed():
     two_children()
     others = [
         Path(f"{path}.7.tmp")
@@ -186,7 +186,7 @@ def test_what_a_killed_run_had_half_written_beside_a_file_is_removed_and_nothing
 
 @pytest.fixture
 def experiment():
-    """Function (bytes of settings.json) -> what a Journal says to an experiment that has them."""
+    """Function (content of settings.json) that opens a Journal with it."""
     journal().lock.close()
 
     def opened(content):
@@ -205,7 +205,7 @@ JSON = json.dumps(SETTINGS).encode()
         damaged(JSON), st.binary(), st.sampled_from([b"[]", b"3", b"null", b'"SEED"', b"[" * 100000, b"\0" * MEGABYTE])
     )
 )
-def test_damaged_settings_are_one_error_that_names_them(experiment, content):
+def test_damaged_settings_are_refused_in_one_line(experiment, content):
     try:
         experiment(content)
     except ValueError as error:

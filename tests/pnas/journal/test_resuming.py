@@ -1,4 +1,4 @@
-"""A search resumes from files that a kill, an editor or a spreadsheet has changed, and loses nothing of them."""
+"""A search resumes from files that a kill, an editor or a spreadsheet has changed, and keeps all their content."""
 
 import csv
 import io
@@ -38,7 +38,7 @@ def child(number, reward, error=""):
 
 
 def opened(settings=SETTINGS, **options):
-    """A resumed Journal, whose lock is released, and the warnings that it gave."""
+    """(resumed Journal, its lock released; list of its warnings)."""
     with warnings.catch_warnings(record=True) as given:
         warnings.simplefilter("always")
         journal = Journal("trial", settings, True, SPACE, **options)
@@ -48,7 +48,7 @@ def opened(settings=SETTINGS, **options):
 
 @pytest.fixture(autouse=True)
 def two_children(empty_folder):
-    """A search of which the second child is the best."""
+    """A search of two children, the second one better."""
     journal, _ = opened()
     journal.write_child(child(1, 0.5))
     journal.write_child(child(2, 0.75))
@@ -75,7 +75,7 @@ EDITORS = {
 
 
 @pytest.mark.parametrize("editor", EDITORS)
-def test_a_table_saved_by_a_spreadsheet_is_read_and_the_saved_file_is_kept(editor):
+def test_a_table_saved_by_a_spreadsheet_is_read(editor):
     saved = EDITORS[editor](TABLE.read_bytes())
     TABLE.write_bytes(saved)
     journal, (warning,) = opened()
@@ -88,14 +88,14 @@ def test_a_table_saved_by_a_spreadsheet_is_read_and_the_saved_file_is_kept(edito
     assert opened()[1] == []
 
 
-def test_quoted_cells_and_empty_rows_are_read_and_left_as_they_are():
+def test_quoted_cells_and_empty_rows_are_read():
     TABLE.write_bytes(quoted(TABLE.read_bytes()) + b",,,,,,,,,,,,\n\n")
     before = TABLE.read_bytes()
     journal, given = opened()
     assert len(journal.finished) == 2 and given == [] and TABLE.read_bytes() == before
 
 
-def test_a_half_written_row_is_left_out_with_a_warning_and_kept_in_a_copy():
+def test_a_half_written_row_is_kept_in_a_copy():
     whole = TABLE.read_bytes()
     TABLE.write_bytes(whole + row(child(3, 0.9), "digits", "x").encode()[:40])
     half_written = TABLE.read_bytes()
@@ -106,7 +106,7 @@ def test_a_half_written_row_is_left_out_with_a_warning_and_kept_in_a_copy():
 
 
 @pytest.mark.parametrize("end", ["# best so far: child 2", "3;digits;1", '"3'])
-def test_a_last_line_that_is_no_row_is_refused_and_not_cut_off(end):
+def test_a_last_line_that_is_not_a_row_is_refused(end):
     with open(TABLE, "a") as file:
         file.write(end)
     before = TABLE.read_bytes()
@@ -125,7 +125,7 @@ def test_a_last_line_that_is_no_row_is_refused_and_not_cut_off(end):
         ((header() * 2).encode("utf-16"), "UnicodeDecodeError"),
     ],
 )
-def test_a_table_that_is_not_understood_is_refused_with_the_reason_and_stays(content, reason):
+def test_an_unreadable_table_is_refused_and_not_changed(content, reason):
     TABLE.write_bytes(content)
     with pytest.raises(ValueError, match=f"children.csv: the file is damaged .*{reason}"):
         opened()
@@ -193,7 +193,7 @@ def test_a_failed_child_that_fails_again_is_named_once():
     assert opened()[1] == ["child 3 failed in an earlier run and is trained again: MemoryError: second"]
 
 
-def test_settings_that_are_gone_are_missed_and_nothing_is_moved():
+def test_missing_settings_are_refused_and_nothing_is_moved():
     KEPT.unlink()
     files = sorted(Path().rglob("*"))
     with pytest.raises(ValueError, match="settings.json is gone, .* RESTORE_CONTROLLER = False"):
@@ -201,7 +201,7 @@ def test_settings_that_are_gone_are_missed_and_nothing_is_moved():
     assert sorted(Path().rglob("*")) == files
 
 
-def test_a_run_that_was_killed_before_it_wrote_its_settings_starts_without_its_table():
+def test_a_run_killed_before_its_settings_starts_over():
     KEPT.unlink()
     TABLE.write_text(header())
     journal, (warning,) = opened()
@@ -209,7 +209,7 @@ def test_a_run_that_was_killed_before_it_wrote_its_settings_starts_without_its_t
     assert "Sr. No: 2\n" in next(Path("architectures").glob("trial.*.txt")).read_text()
 
 
-def test_settings_of_an_earlier_version_get_the_default_of_a_new_key():
+def test_older_settings_get_the_default_of_a_new_key():
     newer, defaults = {**SETTINGS, "THREADS_PER_CHILD": 1, "RATES": [1, 2]}, {"THREADS_PER_CHILD": 1, "RATES": (1, 2)}
     before = KEPT.read_bytes()
     journal, (warning,) = opened(newer, defaults=defaults)
@@ -221,7 +221,7 @@ def test_settings_of_an_earlier_version_get_the_default_of_a_new_key():
         opened({**newer, "THREADS_PER_CHILD": 4}, defaults=defaults)
 
 
-def test_a_new_key_with_another_value_than_its_default_is_refused():
+def test_a_new_key_with_a_value_other_than_its_default_is_refused():
     with pytest.raises(ValueError, match="THREADS_PER_CHILD was 1 and is 4"):
         opened({**SETTINGS, "THREADS_PER_CHILD": 4}, defaults={"THREADS_PER_CHILD": 1})
 

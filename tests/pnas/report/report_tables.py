@@ -1,4 +1,4 @@
-"""Tables of children to draw."""
+"""Tables of children for reports."""
 
 import math
 

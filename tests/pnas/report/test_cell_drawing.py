@@ -6,7 +6,7 @@ from pnas.report import cell_drawing
 
 
 @pytest.mark.parametrize("columns", range(1, 9))
-def test_lines_from_inputs_never_run_over_those_into_operations(columns):
+def test_lines_from_inputs_never_cross_operations(columns):
     for number in range(1, 2 * columns + 1):
         places = cell_drawing._spread(number, columns)
         assert len(set(places)) == number and places == sorted(places)

@@ -1,6 +1,4 @@
-"""What a search says: lines that anyone can read and time left that was counted by hand; a bar and colours on a
-terminal alone.
-"""
+"""Console output of a search: plain lines in a file, a bar and colours on a terminal; time left counted by hand."""
 
 import os
 import pty
@@ -27,7 +25,7 @@ def child(number, reward, seconds=10.0, blocks=1, error=""):
 
 
 def shown(capsys, progress, blocks, results, known=()):
-    """Lines that a block size prints."""
+    """The lines printed for a block size."""
     for _ in progress.follow(blocks, [(c.number, c.cell, c.predicted) for c in results], list(known), results):
         pass
     return capsys.readouterr().out.splitlines()
@@ -43,11 +41,11 @@ def shown(capsys, progress, blocks, results, known=()):
         ([0, C, -1, C], "linear + -1:linear"),
     ],
 )
-def test_a_cell_in_short(cell, short):
+def test_a_cell_is_written_in_short(cell, short):
     assert in_short(cell) == short
 
 
-def test_a_cell_in_short_says_all_of_it():
+def test_a_short_cell_contains_the_whole_cell():
     def half(text):
         source, colon, operator = text.rpartition(":")
         return [int(source) if colon else 0, operator]
@@ -62,24 +60,24 @@ def test_a_cell_in_short_says_all_of_it():
     assert len(cells) > 100 and [in_full(in_short(cell)) for cell in cells] == cells
 
 
-def test_the_share_of_time_outside_training_is_of_all_workers_time(capsys):
+def test_overhead_is_a_share_of_the_time_of_all_workers(capsys):
     progress = Progress(K=2, B=1, workers=2)
     shown(
         capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(training_seconds=30.0) for number in (1, 2, 3)]
     )
-    progress.show_times(wall=60.0)  # of 120 seconds 108 go into children, 90 into their training
+    progress.show_times(wall=60.0)  # of 120 s, children take 108 s and their training 90 s
     line = "0:01:00 with 2 workers, 25.0% of it outside training steps and validation (10.0% without a child)\n"
     assert capsys.readouterr().out == line
 
 
-def test_a_run_that_trained_nothing_has_no_such_share(capsys):
+def test_a_run_that_trained_nothing_shows_no_overhead(capsys):
     progress = Progress(K=2, B=1, workers=1)
     shown(capsys, progress, 1, [], known=[child(1, 0.5)])
     progress.show_times(wall=60.0)
     assert "outside" not in capsys.readouterr().out
 
 
-def test_a_child_is_ranked_among_all_so_far_and_of_equal_ones_the_first_is_better(capsys):
+def test_a_child_is_ranked_among_all_so_far(capsys):
     progress = Progress(K=2, B=2, workers=1)
     lines = shown(capsys, progress, 1, [child(1, 0.5), child(2, 0.7), child(3, 0.6)])
     lines += shown(capsys, progress, 2, [child(5, 0.7, blocks=2), child(4, 0.4, blocks=2)])
@@ -92,7 +90,7 @@ def test_a_child_is_ranked_among_all_so_far_and_of_equal_ones_the_first_is_bette
     ]
 
 
-def test_a_line_that_goes_to_a_file_is_whole_and_plain(capsys):
+def test_a_line_in_a_file_is_whole_and_plain(capsys):
     error = "ValueError: [bold]" + 100 * " much"
     lines = shown(capsys, Progress(K=1, B=3, workers=1), 3, [child(9, 0.125, 3, blocks=3), child(10, 0, error=error)])
     assert lines[0] == "3 blocks a cell: 2 children"
@@ -103,38 +101,38 @@ def test_a_line_that_goes_to_a_file_is_whole_and_plain(capsys):
     assert lines[2].startswith(f"   2/2  child 10    failed: {error}") and lines[2].endswith("left  3x3 bconv + linear")
 
 
-def test_time_left_is_rounds_of_children_that_take_as_long_as_others_of_their_size(capsys):
+def test_the_time_left_is_counted_in_rounds_of_children(capsys):
     def left(lines):
         return [re.search(r"s  (.*) left", line)[1] for line in lines[1:]]
 
     progress = Progress(K=4, B=2, workers=2)
-    # Three children of one block, two at a time, then at most four of two blocks, which take twice as long: two rounds.
+    # Three children of one block, two at a time. Then two rounds of at most four of two blocks, each twice as long.
     lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 20), child(3, 0.5, 15)])
     assert left(lines) == [
-        "at most about 0:00:50",  # a round of 10 s, two of 20 s
-        "at most about 0:01:15",  # a round of 15 s, two of 30 s
+        "at most about 0:00:50",  # one round of 10 s, two of 20 s
+        "at most about 0:01:15",  # one round of 15 s, two of 30 s
         "at most about 0:01:00",  # two rounds of 30 s
     ]
-    # Three children of two blocks turn out to be there; those that are trained say how long one takes.
+    # There are only three children of two blocks, and their own times replace the estimate.
     two = [child(4, 0.5, 40, blocks=2), child(5, 0.5, 50, blocks=2), child(6, 0.5, 60, blocks=2)]
     assert left(shown(capsys, progress, 2, two)) == ["about 0:00:40", "about 0:00:45", "about 0:00:00"]
 
 
-def test_known_children_are_ranked_and_tell_the_time_until_this_run_knows_better(capsys):
+def test_known_children_are_ranked_and_estimate_the_time_left(capsys):
     progress = Progress(K=1, B=2, workers=1)
     lines = shown(
         capsys, progress, 1, [child(2, 0.6, 5, error="OSError: full"), child(3, 0.6, 5)], [child(1, 0.9, 100)]
     )
     assert lines[0] == "1 block a cell: 3 children, 1 of them known"
-    assert "at most about 0:05:00 left" in lines[1]  # one of 100 s and one of 200 s
+    assert "at most about 0:05:00 left" in lines[1]  # one child of 100 s, one of 200 s
     assert "rank 2" in lines[2] and "at most about 0:00:10 left" in lines[2]
 
 
-def test_a_first_child_that_fails_tells_no_time(capsys):
+def test_a_failed_first_child_gives_no_time_left(capsys):
     assert "time left not known yet" in shown(capsys, Progress(1, 1, 1), 1, [child(1, 0, error="OSError: full")])[1]
 
 
-def test_a_child_is_kept_before_it_is_shown(capsys):
+def test_a_child_is_saved_before_it_is_shown(capsys):
     kept = []
     for result in Progress(K=1, B=1, workers=1).follow(1, [(1, [0, A, 0, A], 0.5)], [], [child(1, 0.25)]):
         assert "0.2500" not in capsys.readouterr().out
@@ -169,7 +167,7 @@ COLOUR = r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;\d]*m"
 
 
 def on_a_terminal(stop=0, **environment):
-    """What three children, two at a time, look like to a terminal; `stop` is one that cannot be kept."""
+    """Terminal output for three children, two at a time; the search fails after child `stop`."""
     ours, theirs = pty.openpty()
     variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
     variables.update(
@@ -183,24 +181,26 @@ def on_a_terminal(stop=0, **environment):
     while True:
         try:
             content += os.read(ours, 65536)
-        except OSError:  # the other end is closed
+        except OSError:  # the process has ended
             break
     os.close(ours)
     assert process.wait() == (1 if stop else 0)
     return content.decode()
 
 
-def test_a_terminal_shows_a_bar_the_time_left_and_what_is_trained_now():
+def test_a_terminal_shows_a_bar_and_the_children_in_training():
     coloured = on_a_terminal()
     assert re.search(COLOUR, coloured)
     text = re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", coloured)
     assert "━" in text
     assert "child 1     in training for 0:00:0" in text and "child 2     in training for" in text
-    assert text.index("child 1     reward") < text.index("child 3     in training for")  # when a worker was free
+    assert text.index("child 1     reward") < text.index(
+        "child 3     in training for"
+    )  # a worker is free after child 1
     assert "1/3" in text and "best 0.5000" in text and "about 0:00:0" in text
 
 
-def test_no_colour_where_none_is_wanted():
+def test_no_color_turns_colours_off():
     text = on_a_terminal(NO_COLOR="1")
     assert "━" in text and "child 3     reward 0.5000" in text and not re.search(COLOUR, text)
 
@@ -210,7 +210,7 @@ def test_a_dumb_terminal_gets_plain_lines():
     assert "\x1b" not in text and "child 3     reward 0.5000  rank 3" in text and "left  3x3 bconv + linear" in text
 
 
-def test_the_cursor_is_back_after_an_error():
+def test_the_cursor_is_shown_again_after_an_error():
     text = on_a_terminal(stop=2)
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") and "the disk is full" in text
 
@@ -225,7 +225,7 @@ def test_a_finalist_is_shown_with_the_reward_of_its_first_training(capsys):
     assert line.startswith("   1/1  child 3     reward 0.5000  first 0.7500     10 s  about 0:00:10 left  ")
 
 
-def test_finalists_are_listed_with_the_mean_and_standard_deviation_of_their_rewards():
+def test_finalists_are_listed_with_mean_and_standard_deviation():
     finalist = Finalist(child(3, 0.5), [child(3, 0.75), child(3, 1.0)])
     # Deviations from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.
     (line,) = finalist_lines([finalist])

@@ -1,4 +1,4 @@
-"""The pictures of a search: the numbers in them, counted by hand, and the files, whatever state the table is in."""
+"""Figures of a search: their numbers, counted by hand, and their files for complete and incomplete tables."""
 
 import math
 import os
@@ -16,7 +16,7 @@ SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
 
 
 def words(path):
-    """The text in a drawing: matplotlib draws letters as curves, and writes each text as a comment above them."""
+    """Texts of an SVG file. Matplotlib draws letters as curves and writes each text as a comment above them."""
     parser = xml.etree.ElementTree.XMLParser(target=xml.etree.ElementTree.TreeBuilder(insert_comments=True))
     tree = xml.etree.ElementTree.parse(path, parser)
     assert tree.getroot().tag == "{http://www.w3.org/2000/svg}svg"
@@ -24,7 +24,7 @@ def words(path):
 
 
 def drawn(folder, children, end=""):
-    """Draws a table; returns sheet -> its text, having looked at the files."""
+    """Draws a table and checks the files; returns dict, sheet -> its texts."""
     write_table(folder, children, end)
     paths = report.write_report("tiny", folder / "logs")
     assert [Path(path) for path in paths] == [
@@ -38,19 +38,19 @@ def drawn(folder, children, end=""):
     return {Path(path).stem: "\n".join(words(path)) for path in paths[1::2]}
 
 
-def test_the_best_so_far_begins_anew_with_every_block_size():
+def test_the_best_so_far_restarts_with_each_block_size():
     rewards = [(1, 0.5), (1, 0.7), (1, 0.6), (2, 0.4), (2, 0.3), (2, 0.9)]
     children = [child(number, reward, blocks) for number, (blocks, reward) in enumerate(rewards, start=1)]
     best = report.best_so_far(children)
     assert {blocks: list(values) for blocks, values in best.items()} == {1: [0.5, 0.7, 0.7], 2: [0.4, 0.4, 0.9]}
 
 
-def test_of_equal_children_the_first_is_the_best():
+def test_of_equal_rewards_the_first_child_is_the_best():
     assert report.best_child([child(2, 0.9), child(1, 0.9), child(3, 0.1)]).number == 1
 
 
-def test_spearmans_rho_is_of_ranks_and_of_each_block_size():
-    # Ranks 1 2 3 4 against 1 2 4 3: 1 - 6 * (0 + 0 + 1 + 1) / (4 * (16 - 1)) = 0.8. Three in reverse order: -1.
+def test_spearmans_rho_is_computed_for_each_block_size():
+    # Ranks 1 2 3 4 and 1 2 4 3: 1 - 6 * (0 + 0 + 1 + 1) / (4 * (16 - 1)) = 0.8. Three reversed ranks: -1.
     two = [child(2, 0.1, 2, 0.50), child(3, 0.2, 2, 0.51), child(4, 0.9, 2, 0.6), child(5, 0.8, 2, 0.99)]
     three = [child(6, 0.3, 3, 0.1), child(7, 0.2, 3, 0.2), child(8, 0.1, 3, 0.3)]
     without_prediction = [child(1, 0.99), child(9, 0.99, 3)]
@@ -59,7 +59,7 @@ def test_spearmans_rho_is_of_ranks_and_of_each_block_size():
 
 
 @pytest.mark.parametrize("pairs", [[(0.5, 0.6)], [(0.5, 0.6), (0.5, 0.7)], [(0.5, 0.6), (0.4, 0.6)]])
-def test_rho_of_one_child_or_of_equal_numbers_is_not_defined(pairs):
+def test_rho_of_one_child_or_of_equal_values_is_nan(pairs):
     children = [child(number, reward, 2, predicted) for number, (predicted, reward) in enumerate(pairs)]
     [(rho, number)] = report.rank_correlations(children).values()
     assert math.isnan(rho) and number == len(pairs)
@@ -72,8 +72,8 @@ def test_no_child_beats_one_on_the_pareto_front():
     assert [row.number for row in report.pareto_front(children, "macs")] == [8, 5]
 
 
-def test_shares_are_of_the_operations_in_the_best_and_the_worst_tenth():
-    # 20 children, so 2 in a tenth. Best: a a a b and a b (of one block); worst: c c twice; all others: b b, 16 times.
+def test_operator_shares_are_of_the_best_and_worst_tenth():
+    # A tenth of 20 children is 2. The best have ops a a a b and a b, the worst c c and c c, the other 16 b b.
     cells = {1: [0, "a", 0, "a", 0, "a", 0, "b"], 2: [0, "a", -1, "b"], 19: [0, "c", 0, "c"], 20: [0, "c", 0, "c"]}
     children = [child(n, 1 - n / 100, cell=cells.get(n, [0, "b", 0, "b"])) for n in range(20, 0, -1)]
     tenth, shares = report.operator_shares(children)
@@ -83,7 +83,7 @@ def test_shares_are_of_the_operations_in_the_best_and_the_worst_tenth():
     assert shares["c"] == pytest.approx((0, 1, 4 / 42))
 
 
-def test_a_tenth_of_few_children_is_one_child():
+def test_a_tenth_of_three_children_is_one_child():
     tenth, shares = report.operator_shares([child(n, n / 10, cell=[0, f"op {n}", 0, f"op {n}"]) for n in range(1, 4)])
     assert tenth == 1
     assert list(shares) == ["op 1", "op 2", "op 3"]
@@ -92,7 +92,7 @@ def test_a_tenth_of_few_children_is_one_child():
 
 def test_a_search_of_two_block_sizes(tmp_path):
     one = [child(n, 0.80 + n / 100, weights=1000 * n, macs=5000 * n) for n in range(1, 4)]
-    two = [child(4, 0.91, 2, 0.80), child(5, 0.92, 2, 0.85), child(6, 0.93, 2, 0.82)]  # ranks 1 3 2 against 1 2 3
+    two = [child(4, 0.91, 2, 0.80), child(5, 0.92, 2, 0.85), child(6, 0.93, 2, 0.82)]  # ranks 1 3 2 and 1 2 3
     text = drawn(tmp_path, one + two)
     assert all("tiny on digits: 6 children" in words for words in text.values())
     assert "best: child 6, 0.9300" in text["rewards"] and "1 block: 3 children" in text["rewards"]
@@ -102,7 +102,7 @@ def test_a_search_of_two_block_sizes(tmp_path):
     assert "output of the cell: blocks 1, 2, concatenated" in text["best_cell"]
 
 
-def test_a_last_row_that_is_being_written_is_left_out(tmp_path):
+def test_an_unfinished_last_row_is_left_out(tmp_path):
     half = "3,digits,1,\"[0, 'linear', 0, 'linear']\",[[1.]] [[1.]] [[1.]] [[1.]],0.99"
     text = drawn(tmp_path, [child(1, 0.5), child(2, 0.6)], half)
     assert "tiny on digits: 2 children" in text["rewards"] and "best: child 2, 0.6000" in text["rewards"]
@@ -116,20 +116,20 @@ def test_failed_children_are_marked_and_have_no_reward(tmp_path):
     assert "all (2 children)" in text["operators"]
 
 
-def test_one_child_is_enough_and_there_is_no_prediction_yet(tmp_path):
+def test_one_child_is_enough_for_a_report(tmp_path):
     text = drawn(tmp_path, [child(1, 0.5)])
     assert "tiny on digits: 1 child" in text["rewards"]
     assert "Nothing to compare yet" in text["surrogate"]
 
 
-def test_rows_stand_in_the_order_of_their_numbers(tmp_path):
+def test_rows_are_read_in_the_order_of_their_numbers(tmp_path):
     path = write_table(tmp_path, [child(2, 0.5), child(1, 0.6), child(3, 0.7, 2, 0.25)])
     _, rows = read_table(path)
     assert [row.number for row in rows] == [1, 2, 3]
     assert math.isnan(rows[0].predicted) and rows[2] == child(3, 0.7, 2, 0.25)
 
 
-def test_a_cell_that_reads_earlier_cells_and_its_own_blocks_is_drawn_whole(tmp_path):
+def test_a_cell_with_every_kind_of_input_is_drawn_whole(tmp_path):
     cell = [-2, "3x3 bconv", 0, "linear", -1, "5x5 sep-bconv", 1, "linear", 0, "linear", 1, "3x3 maxpool"]
     texts = drawn(tmp_path, [child(1, 0.5, 3, 0.4, cell=cell)])["best_cell"].split("\n")
     assert {"input -2", "3 cells before", "input -1", "2 cells before", "input 0", "the cell before"} < set(texts)
@@ -138,7 +138,7 @@ def test_a_cell_that_reads_earlier_cells_and_its_own_blocks_is_drawn_whole(tmp_p
     assert "output of the cell: blocks 2, 3, concatenated" in texts
 
 
-def test_nothing_is_drawn_of_nothing(tmp_path):
+def test_no_report_is_drawn_without_children(tmp_path):
     with pytest.raises(ValueError, match="there is no experiment 'tiny'.*children.csv does not exist"):
         report.write_report("tiny", tmp_path / "logs")
     write_table(tmp_path, [])

@@ -1,4 +1,4 @@
-"""How the surrogate's predictions are judged, on tables that can be checked by eye."""
+"""Quality of the surrogate's predictions, on tables that can be checked by eye."""
 
 import math
 

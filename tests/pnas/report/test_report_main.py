@@ -33,7 +33,7 @@ def test_the_command_says_in_one_line_what_is_missing(tmp_path):
     assert without_foreign_warnings(result.stderr) == message
 
 
-def test_it_starts_without_a_deep_learning_framework(tmp_path):
+def test_the_report_imports_no_deep_learning_framework(tmp_path):
     code = "import sys, pnas.report; print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)

@@ -1,4 +1,4 @@
-"""Training one architecture: what a training that is resumed starts from, and files that are damaged or hostile."""
+"""Training one architecture: what a resumed training starts from, and damaged or hostile files."""
 
 from pathlib import Path
 
@@ -21,7 +21,7 @@ def train(folder, load_saved=False, epochs=3, cell=CELL, **constants):
 
 
 def killed_after(epoch, monkeypatch):
-    """From here on a training dies when it has kept its epoch of this number."""
+    """Makes a training stop after it has saved this epoch, counted from 1."""
 
     class Killed(SaveNetworks):
         def on_epoch_end(self, number, logs=None):
@@ -34,13 +34,13 @@ def killed_after(epoch, monkeypatch):
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """The folder of a whole training."""
+    """Folder of a complete training."""
     folder = tmp_path_factory.mktemp("whole")
     train(folder)
     return folder
 
 
-def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(trained, tmp_path, monkeypatch):
+def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         killed_after(2, patched)
         train(tmp_path)
@@ -65,14 +65,14 @@ def test_a_training_that_was_stopped_goes_on_to_the_weights_of_one_that_was_not(
         ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),
     ],
 )
-def test_it_does_not_go_on_with_what_is_of_another_training(trained, constants, difference):
+def test_load_saved_refuses_another_training(trained, constants, difference):
     before = (trained / "architecture_last.keras").read_bytes()
     with pytest.raises(ValueError, match=difference):
         train(trained, load_saved=True, epochs=4, **constants)
     assert (trained / "architecture_last.keras").read_bytes() == before
 
 
-def test_it_does_not_go_on_from_a_network_without_its_optimizer(trained, tmp_path):
+def test_load_saved_refuses_a_network_without_its_optimizer(trained, tmp_path):
     network = architecture.load_network(str(trained / "architecture_best.keras"))
     for name in ("architecture_best.keras", "architecture_last.keras"):
         keras.Model(network.inputs, network.outputs, name=network.name).save(tmp_path / name)
@@ -80,20 +80,20 @@ def test_it_does_not_go_on_from_a_network_without_its_optimizer(trained, tmp_pat
         train(tmp_path, load_saved=True)
 
 
-def test_it_does_not_go_on_from_nothing(tmp_path):
+def test_load_saved_needs_a_saved_network(tmp_path):
     with pytest.raises(ValueError, match="architecture_last.keras cannot be loaded as a network"):
         train(tmp_path, load_saved=True)
 
 
 @pytest.fixture(scope="module")
 def network():
-    """The bytes of a .keras file."""
+    """Content of a .keras file."""
     return file_content(build_child([0, "3x3 bconv", 0, "linear"], 1, [2], [10]))
 
 
 @some
 @given(st.data())
-def test_a_damaged_network_is_one_error_that_names_it(network, tmp_path_factory, data):
+def test_a_damaged_network_is_refused_in_one_line(network, tmp_path_factory, data):
     path = tmp_path_factory.getbasetemp() / "damaged.keras"
     path.write_bytes(data.draw(st.one_of(damaged(network), st.binary())))
     try:

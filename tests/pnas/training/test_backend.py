@@ -1,4 +1,4 @@
-"""What a worker keeps of the children it has trained: nothing."""
+"""Memory of a worker after training children."""
 
 import gc
 import weakref
@@ -12,8 +12,8 @@ from pnas.training.backend import keras
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")
-def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
-    # filters enough for normalization to be compiled
+def test_a_worker_releases_the_children_it_has_trained():
+    # enough filters that normalization is compiled
     network = {"num_cells": 1, "filters": [48], "dense_layers": [10], "input_shape": (8, 8, 1)}
     read = []
 
@@ -28,4 +28,4 @@ def test_a_worker_keeps_nothing_of_the_children_it_has_trained():
         return sum(isinstance(thing, keras.Variable) for thing in gc.get_objects())
 
     assert variables_left(1) == variables_left(2) == variables_left(3)
-    assert all(reference() is None for reference in read)  # else a worker would map them once more for each child
+    assert all(reference() is None for reference in read)  # otherwise a worker maps the images again for each child

@@ -1,4 +1,4 @@
-"""How images are batched."""
+"""Batches of images, and their order."""
 
 import numpy as np
 
@@ -11,7 +11,7 @@ def epoch_of(batches, epoch):
     return [row for rows, _ in seen for row in rows], [label for _, labels in seen for label in labels]
 
 
-def test_an_epoch_shows_each_image_once_with_its_label_and_the_next_one_in_another_order():
+def test_each_epoch_shows_every_image_once_in_a_new_order():
     batches = Batches(np.arange(10), 100 + np.arange(10), batch_size=4, seed=0)
     assert [len(batches[number][0]) for number in range(len(batches))] == [4, 4, 2]
     first, labels = epoch_of(batches, 0)

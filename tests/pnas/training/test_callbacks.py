@@ -1,4 +1,4 @@
-"""What is measured while a child is trained, counted by hand."""
+"""Measurements during the training of a child, counted by hand."""
 
 import keras
 import numpy as np
@@ -8,7 +8,7 @@ from binarized.binary_layers import BinaryConv2D, BinaryDense
 from pnas.training.callbacks import EpochTimes, SignFlips
 
 
-def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():
+def test_sign_flips_are_counted_in_all_layers():
     layers = [BinaryConv2D(2, 1, use_bias=False), keras.layers.Flatten(), BinaryDense(2, use_bias=False)]
     model = keras.Sequential([keras.Input((2, 1, 1)), *layers])
     convolution, dense = layers[0].binary_kernels[0].variable, layers[2].binary_kernels[0].variable
@@ -25,14 +25,14 @@ def test_flipped_signs_are_counted_in_all_layers_and_zero_counts_as_positive():
         flips.on_epoch_end(0, logs)
         return logs["sign_flips"]
 
-    assert epoch([0.0, -0.1], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1]) == 0  # 0.5 has become 0, which is +1
+    assert epoch([0.0, -0.1], [0.1, -0.1, 0.1, -0.1, 0.1, -0.1, 0.1, -0.1]) == 0  # 0.5 became 0, whose sign is +1
     assert epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == pytest.approx(3 / 10)
     assert (
         epoch([-0.5, -0.1], [0.1, 0.0, 0.1, -0.1, 0.1, -0.1, 0.1, 0.2]) == 0
-    )  # against the epoch before, not the first
+    )  # compared with the epoch before, not the first
 
 
-def test_the_flips_of_an_epoch_of_training_are_those_between_the_weights_before_and_after():
+def test_sign_flips_compare_weights_before_and_after_an_epoch():
     model = keras.Sequential([keras.Input((8,)), BinaryDense(4, use_bias=False)])
     model.compile(keras.optimizers.SGD(0.3), loss="squared_hinge")
     rng = np.random.default_rng(0)
@@ -46,7 +46,7 @@ def test_the_flips_of_an_epoch_of_training_are_those_between_the_weights_before_
 
 
 @pytest.mark.parametrize("seconds, training_seconds", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
-def test_the_first_epoch_counts_no_longer_than_the_mean_of_the_others(seconds, training_seconds):
+def test_the_first_epoch_counts_at_most_the_mean_of_the_others(seconds, training_seconds):
     times = EpochTimes()
     times.seconds = seconds
     assert times.training_seconds() == training_seconds

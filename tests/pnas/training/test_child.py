@@ -1,4 +1,4 @@
-"""Training one child: the batches it sees, and what becomes of one that fails."""
+"""Training one child: its reward, its network, the batches it sees, and how it fails."""
 
 import numpy as np
 import pytest
@@ -13,7 +13,7 @@ NETWORK = {"num_cells": 1, "filters": [4], "dense_layers": [10], "input_shape": 
 
 
 def rows(count, shift, seed):
-    """Images of classes 0 to 7, whose bright row has the number of the class; labels are `shift` classes further."""
+    """Images of classes 0 to 7: row k is bright in class k. Labels are `shift` classes higher."""
     classes = np.arange(count) % 8
     x = np.full((count, 8, 8, 1), -1, "float32")
     x[np.arange(count), classes] = 1
@@ -22,7 +22,11 @@ def rows(count, shift, seed):
 
 
 def trained_against_validation(tmp_path, learning_rate, epochs):
-    """A child whose validation labels are all wrong by what it is taught; and its network's accuracy on (x, y)."""
+    """Trains a child whose validation labels contradict its training labels.
+
+    Returns:
+        (Child, accuracy of its network on the training images, accuracy on the validation images)
+    """
     x, y = rows(320, shift=0, seed=0)
     x_val, y_val = rows(80, shift=1, seed=1)
     training_constants = {"batch_size": 16, "learning_rate": learning_rate}
@@ -39,18 +43,18 @@ def trained_against_validation(tmp_path, learning_rate, epochs):
 
 def test_a_reward_is_the_accuracy_on_validation_images(tmp_path):
     child, on_training, on_validation = trained_against_validation(tmp_path, (0.01, 0.001), epochs=1)
-    assert on_training > 0.7 and on_validation < 0.3, "the two cannot be told apart"
+    assert on_training > 0.7 and on_validation < 0.3, "the accuracies are too similar for this test"
     assert child.reward == pytest.approx(on_validation)
 
 
 def test_the_network_of_the_best_epoch_is_kept(tmp_path):
-    # The learning rate rises: the first epoch hardly moves the weights, later ones learn what validation calls wrong.
+    # The learning rate rises. The first epoch hardly moves the weights, later ones make validation worse.
     child, _, on_validation = trained_against_validation(tmp_path, (1e-6, 0.03), epochs=4)
-    assert child.history["val_accuracy"][-1] < child.reward, "the last epoch is the best"
+    assert child.history["val_accuracy"][-1] < child.reward, "the last epoch is the best, so this test shows nothing"
     assert on_validation == pytest.approx(child.reward)
 
 
-def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypatch):
+def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
     asked = []
 
     class Watched(Batches):
@@ -59,7 +63,7 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
             asked.append([])
 
         def __getitem__(self, number):
-            if asked and self.seed == 1:  # the training; Keras may look at some batches before its first epoch
+            if asked and self.seed == 1:  # in training; Keras may read batches before the first epoch
                 asked[-1].append(number)
             return super().__getitem__(number)
 
@@ -71,7 +75,7 @@ def test_a_child_is_trained_on_every_batch_of_every_epoch_in_its_order(monkeypat
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
-def test_moments_are_estimated_on_images_of_all_classes_though_the_images_are_sorted(monkeypatch):
+def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
     asked = []
 
     class Watched(Batches):
@@ -147,7 +151,7 @@ def test_a_child_that_fails_once_is_trained_again(monkeypatch):
         (RuntimeError("bell \a, nul \0, half \ud800"), "RuntimeError: bell  , nul  , half  "),
     ],
 )
-def test_a_child_that_fails_twice_gets_reward_0_and_a_reason_of_one_line(error, reason, monkeypatch):
+def test_a_child_that_fails_twice_gets_reward_0_and_a_reason(error, reason, monkeypatch):
     def train(*arguments):
         raise error
 
@@ -155,14 +159,14 @@ def test_a_child_that_fails_twice_gets_reward_0_and_a_reason_of_one_line(error, 
     assert (child.reward, child.error) == (0, reason)
 
 
-def test_a_reason_of_a_megabyte_fits_into_a_row(monkeypatch):
+def test_a_reason_of_a_megabyte_is_shortened(monkeypatch):
     def train(*arguments):
         raise RuntimeError("x" * 10**6)
 
     assert len(trained_with(monkeypatch, train).error) == 500
 
 
-def test_a_full_disk_is_no_fault_of_the_child(monkeypatch):
+def test_a_full_disk_ends_the_search_not_the_child(monkeypatch):
     def train(*arguments):
         raise OSError(28, "No space left on device")
 
@@ -170,7 +174,7 @@ def test_a_full_disk_is_no_fault_of_the_child(monkeypatch):
         trained_with(monkeypatch, train)
 
 
-def test_a_child_whose_loss_is_not_a_number_has_failed():
+def test_a_child_with_a_loss_of_nan_fails():
     nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
     network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
     child = Child(1, [0, "3x3 bconv", 0, "3x3 bconv"], 0.5, seed=1)
@@ -180,7 +184,7 @@ def test_a_child_whose_loss_is_not_a_number_has_failed():
     assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
 
 
-def test_a_child_that_diverges_ends_with_its_first_epoch_and_is_not_trained_again(monkeypatch):
+def test_a_child_that_diverges_is_not_trained_again(monkeypatch):
     epochs = []
 
     def watched(*arguments, **options):

@@ -12,10 +12,10 @@ from pnas.training import workers
 pytest.importorskip("distributed")
 
 
-def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_is_blamed(cluster, monkeypatch):
-    """Dask gives a child up after one death here (four by default); the images have died with both workers by then."""
+def test_a_child_that_kills_every_worker_fails_alone(cluster, monkeypatch):
+    """Here Dask gives a child up after one death, by default after four. Both workers take the images with them."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    # Where the workers find tiny_search.deadly.
+    # The workers import tiny_search.deadly from there.
     monkeypatch.setenv("PYTHONPATH", str(tiny_search.ROOT / "tests"), prepend=os.pathsep)
     monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
     pool = workers.Workers("dask", cluster().address, "auto", "tensorflow", 1)
@@ -25,16 +25,16 @@ def test_a_child_that_kills_its_workers_again_and_again_has_failed_and_no_other_
     assert "its worker died" in trained[3].error
 
 
-def test_workers_that_would_train_two_children_in_one_process_are_refused(cluster):
+def test_workers_with_two_threads_are_refused(cluster):
     with pytest.raises(ValueError, match="2 workers .* one process.*--nthreads 1"):
         workers.Workers("dask", cluster(threads=2).address, "auto", "tensorflow", 1)
 
 
-def test_workers_that_cannot_import_the_project_are_refused(cluster, tmp_path):
+def test_workers_without_the_project_are_refused(cluster, tmp_path):
     with pytest.raises(ValueError, match="2 workers .* cannot import pnas.*PYTHONPATH"):
         workers.Workers("dask", cluster(path=tmp_path).address, "auto", "tensorflow", 1)
 
 
-def test_a_cluster_that_is_not_there_is_named():
+def test_an_unreachable_cluster_is_named():
     with pytest.raises(OSError, match="tcp://127.0.0.1:9"):
         workers.Workers("dask", "tcp://127.0.0.1:9", "auto", "tensorflow", 1)

@@ -1,4 +1,4 @@
-"""Processes on this machine: as many as asked for, one copy of the images, and nothing left behind."""
+"""Worker processes on this machine: their number, one copy of the images, and cleaning up."""
 
 import concurrent.futures
 import os
@@ -30,7 +30,7 @@ def test_one_worker_is_one_process_beside_the_search():
     assert len(results) == 1 and results == set(tiny_search.workers_of(os.getpid())) != {os.getpid()}
 
 
-def test_arrays_reach_the_workers_through_one_file_each_which_is_removed_in_the_end(shared):
+def test_arrays_reach_workers_through_one_file_each(shared):
     arrays = np.arange(12.0).reshape(3, 4), np.ones(4)
     pool = local.LocalPool(2, 1)
     for _ in range(2):
@@ -41,19 +41,19 @@ def test_arrays_reach_the_workers_through_one_file_each_which_is_removed_in_the_
     assert not list(shared.iterdir())
 
 
-def test_a_death_is_announced_after_the_results_that_came_before_it():
+def test_a_death_is_reported_after_earlier_results():
     results = local.LocalPool(1, 1).map(eval, [("1 + 1",), ("__import__('os').abort()",)], 1, ())
     assert next(results) == 2
     with pytest.raises(concurrent.futures.BrokenExecutor):
         next(results)
 
 
-def test_temporary_files_of_a_worker_are_in_the_folder_of_the_search(shared):
+def test_temporary_files_of_workers_are_in_the_searchs_folder(shared):
     (place,) = local.LocalPool(1, 1).map(tempfile.gettempdir, [()], 1, ())
     assert Path(place).parent == shared
 
 
-def test_a_folder_without_room_is_named_with_what_it_needs_and_has(shared, monkeypatch):
+def test_a_folder_without_room_is_named_with_its_space(shared, monkeypatch):
     monkeypatch.setattr(shutil, "disk_usage", lambda place: namedtuple("Usage", "free")(2**21))
     reason = f"the folder {shared} needs 26 MiB for the training images and has 2 MiB. .*JOBLIB_TEMP_FOLDER"
     with pytest.raises(OSError, match=reason):  # 10 MiB of images and 16 MiB of room
@@ -61,7 +61,7 @@ def test_a_folder_without_room_is_named_with_what_it_needs_and_has(shared, monke
     assert not list(shared.iterdir())
 
 
-def test_small_shared_memory_is_left_for_the_folder_of_temporary_files(tmp_path, monkeypatch):
+def test_temporary_files_replace_small_shared_memory(tmp_path, monkeypatch):
     monkeypatch.delenv("JOBLIB_TEMP_FOLDER")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     free = {local.SHARED_MEMORY: 2**26, str(tmp_path): 2**40}  # 64 MiB, as in a container

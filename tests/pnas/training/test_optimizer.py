@@ -1,4 +1,4 @@
-"""The step of Adam that TensorFlow has a kernel for is Keras's own."""
+"""Adam by TensorFlow's kernel takes the steps of keras.optimizers.Adam."""
 
 import subprocess
 import sys
@@ -21,7 +21,7 @@ def trained(optimizer):
     return model
 
 
-def test_it_moves_weights_and_moments_as_keras_does():
+def test_weights_and_moments_move_as_in_keras():
     decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
     expected, got = trained(keras.optimizers.Adam(decay)), trained(decaying_adam(0.1, 1e-4, 12))
     for one, other in zip(got.weights + got.optimizer.variables, expected.weights + expected.optimizer.variables):
@@ -29,7 +29,7 @@ def test_it_moves_weights_and_moments_as_keras_does():
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's kernel")
-def test_a_variable_takes_one_operation(monkeypatch):
+def test_a_variable_is_updated_by_one_operation(monkeypatch):
     def fail(*arguments):
         raise AssertionError("Keras's own step was taken")
 
@@ -37,7 +37,7 @@ def test_a_variable_takes_one_operation(monkeypatch):
     trained(decaying_adam(0.1, 1e-4, 12))
 
 
-def test_what_is_saved_is_a_keras_adam_that_goes_on_where_it_was(tmp_path):
+def test_the_optimizer_is_saved_as_adam_of_keras(tmp_path):
     model = trained(decaying_adam(0.1, 1e-4, 12))
     model.save(tmp_path / "network.keras")
     optimizer = keras.models.load_model(tmp_path / "network.keras").optimizer

@@ -1,4 +1,4 @@
-"""Without a private name of another package, the public way gives the same numbers, and one warning says so."""
+"""Without a private name of another package, results are the same, and one warning names it."""
 
 import importlib.metadata
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason=
 
 @pytest.fixture(autouse=True)
 def nothing_known():
-    """Each test finds out by itself which names there are, and warns by itself."""
+    """Clears what is cached, so that each test looks for names and warns by itself."""
     for cached in (private_names._warn, private_names._graphs_list_python_functions):
         cached.cache_clear()
     yield
@@ -25,7 +25,7 @@ def nothing_known():
 
 
 def patch_during(monkeypatch, user, function, patch):
-    """From here on `patch` holds whenever the module `user` calls `function`, and not for the package itself."""
+    """Applies `patch` only while the module `user` calls `function`, so that the other package works as before."""
     original = getattr(user, function)
 
     def patched(*arguments):
@@ -37,7 +37,7 @@ def patch_during(monkeypatch, user, function, patch):
 
 
 def only_warning(caught, package, name):
-    """Asserts that there was one warning of this program, about this name in the installed version."""
+    """Asserts that there was one RuntimeWarning, about this name in the installed version."""
     (message,) = [str(each.message) for each in caught if each.category is RuntimeWarning]
     assert message.startswith(f"{package} {importlib.metadata.version(package)} has no {name} as expected here: ")
 
@@ -53,7 +53,7 @@ def trained(adam):
 
 
 @pytest.mark.parametrize("name", ["_get_variable_index", "_momentums", "_velocities"])
-def test_without_its_moments_adam_moves_weights_as_keras_does(name, monkeypatch):
+def test_without_adams_moments_weights_move_as_in_keras(name, monkeypatch):
     expected = trained(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)))
     adam = optimizer.decaying_adam(0.1, 1e-4, 12)
     owner = next((cls for cls in type(adam).__mro__ if name in vars(cls)), adam)
@@ -74,7 +74,7 @@ def trained_child():
     return child.reward, child.history["loss"]
 
 
-def test_without_the_registry_of_gradients_a_child_has_the_same_reward(monkeypatch):
+def test_without_the_gradient_registry_rewards_are_the_same(monkeypatch):
     from tensorflow.python.framework import ops
 
     reward, losses = trained_child()
@@ -83,15 +83,15 @@ def test_without_the_registry_of_gradients_a_child_has_the_same_reward(monkeypat
     )
     with pytest.warns(RuntimeWarning) as caught:
         assert trained_child() == (reward, pytest.approx(losses))
-        trained_child()  # and does not warn again
+        trained_child()  # without another warning
     only_warning(caught, "tensorflow", "gradient_registry._registry")
 
 
-def test_without_the_list_of_python_functions_a_child_has_the_same_reward(monkeypatch):
+def test_without_the_function_list_rewards_are_the_same(monkeypatch):
     import tensorflow as tf
 
     class Functions:
-        """What a graph may keep its functions in some day."""
+        """A container that is not a list."""
 
         def append(self, function):
             pass
@@ -104,5 +104,5 @@ def test_without_the_list_of_python_functions_a_child_has_the_same_reward(monkey
     patch_during(monkeypatch, backend, "python_functions", patch)
     with pytest.warns(RuntimeWarning) as caught:
         assert trained_child() == (reward, pytest.approx(losses))
-        trained_child()  # and does not warn again
+        trained_child()  # without another warning
     only_warning(caught, "tensorflow", "Graph._py_funcs_used_in_graph")

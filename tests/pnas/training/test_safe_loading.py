@@ -50,7 +50,7 @@ def read(files):
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="only TensorFlow runs such a layer")
-def test_a_network_that_calls_a_saved_program_is_refused_and_the_program_is_not_run(folder):
+def test_a_network_that_calls_a_saved_program_is_refused(folder):
     import tensorflow as tf
 
     class Program(tf.Module):
@@ -72,7 +72,7 @@ def test_a_network_that_calls_a_saved_program_is_refused_and_the_program_is_not_
 
 
 @pytest.mark.parametrize("memory", ["plenty", "none"])  # without memory for the weights Keras reads them from the disk
-def test_a_network_whose_weights_lie_in_another_file_is_refused_and_the_file_is_not_read(memory, folder, monkeypatch):
+def test_a_network_with_weights_in_another_file_is_refused(memory, folder, monkeypatch):
     (folder / "outside").mkdir()
     ELSEWHERE.tofile("outside/weights.bin")
 

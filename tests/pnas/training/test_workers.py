@@ -1,4 +1,4 @@
-"""Processes that train children, and what becomes of children that kill them."""
+"""Worker processes, and children that kill them or fail."""
 
 import concurrent.futures
 
@@ -10,7 +10,7 @@ from pnas.training import workers
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
-def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_blamed(count, monkeypatch):
+def test_a_child_that_kills_its_worker_fails_alone(count, monkeypatch):
     monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
     pool = workers.Workers("loky", None, count, "tensorflow", 1)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 8)]
@@ -29,7 +29,7 @@ def test_a_child_that_kills_its_worker_again_and_again_is_found_and_no_other_is_
 
 
 class Pool:
-    """Stands in for processes: the children of some numbers fail."""
+    """Replaces the processes. The children with the numbers in `failing` fail."""
 
     deaths = concurrent.futures.BrokenExecutor
 
@@ -53,17 +53,17 @@ def numbers_trained(failing):
     return numbers, error
 
 
-def test_ten_failed_children_one_after_another_stop_the_search_with_the_reason():
+def test_ten_failed_children_in_a_row_stop_the_search():
     numbers, error = numbers_trained(range(4, 31))
     assert numbers == [*range(1, 14)]
     assert error.startswith("10 children failed one after another, the last one with: ValueError: no such operator")
 
 
-def test_failed_children_with_others_between_them_stop_nothing():
+def test_failed_children_between_others_stop_nothing():
     numbers, error = numbers_trained({*range(1, 10), *range(11, 20), *range(21, 30)})
     assert numbers == [*range(1, 31)] and error is None
 
 
-def test_one_process_never_trains_two_children_at_once():
+def test_a_process_refuses_a_second_child():
     with workers._training, pytest.raises(ValueError, match="two children at the same time"):
         workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
