@@ -13,11 +13,11 @@ sys.path.insert(0, sys.argv[1])
 for number in (signal.SIGINT, signal.SIGHUP):
     signal.signal(number, signal.default_int_handler)  # the tests may run in the background, where they are ignored
 {before}
-from pnas import stopping
+from pnas.training import stopping
 stopping.GRACE = 1
 stopping.stop_on_signals(lambda: print("at last", flush=True))
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     {work}
 except stopping.Stopped as stopped:
     print("stopped", flush=True)
