@@ -92,14 +92,22 @@ def test_a_tenth_of_three_children_is_one_child():
 
 def test_a_search_of_two_block_sizes(tmp_path):
     one = [child(n, 0.80 + n / 100, weights=1000 * n, macs=5000 * n) for n in range(1, 4)]
-    two = [child(4, 0.91, 2, 0.80), child(5, 0.92, 2, 0.85), child(6, 0.93, 2, 0.82)]  # ranks 1 3 2 and 1 2 3
+    predicted = [0.80, 0.85, 0.82, 0.86, 0.87, 0.88]  # ranks 1 3 2 4 5 6; those of the rewards are 1 2 3 4 5 6
+    two = [child(n, 0.87 + n / 100, 2, prediction) for n, prediction in enumerate(predicted, start=4)]
     text = drawn(tmp_path, one + two)
-    assert all("tiny on digits: 6 children" in words for words in text.values())
-    assert "best: child 6, 0.9300" in text["rewards"] and "1 block: 3 children" in text["rewards"]
-    assert "2 blocks: ρ = 0.50 (3 children)" in text["surrogate"]
-    assert "best tenth (1 child)" in text["operators"] and "all (6 children)" in text["operators"]
-    assert "Best cell: child 6, reward 0.9300, 100 binary weights, 1,000 MACs" in text["best_cell"]
+    assert all("tiny on digits: 9 children" in words for words in text.values())
+    assert "best: child 9, 0.9600" in text["rewards"] and "1 block: 3 children" in text["rewards"]
+    # 1 - 6 * (1 + 1) / (6 * (36 - 1)) = 0.943
+    assert "2 blocks: ρ = 0.94 (6 children)" in text["surrogate"]
+    assert "best tenth (1 child)" in text["operators"] and "all (9 children)" in text["operators"]
+    assert "Best cell: child 9, reward 0.9600, 100 binary weights, 1,000 MACs" in text["best_cell"]
     assert "output of the cell: blocks 1, 2, concatenated" in text["best_cell"]
+
+
+def test_rho_of_fewer_than_six_children_is_not_shown(tmp_path):
+    two = [child(n, 0.9 + n / 100, 2, 0.8 + n / 100) for n in range(2, 7)]
+    text = drawn(tmp_path, [child(1, 0.5), *two])
+    assert "2 blocks: ρ too few to judge (5 children)" in text["surrogate"]
 
 
 def test_an_unfinished_last_row_is_left_out(tmp_path):
