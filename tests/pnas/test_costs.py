@@ -211,15 +211,18 @@ def journal(tmp_path, monkeypatch):
     """Function of a dict of limits: the journal of a search in an empty folder."""
     monkeypatch.chdir(tmp_path)
     space = StateSpace(1, ["3x3 bconv", "linear"])
-    return lambda limits: Journal("trial", {"DATASET": "digits", **limits}, True, space)
+    defaults = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None}  # those of train.py
+    return lambda limits: Journal("trial", {"DATASET": "digits", **limits}, True, space, defaults)
 
 
 def test_results_from_before_there_were_limits_go_on_without_one(journal):
     journal({}).lock.close()
     with pytest.raises(ValueError, match="MAX_MACS was None and is 5"):
         journal({"MAX_MACS": 5, "MAX_BINARY_WEIGHTS": None})
-    kept = journal({"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None})
-    assert json.loads(Path(kept.settings_path).read_text()) == {"DATASET": "digits"}
+    without = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None}
+    with pytest.warns(UserWarning, match="it gets the default MAX_MACS = None, MAX_BINARY_WEIGHTS = None"):
+        kept = journal(without)
+    assert json.loads(Path(kept.settings_path).read_text()) == {"DATASET": "digits", **without}
 
 
 def test_the_log_ends_with_the_costs_of_the_best_cell_and_their_limits(journal):
