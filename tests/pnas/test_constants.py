@@ -51,6 +51,8 @@ def test_the_default_constants_are_accepted():
         ("LEARNING_RATE", 0.01),
         ("LEARNING_RATE", (float("nan"), 0.1)),
         ("INPUT_LOOKBACK_DEPTH", 1),
+        ("MAX_MACS", 0),
+        ("MAX_BINARY_WEIGHTS", 1e6),
         ("TRAIN_SIZE", 55001),
         ("TRAIN_SIZE", 9),
         ("DENSE_LAYERS", []),
