@@ -61,7 +61,7 @@ import warnings
 import joblib
 import numpy as np
 
-from pnas.constants import check, read_command_line, retrain_command, search_settings
+from pnas.constants import check, read_command_line, refuse, retrain_command, search_settings
 
 started = time.monotonic()
 train_arc = False
@@ -123,7 +123,7 @@ def search():
     recorder.keep_winner(finalists[0])
 
     winner = finalists[0].child
-    command = retrain_command(sys.argv[1:], state_space.encode(winner.cell))
+    command = retrain_command(sys.argv, state_space.encode(winner.cell))
     lines = finalist_lines(finalists) if FINALISTS else []
     journal.write_end(winner, lines, command)
     write_report(EXPERIMENT_NAME)
@@ -171,8 +171,7 @@ def make_manager(data):
 def main():
     faults = check(constants, train_arc)
     if faults:
-        print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
-        sys.exit(2)
+        refuse(faults)
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
     if train_arc:
         kept = f"Stopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."

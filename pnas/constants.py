@@ -5,13 +5,16 @@ Nothing here imports Keras before `check` is called: the number of its threads i
 
 import argparse
 import ast
+import difflib
 import importlib
 import io
 import itertools
 import json
 import re
 import shlex
+import sys
 import tokenize
+import typing
 
 from pnas.journal.files import VERSION, is_experiment_name
 from pnas.training.workers import missing_package
@@ -26,8 +29,14 @@ TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 TEXTS = ("EXPERIMENT_NAME", "DATA_DIR", "REPRESENTATION_STRING")  # not parsed as Python literals
 
 
+def refuse(faults: typing.Iterable[str]) -> typing.NoReturn:
+    """Prints faults, a line each, and ends the program with exit code 2."""
+    print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
+    sys.exit(2)
+
+
 def read_command_line(script: str, description: str) -> dict:
-    """Reads the constants of a script from the command line.
+    """Reads the constants of a script from the command line. Refuses other arguments.
 
     Args:
         script: path of the script. Its constants are the assignments at its top, before the first other statement. The
@@ -35,7 +44,7 @@ def read_command_line(script: str, description: str) -> dict:
         description: first lines of the help text.
     Returns:
         dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as
-        text, and of `train_arc`, whether this flag was given.
+        text, and of `train_arc`, which is False if it was not given.
     """
     with open(script) as file:
         source = file.read()
@@ -44,22 +53,43 @@ def read_command_line(script: str, description: str) -> dict:
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
+    statements = ast.parse(source).body[1:]  # after the docstring
+    constants = list(itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements))
     parser = argparse.ArgumentParser(
+        usage="%(prog)s [--train_arc] [--CONSTANT VALUE ...]",
         description=description,
         allow_abbrev=False,
+        exit_on_error=False,
         argument_default=argparse.SUPPRESS,
         formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=120),
     )
-    parser.add_argument(
-        "--train_arc", action="store_true", default=False, help="train REPRESENTATION_STRING instead of searching"
-    )
-    statements = ast.parse(source).body[1:]  # after the docstring
-    for constant in itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements):
-        name = constant.targets[0].id
-        text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
-        kind = str if name in TEXTS else _literal
-        parser.add_argument(f"--{name}", type=kind, metavar="VALUE", help=text.replace("%", "%%"))
-    return vars(parser.parse_args())
+    for title, rules in GROUPS.items():
+        group = parser.add_argument_group(title)
+        if title == "retraining":
+            text = "train REPRESENTATION_STRING instead of searching"
+            group.add_argument("--train_arc", nargs="?", type=_literal, const=True, default=False, help=text)
+        for constant in constants:
+            name = constant.targets[0].id
+            if name in rules:
+                text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
+                kind = str if name in TEXTS else _literal
+                group.add_argument(f"--{name}", type=kind, metavar=rules[name].kind, help=text.replace("%", "%%"))
+    try:
+        given, unknown = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        refuse([str(error)])
+    if unknown:
+        names = [name for name in unknown if name.startswith("--")]
+        refuse(map(_nearest, names) if names else [f"{unknown[0]!r} belongs to no constant; quote a value with spaces"])
+    return vars(given)
+
+
+def _nearest(argument):
+    """What to say of an argument that is no constant."""
+    constants = {name.upper(): f"--{name}" for name in [*RULES, "train_arc"]}
+    name = argument.split("=")[0]
+    near = [constants[match] for match in difflib.get_close_matches(name[2:].upper(), constants)]
+    return f"there is no constant {name:.80}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help")
 
 
 def _literal(text):
@@ -86,15 +116,15 @@ def search_settings(constants: dict, dataset: str, keras_backend: str) -> dict:
     return json.loads(json.dumps(settings))  # as they are read from a file
 
 
-def retrain_command(arguments: list[str], representation: str) -> str:
+def retrain_command(command: list[str], representation: str) -> str:
     """The command line that trains an architecture with the constants of this run.
 
     Args:
-        arguments: those of this run's command line.
+        command: this run's `sys.argv`. A `--train_arc False` in it does not count, as the last one is ours.
         representation: the architecture's representation string.
     """
-    arguments = [*arguments, "--REPRESENTATION_STRING", representation]
-    return " ".join(["python train.py --train_arc", *map(_quoted, arguments)])
+    command = [*command, "--train_arc", "--REPRESENTATION_STRING", representation]
+    return " ".join(["python", *map(_quoted, command)])
 
 
 def _quoted(argument):
@@ -121,68 +151,98 @@ def _operations():
     return OPERATIONS
 
 
-RULES = {  # name -> (whether a value is accepted, what is accepted)
-    "B": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "K_": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "REGULARIZATION": (lambda v: _number(v, 0, 1e9), "a number of at least 0"),
-    "CONTROLLER_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "RNN_TRAINING_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "NUM_PREDICTORS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "FINALISTS": (lambda v: _integer(v, 0), "an integer of at least 0"),
-    "FINAL_SEEDS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "REWARD_NOISE": (lambda v: _number(v, 0, 1), "a number from 0 to 1"),
-    "RESTORE_CONTROLLER": (lambda v: type(v) is bool, "True or False"),
-    "INPUT_LOOKBACK_DEPTH": (lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
-    "INPUT_LOOKFORWARD_DEPTH": (lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"),
-    "MAX_MACS": (lambda v: v is None or _integer(v, 1), "None or an integer of at least 1"),
-    "MAX_BINARY_WEIGHTS": (lambda v: v is None or _integer(v, 1), "None or an integer of at least 1"),
-    "DROP_INPUT": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
-    "DROP_HIDDEN": (lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99"),
-    "DROPOUT": (
-        lambda v: (
-            isinstance(v, (list, tuple))
-            and len(v) == 3
-            and type(v[0]) is bool
-            and all(_number(rate, 0, 0.99) for rate in v[1:])
+class Rule(typing.NamedTuple):
+    """What a constant may be: its type for --help, whether a value is accepted, and what is accepted in words."""
+
+    kind: str
+    is_accepted: typing.Callable[[typing.Any], bool]
+    accepted: str
+
+
+BOOL = Rule("BOOL", lambda v: type(v) is bool, "True or False")
+COUNT = Rule("INT", lambda v: _integer(v, 1), "an integer of at least 1")
+COUNT_OR_ZERO = Rule("INT", lambda v: _integer(v, 0), "an integer of at least 0")
+COUNTS = Rule("LIST", _integers, "a list of positive integers")
+LIMIT = Rule("INT|None", lambda v: v is None or _integer(v, 1), "None or an integer of at least 1")
+RATE = Rule("FLOAT", lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99")
+
+GROUPS = {  # title in --help -> dict, name of a constant -> Rule
+    "search": {
+        "B": COUNT,
+        "K_": COUNT,
+        "operators": Rule(
+            "LIST",
+            lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*_operations()}),
+            "a list of different operators, each one of {operators}",
         ),
-        "(True or False, rate of the input, rate of the hidden dense layers)",
-    ),
-    "MAX_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "BATCHSIZE": (lambda v: _integer(v, 2), "an integer of at least 2"),
-    "LEARNING_RATE": (
-        lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(rate, 1e-12, 10) for rate in v),
-        "(initial, final), two positive numbers of at most 10",
-    ),
-    "NUM_CELLS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "NUM_CELL_FILTERS": (_integers, "a list of positive integers"),
-    "DENSE_LAYERS": (_integers, "a list of positive integers"),
-    "USE_EXPANSION": (lambda v: type(v) is bool, "True or False"),
-    "operators": (
-        lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*_operations()}),
-        "a list of different operators, each one of {operators}",
-    ),
-    "EXPERIMENT_NAME": (
-        is_experiment_name,
-        "1 to 64 letters, digits, '_' and '-', a letter or digit first",
-    ),
-    "SEED": (lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
-    "DATASET": (
-        lambda v: isinstance(v, str) and (v in TRAINING_IMAGES or v.endswith(".npz")) and "\0" not in v,
-        "'mnist', 'digits' or the path of an .npz file",
-    ),
-    "DATA_DIR": (lambda v: isinstance(v, str) and v != "" and "\0" not in v, "the path of a folder"),
-    "TRAIN_SIZE": (lambda v: v is None or _integer(v, 2), "None or an integer of at least 2"),
-    "N_WORKERS": (lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
-    "THREADS_PER_CHILD": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "PARALLEL_BACKEND": (lambda v: v in ("loky", "dask", "ray"), "'loky', 'dask' or 'ray'"),
-    "SCHEDULER": (
-        lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"[!-~]{1,200}", v) is not None),
-        "None or the address of a cluster, such as 'tcp://host:8786'",
-    ),
-    "NUM_EPOCHS": (lambda v: _integer(v, 1), "an integer of at least 1"),
-    "LOAD_SAVED": (lambda v: type(v) is bool, "True or False"),
-    "REPRESENTATION_STRING": (lambda v: isinstance(v, str), "a representation string"),
+        "INPUT_LOOKBACK_DEPTH": Rule("INT", lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
+        "INPUT_LOOKFORWARD_DEPTH": Rule(
+            "INT|None", lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"
+        ),
+        "MAX_MACS": LIMIT,
+        "MAX_BINARY_WEIGHTS": LIMIT,
+        "REGULARIZATION": Rule("FLOAT", lambda v: _number(v, 0, 1e9), "a number of at least 0"),
+        "CONTROLLER_CELLS": COUNT,
+        "RNN_TRAINING_EPOCHS": COUNT,
+        "NUM_PREDICTORS": COUNT,
+        "FINALISTS": COUNT_OR_ZERO,
+        "FINAL_SEEDS": COUNT,
+        "REWARD_NOISE": Rule("FLOAT", lambda v: _number(v, 0, 1), "a number from 0 to 1"),
+        "RESTORE_CONTROLLER": BOOL,
+        "EXPERIMENT_NAME": Rule(
+            "TEXT", is_experiment_name, "1 to 64 letters, digits, '_' and '-', a letter or digit first"
+        ),
+        "SEED": Rule("INT", lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
+    },
+    "network and data": {
+        "DATASET": Rule(
+            "TEXT",
+            lambda v: isinstance(v, str) and (v in TRAINING_IMAGES or v.endswith(".npz")) and "\0" not in v,
+            "'mnist', 'digits' or the path of an .npz file",
+        ),
+        "DATA_DIR": Rule("TEXT", lambda v: isinstance(v, str) and v != "" and "\0" not in v, "the path of a folder"),
+        "TRAIN_SIZE": Rule("INT|None", lambda v: v is None or _integer(v, 2), "None or an integer of at least 2"),
+        "USE_EXPANSION": BOOL,
+        "DROP_INPUT": RATE,
+        "DROP_HIDDEN": RATE,
+        "DROPOUT": Rule(
+            "TUPLE",
+            lambda v: (
+                isinstance(v, (list, tuple))
+                and len(v) == 3
+                and type(v[0]) is bool
+                and all(_number(rate, 0, 0.99) for rate in v[1:])
+            ),
+            "(True or False, rate of the input, rate of the hidden dense layers)",
+        ),
+        "MAX_EPOCHS": COUNT,
+        "BATCHSIZE": Rule("INT", lambda v: _integer(v, 2), "an integer of at least 2"),
+        "LEARNING_RATE": Rule(
+            "TUPLE",
+            lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(rate, 1e-12, 10) for rate in v),
+            "(initial, final), two positive numbers of at most 10",
+        ),
+        "NUM_CELLS": COUNT,
+        "NUM_CELL_FILTERS": COUNTS,
+        "DENSE_LAYERS": COUNTS,
+    },
+    "machine": {
+        "N_WORKERS": Rule("INT|auto", lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
+        "THREADS_PER_CHILD": COUNT,
+        "PARALLEL_BACKEND": Rule("TEXT", lambda v: v in ("loky", "dask", "ray"), "'loky', 'dask' or 'ray'"),
+        "SCHEDULER": Rule(
+            "TEXT|None",
+            lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"[!-~]{1,200}", v) is not None),
+            "None or the address of a cluster, such as 'tcp://host:8786'",
+        ),
+    },
+    "retraining": {
+        "NUM_EPOCHS": COUNT,
+        "REPRESENTATION_STRING": Rule("TEXT", lambda v: isinstance(v, str), "a representation string"),
+        "LOAD_SAVED": BOOL,
+    },
 }
+RULES = {name: rule for rules in GROUPS.values() for name, rule in rules.items()}
 
 
 def check(constants: dict, train_arc: bool) -> list[str]:
@@ -200,10 +260,12 @@ def check(constants: dict, train_arc: bool) -> list[str]:
 
     operators = ", ".join(map(repr, _operations()))
     faults = [
-        f"{name} must be {accepted.format(operators=operators)}, got {constants[name]!r:.200}"
-        for name, (is_accepted, accepted) in RULES.items()
-        if not is_accepted(constants[name])
+        f"{name} must be {rule.accepted.format(operators=operators)}, got {constants[name]!r:.200}"
+        for name, rule in RULES.items()
+        if not rule.is_accepted(constants[name])
     ]
+    if type(train_arc) is not bool:
+        faults.append(f"train_arc must be True or False, got {train_arc!r:.200}")
     if keras.backend.backend() not in ("tensorflow", "jax"):
         faults.append(f"KERAS_BACKEND must be 'tensorflow' or 'jax', got {keras.backend.backend()!r}")
     if faults:

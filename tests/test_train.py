@@ -179,8 +179,12 @@ def test_restore_controller_false_moves_earlier_files_aside(tmp_path):
 def test_help_explains_every_constant(tmp_path):
     result = run(tmp_path, "--help")
     assert result.returncode == 0, result.stderr
-    for name in RULES:
-        assert re.search(rf"^  --{name} VALUE\s+[A-Z0-9']", result.stdout, re.M), name
+    usage, *groups = re.split(r"^([a-z ]+):\n", result.stdout, flags=re.M)
+    assert groups[0::2] == ["options", "search", "network and data", "machine", "retraining"]
+    for name, rule in RULES.items():
+        kind = "(BOOL|FLOAT|INT|LIST|TEXT|TUPLE)" + r"(\|[A-Za-z]+)?"
+        assert re.search(rf"^  --{name} {kind}\s+[A-Z0-9'](.|\n(?!  --))*\(default: ", result.stdout, re.M), name
+    assert "--N_WORKERS INT|auto" in groups[7] and "--train_arc" in groups[9] and "--train_arc" not in groups[3]
 
 
 def test_all_wrong_constants_are_named_at_once(tmp_path):

@@ -1,11 +1,13 @@
 """Constants of train.py: which are accepted, and how wrong ones are named."""
 
 import ast
+import shlex
+import sys
 from pathlib import Path
 
 import pytest
 
-from pnas.constants import RULES, check
+from pnas.constants import RULES, check, read_command_line, retrain_command
 from pnas.training import workers
 from pnas.training.backend import keras
 
@@ -83,3 +85,54 @@ def test_a_missing_package_is_named_with_its_pip_command(backend, command, monke
     constants = {**constants_of_train(), "PARALLEL_BACKEND": backend, "SCHEDULER": "tcp://host:8786"}
     (fault,) = check(constants, train_arc=False)
     assert "PARALLEL_BACKEND" in fault and command in fault
+
+
+@pytest.fixture
+def given(monkeypatch):
+    """Function (arguments) -> the constants that this command line of train.py gives."""
+
+    def read(*arguments):
+        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
+        return read_command_line(ROOT / "train.py", "")
+
+    return read
+
+
+def test_train_arc_takes_no_value_or_true_or_false(given):
+    assert given()["train_arc"] is False and given("--train_arc")["train_arc"] is True
+    assert given("--train_arc", "--B", "2") == {"train_arc": True, "B": 2}
+    assert given("--train_arc", "True", "--B", "2") == {"train_arc": True, "B": 2}
+    assert given("--B", "2", "--train_arc=False") == {"train_arc": False, "B": 2}
+    assert check(constants_of_train(), given("--train_arc", "yes")["train_arc"]) == [
+        "train_arc must be True or False, got 'yes'"
+    ]
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["--K", "5"], "there is no constant --K; did you mean --K_?"),
+        (["--OPERATORS", "['linear']"], "there is no constant --OPERATORS; did you mean --operators?"),
+        (["--EPOCHS=3"], "there is no constant --EPOCHS; did you mean --NUM_EPOCHS or --MAX_EPOCHS?"),
+        (["--train-arc"], "there is no constant --train-arc; did you mean --train_arc?"),
+        (["--colour", "red"], "there is no constant --colour; see --help"),
+        (["--B"], "argument --B: expected one argument"),
+        (["--operators", "['3x3", "bconv']"], '"bconv\']" belongs to no constant; quote a value with spaces'),
+    ],
+)
+def test_a_wrong_argument_gets_one_line_with_the_nearest_constants(arguments, message, given, capsys):
+    with pytest.raises(SystemExit) as end:
+        given(*arguments)
+    assert end.value.code == 2 and capsys.readouterr() == ("", f"train.py: {message}\n")
+
+
+def test_the_retraining_command_is_the_one_that_was_typed_and_retrains(given):
+    operators, string = "['3x3 bconv', 'linear']", "[[1.]] [[1. 0.]]"
+    typed = ["/else where/train.py", "--train_arc", "False", "--operators", operators]
+    python, script, *arguments = shlex.split(retrain_command(typed, string))
+    assert (python, script) == ("python", typed[0])
+    assert given(*arguments) == {
+        "train_arc": True,
+        "operators": ["3x3 bconv", "linear"],
+        "REPRESENTATION_STRING": string,
+    }
