@@ -1,6 +1,7 @@
 """The constants of train.py: the command line that sets them, and the checks of what they may be.
 
-Nothing here imports Keras before `check` is called: the number of its threads is one of the constants.
+Nothing here imports Keras before `refuse_missing_backend` or `check` is called: the number of its threads is one of the
+constants.
 """
 
 import argparse
@@ -10,6 +11,7 @@ import importlib
 import io
 import itertools
 import json
+import os
 import re
 import shlex
 import sys
@@ -33,6 +35,17 @@ def refuse(faults: typing.Iterable[str]) -> typing.NoReturn:
     """Prints faults, a line each, and ends the program with exit code 2."""
     print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
     sys.exit(2)
+
+
+def refuse_missing_backend():
+    """Imports Keras. Ends the program with one line if this fails, such as for a backend that is not installed."""
+    try:
+        import pnas.training.backend  # noqa: F401
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        got = os.environ.get("KERAS_BACKEND")
+        accepted = "KERAS_BACKEND must be 'tensorflow' or 'jax', and installed"
+        refuse([f"Keras's backend cannot be imported ({reason:.300}). {accepted}; got {got!r}"])
 
 
 def read_command_line(script: str, description: str) -> dict:
@@ -141,6 +154,10 @@ def _number(value, least, most):
     return type(value) in (int, float) and least <= value <= most
 
 
+def _learning_rate(value):
+    return _number(value, 1e-12, 10)
+
+
 def _integers(value):
     return isinstance(value, (list, tuple)) and len(value) > 0 and all(_integer(v, 1) for v in value)
 
@@ -218,9 +235,11 @@ GROUPS = {  # title in --help -> dict, name of a constant -> Rule
         "MAX_EPOCHS": COUNT,
         "BATCHSIZE": Rule("INT", lambda v: _integer(v, 2), "an integer of at least 2"),
         "LEARNING_RATE": Rule(
-            "TUPLE",
-            lambda v: isinstance(v, (list, tuple)) and len(v) == 2 and all(_number(rate, 1e-12, 10) for rate in v),
-            "(initial, final), two positive numbers of at most 10",
+            "FLOAT|TUPLE",
+            lambda v: (
+                _learning_rate(v) or (isinstance(v, (list, tuple)) and len(v) == 2 and all(map(_learning_rate, v)))
+            ),
+            "a positive number of at most 10, or (initial, final), two of them",
         ),
         "NUM_CELLS": COUNT,
         "NUM_CELL_FILTERS": COUNTS,
@@ -279,6 +298,17 @@ def check(constants: dict, train_arc: bool) -> list[str]:
             faults.append(f"TRAIN_SIZE must be None or an integer from 10 to {most} with {name!r}, got {size!r}")
         if c["DENSE_LAYERS"][-1] != 10:
             faults.append(f"DENSE_LAYERS must end with 10, the classes of {name!r}, got {c['DENSE_LAYERS']!r}")
+    if not train_arc:
+        depth, deepest = c["INPUT_LOOKBACK_DEPTH"], 1 - c["NUM_CELLS"]
+        if depth < deepest:  # below it, all inputs of all cells are the image
+            accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
+            faults.append(f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {c['NUM_CELLS']}, got {depth}")
+        unknown = [name for name in c["operators"] if _operations()[name].__module__ == "__main__"]
+        if unknown:
+            faults.append(
+                f"operators: {', '.join(map(repr, unknown))} must be registered in pnas/model.py, which is what worker "
+                "processes import, not in train.py"
+            )
     backend, scheduler = c["PARALLEL_BACKEND"], c["SCHEDULER"]
     if not train_arc and missing_package(backend):
         faults.append(f"PARALLEL_BACKEND {backend!r} needs a package that is not installed: {missing_package(backend)}")

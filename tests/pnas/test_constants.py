@@ -1,13 +1,16 @@
 """Constants of train.py: which are accepted, and how wrong ones are named."""
 
 import ast
+import os
 import shlex
+import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
 from pnas.constants import RULES, check, read_command_line, retrain_command
+from pnas.model import OPERATIONS, build_child
 from pnas.training import workers
 from pnas.training.backend import keras
 
@@ -50,7 +53,9 @@ def test_the_default_constants_are_accepted():
         ("DATASET", "images.npy"),
         ("DATASET", "a\0.npz"),
         ("DROPOUT", (True, 1.5, 0.5)),
-        ("LEARNING_RATE", 0.01),
+        ("LEARNING_RATE", 0),
+        ("LEARNING_RATE", True),
+        ("LEARNING_RATE", (0.01,)),
         ("LEARNING_RATE", (float("nan"), 0.1)),
         ("INPUT_LOOKBACK_DEPTH", 1),
         ("MAX_MACS", 0),
@@ -70,6 +75,54 @@ def test_a_wrong_constant_is_named_with_its_value(name, value):
 def test_a_users_file_is_checked_when_it_is_read():
     own = {"DATASET": "some/images.npz", "DENSE_LAYERS": [32, 7], "TRAIN_SIZE": 100000}
     assert check({**constants_of_train(), **own}, train_arc=True) == []
+
+
+@pytest.mark.parametrize("rate", [0.01, 1, (0.01, 0.001), [1, 0.1]])
+def test_a_learning_rate_is_one_number_or_two(rate):
+    assert check({**constants_of_train(), "LEARNING_RATE": rate}, train_arc=False) == []
+
+
+@pytest.mark.parametrize("num_cells, deepest", [(1, 0), (2, -1), (3, -2)])
+def test_the_deepest_lookback_is_the_last_that_makes_another_network(num_cells, deepest):
+    def faults(depth):
+        cells = {"NUM_CELLS": num_cells, "NUM_CELL_FILTERS": [2] * num_cells, "INPUT_LOOKBACK_DEPTH": depth}
+        return check({**constants_of_train(), **cells, "DENSE_LAYERS": [10]}, train_arc=False)
+
+    def graph(source):
+        cell = [source, "3x3 bconv", source, "linear"]
+        network = build_child(cell, num_cells, [2] * num_cells, [10], input_shape=(16, 16, 1))
+        return {layer["name"]: layer["inbound_nodes"] for layer in network.get_config()["layers"]}
+
+    assert faults(deepest) == [] and (deepest == 0 or graph(deepest) != graph(deepest + 1))
+    assert graph(deepest - 1) == graph(deepest - 2)
+    (fault,) = faults(deepest - 1)
+    accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
+    assert fault == f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {num_cells}, got {deepest - 1}"
+
+
+def test_an_operator_that_workers_would_not_know_is_named(monkeypatch):
+    def bconv_5x1(x, filters, strides, name):
+        return x
+
+    constants = {**constants_of_train(), "operators": ["3x3 bconv", "5x1 bconv"]}
+    monkeypatch.setitem(OPERATIONS, "5x1 bconv", bconv_5x1)
+    assert check(constants, train_arc=False) == []
+    bconv_5x1.__module__ = "__main__"  # as if train.py had registered it
+    (fault,) = check(constants, train_arc=False)
+    assert fault.startswith("operators: '5x1 bconv' must be registered in pnas/model.py")
+
+
+@pytest.mark.parametrize("backend", ["torch", "no such backend"])
+def test_a_backend_that_cannot_be_imported_is_named_in_one_line(backend, tmp_path):
+    """A package that cannot be imported stands in for one that is not installed."""
+    (tmp_path / "torch.py").write_text("raise ModuleNotFoundError(\"No module named 'torch'\")\n")
+    environment = {**os.environ, "KERAS_BACKEND": backend, "PYTHONPATH": str(tmp_path)}
+    command = [sys.executable, ROOT / "train.py"]
+    result = subprocess.run(command, cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert (result.returncode, result.stdout) == (2, "")
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("train.py: Keras's backend cannot be imported (")
+    assert line.endswith(f"). KERAS_BACKEND must be 'tensorflow' or 'jax', and installed; got {backend!r}")
 
 
 def test_a_backend_that_cannot_train_a_child_is_named(monkeypatch):
