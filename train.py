@@ -35,7 +35,7 @@ DROP_HIDDEN = 0.5  # Dropout rate before the dense layers
 DROPOUT = (False, DROP_INPUT, DROP_HIDDEN)  # Whether to use dropout, and its two rates
 MAX_EPOCHS = 20  # Training epochs of each child
 BATCHSIZE = 128  # Images in a training step
-LEARNING_RATE = (1e-2, 1e-5)  # Initial and final learning rate of Adam, decaying exponentially from step to step
+LEARNING_RATE = (1e-2, 1e-5)  # Initial and final learning rate of Adam, decaying exponentially; or one constant rate
 NUM_CELLS = 3  # Number of cells stacked in each architecture
 NUM_CELL_FILTERS = [16, 24, 32]  # Number of filters of an operator in each cell
 DENSE_LAYERS = [32, 10]  # Number of units in the dense layers at the end; the last one must be the number of classes
@@ -61,7 +61,7 @@ import warnings
 import joblib
 import numpy as np
 
-from pnas.constants import check, read_command_line, refuse, retrain_command, search_settings
+from pnas.constants import check, read_command_line, refuse, refuse_missing_backend, retrain_command, search_settings
 
 started = time.monotonic()
 train_arc = False
@@ -70,13 +70,16 @@ if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
     globals().update(given)
     if "DROPOUT" not in given and given.keys() & {"DROP_INPUT", "DROP_HIDDEN"}:
-        DROPOUT = (DROPOUT[0], DROP_INPUT, DROP_HIDDEN)  # contains the two above, which have just changed
+        DROPOUT = (DROPOUT[0], given.get("DROP_INPUT", DROPOUT[1]), given.get("DROP_HIDDEN", DROPOUT[2]))
+    if type(LEARNING_RATE) in (int, float):
+        LEARNING_RATE = (LEARNING_RATE, LEARNING_RATE)
 constants = {name: globals()[name] for name in defaults}
 
 # Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so
 # that its predictions do not depend on the number of cores. A single architecture gets all cores.
 threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
 os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
+refuse_missing_backend()
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
@@ -126,15 +129,19 @@ def search():
     command = retrain_command(sys.argv, state_space.encode(winner.cell))
     lines = finalist_lines(finalists) if FINALISTS else []
     journal.write_end(winner, lines, command)
-    write_report(EXPERIMENT_NAME)
     if not manager.workers.is_elastic:
         progress.show_times(time.monotonic() - started)
     print(
         *("", *lines, f"Best: reward {winner.reward:.4f}, {winner.cell}, in {journal.text_path}"),
         f"Costs:       {journal.costs_of(winner)}",
-        *(f"Pictures:    {journal.logs}/report", f"Retrain it:  {command}"),
+        f"Retrain it:  {command}",
         sep="\n",
     )
+    try:
+        write_report(EXPERIMENT_NAME)
+        print(f"Pictures:    {journal.logs}/report")
+    except Exception as error:  # all results are kept and shown already
+        warnings.warn(f"the report cannot be drawn: {error}; `python -m pnas.report {EXPERIMENT_NAME}` draws it later")
 
 
 def train_architecture():

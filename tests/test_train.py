@@ -152,6 +152,18 @@ def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
     assert rewards(folder) == rewards(searched[0])
 
 
+def test_a_report_that_cannot_be_drawn_costs_no_result(searched, tmp_path):
+    folder = tmp_path / "copy"
+    shutil.copytree(searched[0], folder)
+    shutil.rmtree(folder / "logs" / "pnas" / "report")
+    (folder / "logs" / "pnas" / "report").write_text("a file")
+    result = run(folder, *SMALL)
+    assert result.returncode == 0
+    assert re.search(r"^Best: reward .*\nCosts: .*\nRetrain it:  python .*$", result.stdout, re.M)
+    (warning,) = result.stderr.splitlines()
+    assert warning.startswith("train.py: the report cannot be drawn: ") and "logs/pnas/report" in warning
+
+
 def test_rewards_of_other_settings_are_not_mixed(searched):
     folder, _ = searched
     result = run(folder, *SMALL, "--MAX_EPOCHS", "2")
@@ -183,7 +195,7 @@ def test_help_explains_every_constant(tmp_path):
     assert groups[0::2] == ["options", "search", "network and data", "machine", "retraining"]
     for name, rule in RULES.items():
         kind = "(BOOL|FLOAT|INT|LIST|TEXT|TUPLE)" + r"(\|[A-Za-z]+)?"
-        assert re.search(rf"^  --{name} {kind}\s+[A-Z0-9'](.|\n(?!  --))*\(default: ", result.stdout, re.M), name
+        assert re.search(rf"^  --{name} {kind}\s+[A-Z0-9'](.|\n(?!  --))*\(default:\s", result.stdout, re.M), name
     assert "--N_WORKERS INT|auto" in groups[7] and "--train_arc" in groups[9] and "--train_arc" not in groups[3]
 
 
@@ -226,8 +238,9 @@ def dropout(tmp_path, monkeypatch):
     return checked
 
 
-def test_dropout_rates_of_the_command_line_reach_dropout(dropout):
-    assert dropout("--DROP_INPUT", "0.15") == (True, 0.15, 0.5)
+def test_a_dropout_rate_of_the_command_line_reaches_dropout_and_the_other_one_stays(dropout):
+    assert dropout("--DROP_INPUT", "0.15") == (True, 0.15, 0.3)
+    assert dropout("--DROP_HIDDEN", "0.4") == (True, 0.1, 0.4)
 
 
 def test_an_edited_dropout_stays(dropout):
