@@ -1,10 +1,12 @@
-"""The result of training one child, and children.csv, the table that keeps it."""
+"""The result of training one child, in words and in children.csv, the table that keeps it."""
 
 import ast
 import csv
 import io
 import re
 import typing
+
+import numpy as np
 
 from pnas.journal.files import text_lines
 
@@ -63,6 +65,28 @@ class Child(typing.NamedTuple):
     @property
     def is_failed(self):
         return self.error != "" and self.reward == 0
+
+
+def as_fraction(accuracy):
+    """The shortest number that is the same float32 as an accuracy: 0.8006, not 0.800599992275238."""
+    return float(str(np.float32(accuracy)))
+
+
+def in_short(cell):
+    """A cell on one line, such as `3x3 bconv ×2 | linear + -1:3x3 maxpool | 1:linear + 5x5 bconv`.
+
+    Blocks are separated by ` | ` and the two operators of a block by ` + `. `×2` means the same operator twice on the
+    same input. An operator reads the cell's own input unless another one stands before its colon: -k is the cell k
+    before that, j is block j.
+    """
+    halves = [f"{source}:{op}" if source else op for source, op in zip(cell[0::2], cell[1::2])]
+    blocks = zip(halves[0::2], halves[1::2])
+    return " | ".join(f"{left} ×2" if left == right else f"{left} + {right}" for left, right in blocks)
+
+
+def counted(number, noun="child", plural="children"):
+    """A number with its noun, such as `1 child` or `2 children`."""
+    return f"{number} {noun if number == 1 else plural}"
 
 
 def header():
@@ -166,4 +190,4 @@ def _child(line):
     )
     if child.number < 1 or not 0 <= child.reward <= 1:
         raise ValueError(f"number {child.number}, reward {child.reward}")
-    return child
+    return child._replace(reward=as_fraction(child.reward))  # an earlier version wrote all digits of the float32

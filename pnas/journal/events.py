@@ -6,10 +6,12 @@ import os
 import time
 
 from tensorboard.compat.proto.event_pb2 import Event
-from tensorboard.plugins.hparams.summary_v2 import Discrete, HParam, IntInterval, Metric, hparams_config_pb, hparams_pb
+from tensorboard.plugins.hparams.summary_v2 import hparams_pb
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
+from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
+from pnas.journal.children import in_short
 from pnas.journal.files import write_atomically
 
 
@@ -17,23 +19,22 @@ class Events:
     """The event files of one search. Each folder is a run in TensorBoard. Existing files are not written again.
 
     - `children/NUMBER`: `child/loss` and the rest of a child's history, over epochs from 1; `child/reward` and
-      `child/predicted`, the reward predicted before training, over the child's number; and, as hyperparameters, the
-      number of blocks and the count of each operator.
+      `child/predicted`, the reward predicted before training, over the child's number; `child/cell`, a text; and, as
+      hyperparameters, the number of blocks and the count of each operator.
     - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N
       blocks.
     - `surrogate/quality`: `surrogate/spearman` and other measures (see `pnas.report.ranking`), over block sizes.
 
+    There is no list of the hyperparameters: TensorBoard would read that of one search only, and hide the columns of
+    others. Without one, it shows all that the children have.
+
     Args:
         folder: of the search, in TensorBoard's `--logdir`.
-        operators, blocks: of the search space.
+        operators: of the search space.
     """
 
-    def __init__(self, folder, operators, blocks):
+    def __init__(self, folder, operators):
         self.folder, self.operators = folder, operators
-        counts = [HParam(name, IntInterval(0, 2 * blocks)) for name in operators]
-        sizes = HParam("blocks", Discrete(range(1, blocks + 1)))
-        rewards = [Metric(f"child/{name}", display_name=name) for name in ("reward", "predicted")]
-        self._write("children", [(0, hparams_config_pb([sizes, *counts], rewards))])
 
     def write_child(self, child):
         """Writes the events of a trained child. A failed child has none."""
@@ -41,8 +42,10 @@ class Events:
             return
         name = f"{child.number:04d}"
         facts = {"blocks": child.blocks, **{operator: child.cell.count(operator) for operator in self.operators}}
-        trial = f"{os.path.basename(self.folder)}/{name}"  # TensorBoard averages trials of the same name
-        events = [(0, hparams_pb(facts, trial_id=trial)), (child.number, scalar_pb("child/reward", child.reward))]
+        cell = in_short(child.cell)
+        trial = f"{os.path.basename(self.folder)}/{name}: {cell}"  # TensorBoard averages trials of the same name
+        events = [(0, hparams_pb(facts, trial_id=trial)), (0, text_pb("child/cell", f"`{cell}`"))]
+        events.append((child.number, scalar_pb("child/reward", child.reward)))
         if not math.isnan(child.predicted):
             events.append((child.number, scalar_pb("child/predicted", child.predicted)))
         self._write(os.path.join("children", name), events + _curves("child", child.history))
@@ -55,10 +58,11 @@ class Events:
 
     def write_quality(self, blocks, quality):
         """Writes how well the surrogate predicted the children of a block size."""
-        numbers = {
-            name: value for name, value in quality.items() if not isinstance(value, str)
-        }  # else too few to judge
-        events = [(blocks, scalar_pb(f"surrogate/{name}", value)) for name, value in numbers.items()]
+        events = [
+            (blocks, scalar_pb(f"surrogate/{name}", value))
+            for name, value in quality.items()
+            if not isinstance(value, str)  # too few to judge
+        ]
         self._write(os.path.join("surrogate", "quality"), events, f".{blocks}_blocks")
 
     def _write(self, run, events, ending=""):

@@ -9,7 +9,7 @@ import warnings
 import zipfile
 import zlib
 
-from pnas.journal.children import LIMITS, header, read_table, row, split_rows
+from pnas.journal.children import LIMITS, counted, header, read_table, row, split_rows
 from pnas.journal.events import Events
 from pnas.journal.files import (
     append,
@@ -83,7 +83,7 @@ class Journal:
         if not os.path.exists(self.settings_path):
             write_atomically(self.table_path, header().encode())
             write_atomically(self.settings_path, _indented(settings))
-        self.events = Events(self.logs, state_space.operators, state_space.B)
+        self.events = Events(self.logs, state_space.operators)
         self._continue_log(children)
 
     def _restore(self, defaults):
@@ -193,7 +193,7 @@ class Journal:
 
     def write_heading(self, blocks, children):
         """Adds the heading of a block size to the log."""
-        append(self.text_path, f"# ---- {blocks} block{'s' * (blocks > 1)} a cell: {children} children ----\n\n")
+        append(self.text_path, f"# ---- {counted(blocks, 'block', 'blocks')} a cell: {counted(children)} ----\n\n")
 
     def write_choice(self, blocks, cells, predicted):
         """Keeps the cells that were chosen for a block size, so that a resumed run gives them the same numbers.

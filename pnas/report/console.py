@@ -4,8 +4,10 @@ Rich draws it. It adapts to the terminal, respects NO_COLOR, and prints plain li
 """
 
 import bisect
+import io
 import math
 import statistics
+import sys
 import time
 
 from rich.console import Console, Group
@@ -14,32 +16,16 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
+from pnas.journal.children import counted, in_short
 from pnas.report.ranking import TOO_FEW
 
 SHOWN = 8  # children in training that get a line of their own, at most
-
-
-def in_short(cell):
-    """A cell on one line, such as `3x3 bconv ×2 | linear + -1:3x3 maxpool | 1:linear + 5x5 bconv`.
-
-    Blocks are separated by ` | ` and the two operators of a block by ` + `. `×2` means the same operator twice on the
-    same input. An operator reads the cell's own input unless another one stands before its colon: -k is the cell k
-    before that, j is block j.
-    """
-    halves = [f"{source}:{op}" if source else op for source, op in zip(cell[0::2], cell[1::2])]
-    blocks = zip(halves[0::2], halves[1::2])
-    return " | ".join(f"{left} ×2" if left == right else f"{left} + {right}" for left, right in blocks)
 
 
 def duration(seconds):
     """Seconds as h:mm:ss."""
     minutes, seconds = divmod(round(seconds), 60)
     return f"{minutes // 60}:{minutes % 60:02d}:{seconds:02d}"
-
-
-def counted(number, noun, plural):
-    """A number with its noun, such as `1 child` or `2 children`."""
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def finalist_lines(finalists):
@@ -60,17 +46,20 @@ class Progress:
         B: largest number of blocks.
         workers: children trained at the same time; on a cluster that grows, at its start.
         repeats: number of trainings of finalists after the last block size.
+        most_expansions: function (children of a size, next size) -> the most cells of the next size that there are,
+            such as that of StateSpace.
     """
 
-    def __init__(self, K, B, workers, repeats=0):
+    def __init__(self, K, B, workers, repeats=0, most_expansions=lambda children, blocks: math.inf):
         self.K, self.B, self.workers, self.repeats = K, B, workers, repeats
+        self.most_expansions = most_expansions
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(errors="replace")  # it may lack characters, such as × in ASCII
         self.console = Console(highlight=False, markup=False, emoji=False)
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> seconds that each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs, which may have used another machine
-        self.training_seconds = (
-            0.0  # that children of this run spent in training steps and validation, all workers together
-        )
+        self.training_seconds = 0.0  # of this run's children, in training steps and validation, all workers together
 
     def follow(self, blocks, new, known, results):
         """Yields the results of a block size and shows each once the caller, who saves it, asks for the next.
@@ -83,7 +72,10 @@ class Progress:
             results: iterable of Child, the new ones as they come.
         """
         self.first_rewards = None
-        self.later = [(size, self.K) for size in range(blocks + 1, self.B + 1)]
+        self.later, children = [], len(new) + len(known)
+        for size in range(blocks + 1, self.B + 1):
+            children = min(self.K, self.most_expansions(children, size))
+            self.later.append((size, children))
         if self.repeats:
             self.later.append((self.B, self.repeats))
         for child in known:
@@ -108,7 +100,7 @@ class Progress:
     def _follow(self, title, bar_title, blocks, new, known, results):
         self.bar_title, self.blocks, self.done, self.children = bar_title, blocks, known, len(new) + known
         known_too = f", {known} of them known" * bool(known)
-        self._print(f"{title}: {counted(self.children, 'child', 'children')}{known_too}")
+        self._print(f"{title}: {counted(self.children)}{known_too}")
         self.waiting = [(number, cell) for number, cell, _ in new]
         self.running = {}  # number -> (cell, when it was handed out)
         self.last = time.monotonic()
@@ -159,7 +151,7 @@ class Progress:
 
         Children are trained in rounds side by side, each as long as the mean child of its size. A size of which none
         was trained yet takes longer than the nearest one by the ratio of their numbers of blocks. Of a later size there
-        are at most K.
+        are at most K, or all that there are.
         """
         measured = self.seconds or self.earlier_seconds
         if not measured:

@@ -11,7 +11,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.journal.children import LIMITS, read_table
+from pnas.journal.children import LIMITS, counted, read_table
 from pnas.journal.files import is_experiment_name, read_json, write_atomically
 from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
@@ -108,7 +108,7 @@ def write_report(experiment, logs="logs"):
     if not children:
         raise ValueError(f"{table} has no child with a reward yet ({len(rows)} failed)")
     about = experiment + (" " if len(experiment) < 40 else "\n")
-    about += f"on {dataset}: {_count(len(rows), 'child', 'children')}"
+    about += f"on {dataset}: {counted(len(rows))}"
     if len(rows) > len(children):
         about += f", {len(rows) - len(children)} failed"
     settings_path = os.path.join(logs, experiment, "settings.json")
@@ -127,10 +127,6 @@ def write_report(experiment, logs="logs"):
                 paths.append(os.path.join(folder, f"{name}.{ending}"))
                 write_atomically(paths[-1], content.getvalue())
     return paths
-
-
-def _count(number, one, more):
-    return f"{number} {one if number == 1 else more}"
 
 
 def _sheet(title, about, height=5.0):
@@ -165,7 +161,7 @@ def _draw_rewards(rows, about):
         colour, _, line = _look(size)
         points = _scatter(axes, numbers, [child.reward for child in group], size)
         [steps] = axes.plot(numbers, best[size], line, color=colour, drawstyle="steps-post", linewidth=1.8)
-        handles[f"{_count(size, 'block', 'blocks')}: {_count(len(group), 'child', 'children')}"] = (points, steps)
+        handles[f"{counted(size, 'block', 'blocks')}: {counted(len(group))}"] = (points, steps)
     failed = [row.number for row in rows if row.error]
     if failed:
         foot = axes.get_xaxis_transform()
@@ -206,7 +202,7 @@ def _draw_surrogate(children, about):
         _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size)
         value = "not defined" if math.isnan(rho) else f"= {rho:.2f}"
         value = TOO_FEW if number < FEWEST else value
-        axes.set_title(f"{size} blocks: ρ {value} ({_count(number, 'child', 'children')})", fontsize=10)
+        axes.set_title(f"{size} blocks: ρ {value} ({counted(number)})", fontsize=10)
         line = {"color": "0.4", "linestyle": "--", "linewidth": 1, "label": "predicted = actual"}
         axes.axline((group[0].predicted, group[0].predicted), slope=1, **line)
         axes.legend(loc="upper left", fontsize=8)
@@ -223,7 +219,7 @@ def _draw_cost(children, about, limits):
     for axes, (cost, label) in zip(panels, labels.items()):
         axes.set(xlabel=label, xscale="log")
         for size, group in by_size(children).items():
-            name = _count(size, "block", "blocks")
+            name = counted(size, "block", "blocks")
             _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
         if cost in limits:
             axes.axvline(limits[cost], color="k", linestyle=":", label=f"{LIMITS[cost]} = {limits[cost]:,}")
@@ -248,11 +244,10 @@ def _draw_operators(children, about):
     axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
     places = np.arange(len(shares))
     best, worst, everywhere = (100 * np.array(column) for column in zip(*shares.values()))
-    counted = _count(tenth, "child", "children")
     for offset, values, label, colour, hatch in (
-        (-0.27, best, f"best tenth ({counted})", COLOURS[0], ""),
-        (0, worst, f"worst tenth ({counted})", "w", "////"),
-        (0.27, everywhere, f"all ({_count(len(children), 'child', 'children')})", "0.8", ""),
+        (-0.27, best, f"best tenth ({counted(tenth)})", COLOURS[0], ""),
+        (0, worst, f"worst tenth ({counted(tenth)})", "w", "////"),
+        (0.27, everywhere, f"all ({counted(len(children))})", "0.8", ""),
     ):
         bars = axes.barh(places + offset, values, 0.25, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)

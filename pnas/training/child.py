@@ -10,6 +10,7 @@ import keras
 import numpy as np
 
 from binarized.seeds import layer_seeds
+from pnas.journal.children import as_fraction
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, file_content
@@ -82,7 +83,7 @@ def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
     without_optimizer = keras.Model(model.inputs, model.outputs, name=model.name)
     return child._replace(
-        reward=max(history["val_accuracy"]),
+        reward=as_fraction(max(history["val_accuracy"])),
         seconds=time.perf_counter() - start,
         training_seconds=times.training_seconds(),
         parameters=model.count_params(),

@@ -2,13 +2,14 @@
 
 import os
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from malformed import MEGABYTE, damaged, many
 
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child, header, read_table, row
+from pnas.journal.children import Child, as_fraction, counted, header, read_table, row
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookback_depth=-1, input_lookforward_depth=None)
 
@@ -74,3 +75,24 @@ def test_two_rows_of_one_number_are_refused(tmp_path):
     path.write_bytes(TABLE + row(CHILDREN[0], "digits", STRING).encode())
     with pytest.raises(ValueError, match="row 1 is damaged .*two of this number"):
         read_table(path)
+
+
+def test_an_accuracy_keeps_its_fraction_and_its_float32():
+    assert as_fraction(0.800599992275238) == 0.8006  # 4,003 of 5,000 images
+    for images in (5000, 597, 160):
+        for correct in range(images + 1):
+            measured = np.float32(correct) / np.float32(images)
+            reward = as_fraction(measured)
+            assert np.float32(reward) == measured and round(reward * images, 3) == correct
+            assert images != 5000 or reward == correct / images
+
+
+def test_rewards_of_a_table_with_all_digits_are_the_same_fractions(tmp_path):
+    path = tmp_path / "children.csv"
+    path.write_bytes(TABLE.replace(b",0.25,", b",0.800599992275238,"))
+    assert [child.reward for child in read_table(path)[1]] == [0.8006, 0.5, 0.75]
+
+
+def test_one_is_counted_as_one():
+    assert [counted(number) for number in (0, 1, 2)] == ["0 children", "1 child", "2 children"]
+    assert counted(1, "block", "blocks") == "1 block"

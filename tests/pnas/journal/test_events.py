@@ -3,8 +3,12 @@
 import math
 
 import pytest
+from tensorboard.backend.event_processing.data_provider import MultiplexerDataProvider
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
-from tensorboard.plugins.hparams import metadata
+from tensorboard.backend.event_processing.plugin_event_multiplexer import EventMultiplexer
+from tensorboard.context import RequestContext
+from tensorboard.plugins.base_plugin import TBContext
+from tensorboard.plugins.hparams import backend_context, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from pnas.journal.children import Child
@@ -18,7 +22,7 @@ HISTORY = {"loss": [0.5, 0.25, 0.125], "sign_flips": [0.25, 0.125, 0.0]}
 
 @pytest.fixture
 def events(tmp_path):
-    return Events(tmp_path, ["3x3 bconv", "5x5 bconv", "linear"], blocks=3)
+    return Events(tmp_path, ["3x3 bconv", "5x5 bconv", "linear"])
 
 
 def child(number=7, predicted=0.5, **other):
@@ -61,18 +65,24 @@ def test_a_childs_hyperparameters_are_its_blocks_and_operators(tmp_path, events)
     start = metadata.parse_session_start_info_plugin_data(pages[metadata.SESSION_START_INFO_TAG])
     values = {name: value.number_value for name, value in start.hparams.items()}
     assert values == {"blocks": 2, "3x3 bconv": 1, "5x5 bconv": 0, "linear": 3}
-    assert start.group_name == f"{tmp_path.name}/0007"
+    cell = "linear + 3x3 bconv | 1:linear + linear"
+    assert start.group_name == f"{tmp_path.name}/0007: {cell}"
+    run = EventAccumulator(str(tmp_path / "children" / "0007")).Reload()
+    assert run.SummaryMetadata("child/cell").plugin_data.plugin_name == "text"
+    assert make_ndarray(run.Tensors("child/cell")[0].tensor_proto).item().decode() == f"`{cell}`"
 
 
-def test_the_hyperparameter_page_has_a_column_for_each_operator(tmp_path, events):
-    _, pages = read(tmp_path / "children")
-    page = metadata.parse_experiment_plugin_data(pages[metadata.EXPERIMENT_TAG])
-    columns = {info.name: info for info in page.hparam_infos}
-    assert list(columns) == ["blocks", "3x3 bconv", "5x5 bconv", "linear"]
-    assert [value.number_value for value in columns["blocks"].domain_discrete.values] == [1, 2, 3]
-    interval = columns["linear"].domain_interval
-    assert (interval.min_value, interval.max_value) == (0, 6)
-    assert [info.name.tag for info in page.metric_infos] == ["child/reward", "child/predicted"]
+def test_the_hyperparameter_page_has_the_columns_of_all_searches(tmp_path):
+    for name, operators in (("first", ["3x3 bconv", "linear"]), ("second", ["linear", "3x3 maxpool"])):
+        Events(tmp_path / name, operators).write_child(child())
+    runs = EventMultiplexer().AddRunsFromDirectory(str(tmp_path)).Reload()
+    page = backend_context.Context(TBContext(data_provider=MultiplexerDataProvider(runs, str(tmp_path))))
+    request = RequestContext()
+    found = page.experiment_from_metadata(
+        request, "", True, page.hparams_metadata(request, ""), page.hparams_from_data_provider(request, "", None)
+    )
+    assert {info.name for info in found.hparam_infos} == {"blocks", "3x3 bconv", "linear", "3x3 maxpool"}
+    assert {"child/reward", "child/predicted"} <= {info.name.tag for info in found.metric_infos}
 
 
 def test_a_failed_child_writes_no_events(tmp_path, events):
@@ -93,10 +103,10 @@ def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
 
 def test_a_resumed_run_writes_no_curve_twice(tmp_path):
     for _ in range(2):
-        events = Events(tmp_path, ["linear"], blocks=3)
+        events = Events(tmp_path, ["linear"])
         events.write_surrogate(1, [0.5, 0.25])
         for blocks in (2, 3):
             events.write_quality(blocks, {"spearman": 1 / blocks})
     events.write_quality(4, {"spearman": 0.0})
-    assert len([*tmp_path.rglob("events.*")]) == 5  # hyperparameter columns, loss, and three block sizes
+    assert len([*tmp_path.rglob("events.*")]) == 4  # the loss, and three sizes
     assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"]] == [2, 3, 4]
