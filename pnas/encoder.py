@@ -1,26 +1,27 @@
 """The space of cells and the surrogate that ranks them.
 
 A cell is the flat list of the log, `[input1, op1, input2, op2, ...]`, four entries a block: both operators are applied
-to
-their inputs and the two results are concatenated. Inputs: 0 is the cell's own input (the output of the cell before it),
-    -k
-the output of the cell k before that, j >= 1 the output of block j of the same cell.
+to their inputs and the two results are concatenated. Inputs: 0 is the cell's own input (the output of the cell before
+it), -k the output of the cell k before that, j >= 1 the output of block j of the same cell.
 
 Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import itertools
+import math
 import re
 
 import numpy as np
 
+from pnas.journal.children import counted
 from pnas.lstm import LSTMs
 
 Cell = list[int | str]  # [input1, op1, input2, op2, ...]
 
 _ROW = r"\[\[[01]\.(?: [01]\.)*\]\]"
 _ONE_HOTS = re.compile(f"{_ROW}(?: {_ROW})*")
+_ARCHITECTURE = re.compile(r"\s*[\[(]\s*-?\d+\s*,\s*['\"]")
 
 
 class StateSpace:
@@ -82,6 +83,20 @@ class StateSpace:
                 unique.setdefault(canonical, (cell, block))
         return [self._flattened([*cell, block]) for cell, block in unique.values()]
 
+    def most_expansions(self, parents: int, blocks: int) -> int:
+        """The largest number of cells that `expand` makes of `parents` cells, without making them.
+
+        Exact for all flat cells of a size; where blocks are read, some of the cells counted are one architecture.
+
+        Args:
+            parents: number of cells that are expanded.
+            blocks: number of blocks of the expansions.
+        """
+        inputs = 1 - self.input_lookback_depth + (blocks - 1 if self.input_lookforward_depth else 0)
+        unique_blocks = math.comb(inputs * len(self.operators) + 1, 2)  # two halves, with repetition
+        most = parents * unique_blocks
+        return most if self.input_lookforward_depth else min(most, math.comb(unique_blocks + blocks - 1, blocks))
+
     def canonical(self, cell: Cell) -> Cell:
         """The one way of writing a cell that stands for its architecture.
 
@@ -136,11 +151,16 @@ class StateSpace:
     def decode(self, string: str) -> Cell:
         """The cell of a representation string, the inverse of `encode`. The string is parsed, never evaluated.
 
+        Args:
+            string: the representation string. It may have quotes around it, as in the log.
         Raises:
             ValueError: the string is malformed or belongs to another space. The message says what is accepted.
         """
-        cell = self._parsed(string)
-        fault = "it is not made of such rows" if cell is None else self._fault(cell)
+        is_quoted = (
+            isinstance(string, str) and re.match("[\"']", string) and len(string) > 1 and string[0] == string[-1]
+        )
+        cell, fault = self._parsed(string[1:-1] if is_quoted else string)
+        fault = fault or self._fault(cell)
         if fault:
             raise ValueError(
                 f"representation string {_shortened(string)} does not fit this space: {fault}. Accepted are 1 to "
@@ -150,18 +170,27 @@ class StateSpace:
         return cell
 
     def _parsed(self, string):
-        """The values of the one-hot rows, or None if they are not one-hot rows of this space."""
-        longest = 4 * self.B * (6 + 3 * max(len(self.inputs), len(self.operators)))  # a huge string is refused at once
-        if not isinstance(string, str) or len(string) > longest or not _ONE_HOTS.fullmatch(string):
-            return None
-        cell = []
-        for position, row in enumerate(string[2:-2].split("]] [[")):
+        """The values of one-hot rows, and what keeps them from being rows of this space, in words, or None."""
+        if isinstance(string, str) and _ARCHITECTURE.match(string):
+            return [], "it is an Architecture; the line below it in the log is the Representation String"
+        longest = 4 * self.B * (6 + 3 * max(len(self.inputs), len(self.operators)))
+        is_text = isinstance(string, str) and len(string) <= max(longest, 100_000)  # a huge one is refused at once
+        if not is_text or not _ONE_HOTS.fullmatch(string):
+            return [], "it is not made of such rows"
+        rows, cell = [row.split(" ") for row in string[2:-2].split("]] [[")], []
+        for position, row in enumerate(rows):
             values = self.operators if position % 2 else self.inputs
-            entries = row.split(" ")
-            if len(entries) != len(values) or entries.count("1.") != 1:
-                return None
-            cell.append(values[entries.index("1.")])
-        return cell
+            name = f"row {position + 1}, an {'operator' if position % 2 else 'input'}"
+            if len(row) != len(values):
+                source = "operators" if position % 2 else "B and INPUT_LOOKBACK_DEPTH"
+                found = f"{name}, has {counted(len(row), 'entry', 'entries')}, and {len(values)} are expected"
+                return [], f"{found}; it needs the {source} of its search"
+            if row.count("1.") != 1:
+                return [], f"{name}, has {counted(row.count('1.'), 'entry', 'entries')} of 1., and one is expected"
+            cell.append(values[row.index("1.")])
+        if len(rows) % 4 or len(rows) > 4 * self.B:
+            return [], f"it has {counted(len(rows), 'row', 'rows')}"
+        return cell, None
 
     def _check(self, cell):
         fault = self._fault(cell)

@@ -1,6 +1,7 @@
 """The space of cells, checked by brute force and against the counts of the paper; and the surrogate."""
 
 import itertools
+import re
 from types import SimpleNamespace
 
 import keras
@@ -265,7 +266,9 @@ def test_a_malformed_string_raises_a_value_error(string):
         DOCUMENT + "\x00",
         DOCUMENT.replace("0. 0.", "0.\x000."),
         "\x00" * 57,
-        '"' + DOCUMENT + '"',
+        '"' + DOCUMENT,
+        '"' + DOCUMENT + "'",
+        '""' + DOCUMENT + '""',
         " ".join([DOCUMENT] * 4),
         DOCUMENT[:27],
         "",
@@ -276,6 +279,59 @@ def test_a_nearly_right_string_is_refused_with_an_example(string):
     with pytest.raises(ValueError) as refusal:
         StateSpace(3, OPERATORS).decode(string)
     assert f'"{DOCUMENT}"' in str(refusal.value)
+
+
+@pytest.mark.parametrize("quote", ["'", '"'])
+def test_quotes_around_a_string_are_no_part_of_it(quote):
+    space = StateSpace(3, OPERATORS)
+    assert space.decode(quote + DOCUMENT + quote) == space.decode(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "space, fault",
+    [
+        (StateSpace(2, OPERATORS), "row 1, an input, has 3 entries, and 2 are expected; it needs the B and INPUT_"),
+        (StateSpace(3, OPERATORS, -1), "row 1, an input, has 3 entries, and 4 are expected; it needs the B and INPUT_"),
+        (StateSpace(3, ["linear"]), "row 2, an operator, has 4 entries, and 1 are expected; it needs the operators of"),
+    ],
+)
+def test_a_string_of_another_space_is_told_which_rows_differ(space, fault):
+    with pytest.raises(ValueError, match=re.escape(f"does not fit this space: {fault}")):
+        space.decode(DOCUMENT)
+
+
+@pytest.mark.parametrize(
+    "string, fault",
+    [
+        (
+            str([0, "3x3 bconv", 0, "linear"]),
+            "it is an Architecture; the line below it in the log is the Representation",
+        ),
+        (DOCUMENT.replace("[[1. 0. 0.]]", "[[1. 1. 0.]]"), "row 1, an input, has 2 entries of 1., and one is expected"),
+        (DOCUMENT.rpartition(" [[")[0], "it has 3 rows"),
+        (" ".join([DOCUMENT] * 4), "it has 16 rows"),
+        ("[0, 1]", "it is not made of such rows"),
+    ],
+)
+def test_a_string_that_is_wrong_is_told_what_is_wrong(string, fault):
+    with pytest.raises(ValueError, match=re.escape(f"does not fit this space: {fault}")):
+        StateSpace(3, OPERATORS).decode(string)
+
+
+@pytest.mark.parametrize("lookback, lookforward", [(0, 0), (-1, 0), (-1, None), (0, 1)])
+def test_there_are_never_more_expansions_than_the_most(lookback, lookforward):
+    space = StateSpace(3, ["a", "b"], lookback, lookforward)
+    cells = space.initial_children()
+    for blocks in (2, 3):
+        for parents in (cells, cells[:2]):
+            assert 0 < len(space.expand(parents)) <= space.most_expansions(len(parents), blocks)
+        cells = space.expand(cells)[:50]
+
+
+def test_the_most_expansions_of_all_flat_cells_are_all_there_are():
+    space = StateSpace(3, OPERATORS)  # four operators make 10, 55 and 220 flat cells
+    assert [space.most_expansions(10, 2), space.most_expansions(55, 3)] == [55, 220]
+    assert space.most_expansions(2, 3) == 20  # two cells, each with one of ten more blocks
 
 
 @pytest.mark.parametrize("piece", ["[", "[[1. 0. 0.]] ", "[[1. " + "0. " * 50, "0. ", "\x00", DOCUMENT + " "], ids=repr)

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child
-from pnas.report.console import Progress, finalist_lines, in_short
+from pnas.journal.children import Child, in_short
+from pnas.report.console import Progress, finalist_lines
 from pnas.search import Finalist
 
 ROOT = Path(__file__).parents[3]
@@ -118,6 +118,14 @@ def test_the_time_left_is_counted_in_rounds_of_children(capsys):
     assert left(shown(capsys, progress, 2, two)) == ["about 0:00:40", "about 0:00:45", "about 0:00:00"]
 
 
+def test_time_left_counts_no_more_children_of_a_size_than_there_are(capsys):
+    space = StateSpace(3, [A, C])  # 3 flat cells of one block, 6 of two and 10 of three
+    progress = Progress(K=8, B=3, workers=1, most_expansions=space.most_expansions)
+    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 10), child(3, 0.5, 10)])
+    # 6 of 20 s and 8, the K, of 30 s are 6 minutes.
+    assert "at most about 0:06:20 left" in lines[1] and "at most about 0:06:00 left" in lines[3]
+
+
 def test_known_children_are_ranked_and_estimate_the_time_left(capsys):
     progress = Progress(K=1, B=2, workers=1)
     lines = shown(
@@ -203,6 +211,14 @@ def test_a_terminal_shows_a_bar_and_the_children_in_training():
 def test_no_color_turns_colours_off():
     text = on_a_terminal(NO_COLOR="1")
     assert "━" in text and "child 3     reward 0.5000" in text and not re.search(COLOUR, text)
+
+
+def test_a_stream_that_lacks_a_character_gets_another_one():
+    search = SEARCH.format(stop=0).replace('0, "linear"', '0, "3x3 bconv"')
+    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
+    result = subprocess.run([sys.executable, "-c", search], env=environment, capture_output=True)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert len(re.findall(rb"reward 0.5000 .* 3x3 bconv \?2\n", result.stdout)) == 3
 
 
 def test_a_dumb_terminal_gets_plain_lines():
