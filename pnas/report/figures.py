@@ -19,6 +19,8 @@ from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
 DPI = 100  # 8 inches are 800 pixels
+TICK_GAP = 0.18  # least distance of two labels on an axis of costs, as a share of its length
+FEWEST_TENTHS = 30  # children; of fewer, a tenth is one child or two
 STYLE = {
     "font.size": 10,
     "figure.titlesize": 11,
@@ -169,14 +171,15 @@ def _draw_rewards(rows, about):
     winner = best_child(children)
     axes.plot(winner.number, winner.reward, "o", color="k", markersize=12, markerfacecolor="none")
     axes.margins(y=0.14)
-    margin = 1 + 0.02 * rows[-1].number
-    axes.set_xlim(1 - margin, rows[-1].number + margin)
+    last = rows[-1].number
+    axes.set_xlim(0.5 - 0.015 * last, last + 0.5 + 0.015 * last)
+    ticks = MaxNLocator(integer=True).tick_values(0, last)
+    axes.set_xticks([1, *(tick for tick in ticks if ticks[1] / 2 < tick - 1 and tick <= last)])
     axes.annotate(
         f"best: child {winner.number}, {winner.reward:.4f}",
         *((winner.number, winner.reward), (0, 9), "data", "offset points"),
         ha="right" if winner.number > np.mean(axes.get_xlim()) else "left",
     )
-    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
     return figure
 
@@ -230,16 +233,29 @@ def _draw_cost(children, about, limits):
         axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
-        low, high = axes.get_xlim()
-        axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)) if high > 5 * low else MaxNLocator(4))
+        axes.set_xticks(_cost_ticks(*axes.get_xlim()))
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=4 if limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
 
 
+def _cost_ticks(low, high):
+    """Round numbers on a logarithmic axis, none of them nearer to the next than TICK_GAP."""
+    least = TICK_GAP * math.log10(high / low)
+    steps = [MaxNLocator(number) for number in (4, 3, 2)]
+    powers = [LogLocator(subs=subs) for subs in ((1, 2, 5), (1, 3), (1,))] + [LogLocator(numticks=5)]
+    for locator in (*steps, *powers):
+        ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
+        if len(ticks) > 1 and min(np.diff(np.log10(ticks))) >= least:
+            break
+    return ticks
+
+
 def _draw_operators(children, about):
     tenth, shares = operator_shares(children)
+    if len(children) < FEWEST_TENTHS:
+        about += f"; fewer than {FEWEST_TENTHS} are too few to judge"
     figure = _sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.7 * len(shares))
     axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
     places = np.arange(len(shares))

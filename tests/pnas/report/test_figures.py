@@ -1,5 +1,7 @@
 """Figures of a search: their numbers, counted by hand, and their files for complete and incomplete tables."""
 
+import io
+import itertools
 import math
 import os
 import struct
@@ -102,6 +104,45 @@ def test_a_search_of_two_block_sizes(tmp_path):
     assert "best tenth (1 child)" in text["operators"] and "all (9 children)" in text["operators"]
     assert "Best cell: child 9, reward 0.9600, 100 binary weights, 1,000 MACs" in text["best_cell"]
     assert "output of the cell: blocks 1, 2, concatenated" in text["best_cell"]
+
+
+def tick_labels(figure, panel):
+    """(text, left, right) of the labels on the horizontal axis of a panel, in pixels."""
+    figure.savefig(io.BytesIO(), dpi=report.DPI)
+    axes = figure.axes[panel]
+    low, high = axes.get_xlim()
+    shown = [label for tick, label in zip(axes.get_xticks(), axes.get_xticklabels()) if low <= tick <= high]
+    boxes = [label.get_window_extent() for label in shown]
+    return [(label.get_text(), box.x0, box.x1) for label, box in zip(shown, boxes)]
+
+
+@pytest.mark.parametrize(
+    "least, ratio",
+    [(1, 1), (1234, 1.01), (37_000, 4.9), (99_999, 5.1), (37_000, 18), (480_000, 40), (100_000, 1000), (1, 1e6)],
+)
+def test_labels_of_costs_do_not_overlap(least, ratio):
+    costs = [least, round(least * ratio)]
+    children = [child(number, number / 4, weights=cost, macs=10 * cost) for number, cost in enumerate(costs, start=1)]
+    figure = report.SHEETS["cost"](children, "about", limits={})
+    for panel in (0, 1):
+        labels = tick_labels(figure, panel)
+        assert len(labels) > 1 and len({text for text, _, _ in labels}) == len(labels)
+        assert all(right + 4 < left for (_, _, right), (_, left, _) in itertools.pairwise(labels)), labels
+
+
+@pytest.mark.parametrize("last", [1, 12, 193])
+def test_children_are_numbered_from_one(last):
+    figure = report.SHEETS["rewards"]([child(1, 0.5), child(last, 0.6)][: min(last, 2)], "about")
+    numbers = [text for text, _, _ in tick_labels(figure, 0)]
+    assert numbers[0] == "1" and all(1 < int(number) <= last for number in numbers[1:])
+
+
+def test_few_children_are_too_few_for_tenths(tmp_path):
+    few, enough = ([child(number, number / 100) for number in range(1, last + 1)] for last in (29, 30))
+    assert (
+        "tiny on digits: 29 children; fewer than 30 are too few to judge" in drawn(tmp_path / "few", few)["operators"]
+    )
+    assert "too few" not in drawn(tmp_path / "enough", enough)["operators"]
 
 
 def test_rho_of_fewer_than_six_children_is_not_shown(tmp_path):
