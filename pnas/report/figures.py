@@ -243,9 +243,9 @@ def _draw_cost(children, about, limits):
 def _cost_ticks(low, high):
     """Round numbers on a logarithmic axis, none of them nearer to the next than TICK_GAP."""
     least = TICK_GAP * math.log10(high / low)
-    steps = [MaxNLocator(number) for number in (4, 3, 2)]
-    powers = [LogLocator(subs=subs) for subs in ((1, 2, 5), (1, 3), (1,))] + [LogLocator(numticks=5)]
-    for locator in (*steps, *powers):
+    equal_steps = [MaxNLocator(number) for number in (4, 3, 2)]
+    equal_ratios = [LogLocator(subs=subs) for subs in ((1, 2, 5), (1, 3), (1,))] + [LogLocator(numticks=5)]
+    for locator in equal_ratios if high > 5 * low else equal_steps:
         ticks = [tick for tick in locator.tick_values(low, high) if low <= tick <= high]
         if len(ticks) > 1 and min(np.diff(np.log10(ticks))) >= least:
             break
