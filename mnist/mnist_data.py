@@ -41,7 +41,8 @@ class Data(NamedTuple):
 def load_data(dataset="mnist", data_dir="data", train_size=None, use_expansion=False, seed=0):
     """Training, validation and test set.
 
-    If MNIST could not be downloaded, the digits are loaded instead, with a warning. `Data.name` says which.
+    If MNIST could not be downloaded, the digits are loaded instead, with a warning; all of them where `train_size` is
+    larger. `Data.name` says which.
 
     Args:
         dataset: 'mnist' (55,000 / 5,000 / 10,000 images), 'digits' (1,197 / 300 / 300), scikit-learn's 8x8 digits
@@ -73,6 +74,8 @@ def load_data(dataset="mnist", data_dir="data", train_size=None, use_expansion=F
                 stacklevel=2,
             )
             name = "digits"
+            if isinstance(train_size, numbers.Integral):
+                train_size = min(train_size, DIGITS_TRAIN)  # it was meant for MNIST
     if name == "digits":
         images, labels = read_digits()
     x_train, x_val, x_test = images

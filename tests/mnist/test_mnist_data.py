@@ -93,6 +93,12 @@ def test_the_digits_replace_a_missing_mnist_with_a_warning(tmp_path):
     assert data.name == "digits" and len(data.x_train) == 1197
 
 
+@pytest.mark.filterwarnings("ignore:MNIST could not be downloaded")
+def test_the_digits_replace_mnist_also_where_more_images_were_asked_for(tmp_path):
+    assert len(load_data("mnist", tmp_path / "no" / "parent", train_size=5000).x_train) == 1197
+    assert len(load_data("mnist", tmp_path / "no" / "parent", train_size=100).x_train) == 100
+
+
 def test_an_unknown_data_set_is_refused():
     with pytest.raises(
         ValueError, match="dataset must be 'mnist', 'digits' or the path of an .npz file, got 'cifar10'"
