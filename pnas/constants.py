@@ -35,7 +35,7 @@ def read_command_line(script: str, description: str) -> dict:
         description: first lines of the help text.
     Returns:
         dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as
-        text, and of `train_arc`, whether this flag was given.
+        text, and of `train_arc` and `summary`, whether these flags were given.
     """
     with open(script) as file:
         source = file.read()
@@ -52,6 +52,9 @@ def read_command_line(script: str, description: str) -> dict:
     )
     parser.add_argument(
         "--train_arc", action="store_true", default=False, help="train REPRESENTATION_STRING instead of searching"
+    )
+    parser.add_argument(
+        "--summary", action="store_true", default=False, help="show the network of REPRESENTATION_STRING and its costs"
     )
     statements = ast.parse(source).body[1:]  # after the docstring
     for constant in itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements):

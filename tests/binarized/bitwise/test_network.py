@@ -148,7 +148,7 @@ def test_a_header_that_promises_too_much_is_refused(network, path):
     refused(path)
 
 
-def test_a_small_file_that_unpacks_to_much_is_refused_before_it_is_unpacked(network, path):
+def test_a_small_file_that_unpacks_to_much_is_refused(network, path):
     np.savez_compressed(path, **(network.arrays | {"bits": np.zeros(2**26, np.uint8)}))
     assert path.stat().st_size < 2**20 and "it unpacks to 67,1" in refused(path)
 

@@ -29,7 +29,7 @@ def journal(folder, trained_epochs, *val_accuracies):
     return kept
 
 
-def test_each_epoch_is_a_row_and_a_point_of_each_curve(tmp_path):
+def test_an_epoch_is_a_row_and_a_point_of_each_curve(tmp_path):
     journal(tmp_path, 0, 0.5, 0.875)
     rows = "1,0.5,0.75,0.25,0.5,0.01,0.125,2.0\n2,0.5,0.75,0.25,0.875,0.01,0.125,2.0\n"
     assert (tmp_path / "architecture.csv").read_text() == HEADER + rows
@@ -37,7 +37,7 @@ def test_each_epoch_is_a_row_and_a_point_of_each_curve(tmp_path):
     assert curves["architecture/val_accuracy"] == [(1, 0.5), (2, 0.875)] and len(curves) == 7
 
 
-def test_a_resumed_training_continues_both_without_the_epochs_that_were_not_saved(tmp_path):
+def test_a_resumed_training_continues_both(tmp_path):
     journal(tmp_path, 0, 0.5, 0.75, 0.25)
     journal(tmp_path, 2, 0.625)
     assert [(row["epoch"], row["val_accuracy"]) for row in read_curve(tmp_path / "architecture.csv")] == [
@@ -46,7 +46,7 @@ def test_a_resumed_training_continues_both_without_the_epochs_that_were_not_save
     assert read(tmp_path / "architecture")[0]["architecture/val_accuracy"] == [(1, 0.5), (2, 0.75), (3, 0.625)]
 
 
-def test_a_new_training_moves_the_files_of_an_earlier_one_aside(tmp_path):
+def test_a_new_training_moves_earlier_files_aside(tmp_path):
     journal(tmp_path, 0, 0.5).write_result(test_accuracy=0.5)
     before = (tmp_path / "architecture.csv").read_bytes()
     journal(tmp_path, 0, 0.75)
@@ -55,7 +55,7 @@ def test_a_new_training_moves_the_files_of_an_earlier_one_aside(tmp_path):
     assert not (tmp_path / "architecture.json").exists()
 
 
-def test_the_result_names_the_first_of_the_best_epochs_and_the_seconds_of_all(tmp_path):
+def test_the_result_names_the_first_best_epoch(tmp_path):
     journal(tmp_path, 0, 0.5, 0.75)
     kept = journal(tmp_path, 2, 0.75, 0.25)
     kept.write_result(test_accuracy=0.625)
@@ -63,7 +63,7 @@ def test_the_result_names_the_first_of_the_best_epochs_and_the_seconds_of_all(tm
     assert result == {"epochs": 4, "best_epoch": 2, "seconds": 8.0, "test_accuracy": 0.625}
 
 
-def test_a_curve_that_lacks_its_first_epochs_is_continued_with_a_warning(tmp_path):
+def test_a_curve_without_its_first_epochs_gives_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="architecture.csv lacks some of the 2 epochs"):
         kept = journal(tmp_path, 2, 0.75)
     assert kept.best_epoch() is None
@@ -75,7 +75,7 @@ CONTENT = (HEADER + "1,0.5,0.75,0.25,0.5,0.01,0.125,2.0\n2,0.5,0.75,0.25,0.875,0
 
 @many
 @given(st.one_of(damaged(CONTENT), st.binary()))
-def test_a_damaged_curve_is_one_error_that_names_it_or_has_whole_rows(tmp_path_factory, content):
+def test_a_damaged_curve_gives_one_error(tmp_path_factory, content):
     path = Path(tmp_path_factory.getbasetemp()) / "architecture.csv"
     path.write_bytes(content)
     try:
@@ -95,7 +95,7 @@ def test_a_damaged_curve_is_one_error_that_names_it_or_has_whole_rows(tmp_path_f
         ("x,1,1,1,1,1,1,1\n", "row 1 invalid literal"),
     ],
 )
-def test_what_is_wrong_with_a_curve_is_named(tmp_path, rows, reason):
+def test_the_error_names_the_damaged_row(tmp_path, rows, reason):
     path = tmp_path / "architecture.csv"
     path.write_text(HEADER + rows)
     with pytest.raises(ValueError, match=f"is damaged: .*{reason}"):

@@ -15,7 +15,7 @@ def row(epoch, val_accuracy):
     return dict(zip(COLUMNS, (epoch, 0.5, 0.75, 0.25, val_accuracy, 0.01 / epoch, 0.125, 2.0)))
 
 
-def test_the_curves_are_those_of_the_table_and_the_best_epoch_is_marked():
+def test_the_sheet_shows_the_table_and_marks_the_best_epoch():
     figure = draw_learning_curve([row(1, 0.5), row(2, 0.875), row(3, 0.875)], "tiny")
     loss, accuracy, learning_rate, flips = figure.axes
     assert [list(line.get_ydata()) for line in loss.lines] == [[0.5] * 3, [0.25] * 3]
@@ -26,7 +26,7 @@ def test_the_curves_are_those_of_the_table_and_the_best_epoch_is_marked():
     assert list(flips.lines[0].get_ydata()) == [0.125] * 3
 
 
-def test_the_command_draws_the_curve_of_an_experiment_without_a_search(tmp_path, monkeypatch, capsys):
+def test_the_curve_is_drawn_without_a_search(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "argv", ["pnas.report", "tiny"])
     path = tmp_path / "logs" / "tiny" / "architecture.csv"

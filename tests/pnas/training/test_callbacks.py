@@ -52,7 +52,7 @@ def test_the_first_epoch_counts_at_most_the_mean_of_the_others(seconds, training
     assert times.training_seconds() == training_seconds
 
 
-def test_the_progress_bar_counts_no_step_beyond_the_last(capsys):
+def test_the_progress_bar_ends_at_the_last_step(capsys):
     """Ten steps are one execution, and an epoch has thirteen."""
     bar = ProgressBar()
     bar.set_params({"verbose": 1, "epochs": 1, "steps": 13})
