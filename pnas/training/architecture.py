@@ -141,8 +141,8 @@ def _load_training(path, model):
     parts = [[network.name, *((weight.path, weight.shape) for weight in network.weights)] for network in (saved, model)]
     if parts[0] != parts[1] or getattr(saved, "optimizer", None) is None:
         raise ValueError(
-            f"LOAD_SAVED: {path} holds {saved.name}, one of other filters or dense layers, or one without its optimizer, "
-            f"not {model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or set "
+            f"LOAD_SAVED: {path} holds {saved.name}, one of other filters or dense layers, or one without its "
+            f"optimizer, not {model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or set "
             "LOAD_SAVED = False"
         )
     return saved
