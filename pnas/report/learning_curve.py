@@ -3,7 +3,7 @@
 import os
 
 import matplotlib
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import MaxNLocator, NullFormatter
 
 from pnas.journal.architecture import CURVE, read_curve
 from pnas.report.figures import COLOURS, STYLE, save_sheet, sheet
@@ -57,7 +57,9 @@ def draw_learning_curve(rows, about):
     for axes in panels[1]:
         axes.set_xlabel("Epoch")
         axes.set_yscale("log")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.yaxis.set_major_formatter("{x:g}")  # the default is a formula
+        axes.yaxis.set_minor_formatter(NullFormatter())
+        axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     mark = {"color": "k", "markersize": 11, "markerfacecolor": "none"}
     text = f"best epoch {best['epoch']}: {best['val_accuracy']:.4f}"
     panels[0, 1].plot(best["epoch"], best["val_accuracy"], "o", label=text, **mark)

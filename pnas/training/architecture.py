@@ -142,7 +142,7 @@ def _load_training(path, model):
     if parts[0] != parts[1] or getattr(saved, "optimizer", None) is None:
         raise ValueError(
             f"LOAD_SAVED: {path} holds {saved.name}, one of other filters or dense layers, or one without its "
-            f"optimizer, not {model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or set "
-            "LOAD_SAVED = False"
+            f"optimizer, not {model.name} in training. Set REPRESENTATION_STRING and the network's constants back, or "
+            "set LOAD_SAVED = False"
         )
     return saved
