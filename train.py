@@ -2,6 +2,7 @@
 
     python train.py               searches for the best cell
     python train.py --train_arc   trains the cell of REPRESENTATION_STRING to convergence
+    python train.py --summary     shows the layers of its network, their weights, operations and memory
 
 Edit the constants below, or give any of them on the command line: --MAX_EPOCHS 2 --operators "['3x3 bconv', 'linear']"
 """
@@ -59,12 +60,11 @@ import time
 import warnings
 
 import joblib
-import numpy as np
 
 from pnas.constants import check, read_command_line, refuse, refuse_missing_backend, retrain_command, search_settings
 
 started = time.monotonic()
-train_arc = False
+train_arc = summary = False
 defaults = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
 if __name__ == "__main__":
     given = read_command_line(__file__, __doc__)
@@ -83,17 +83,21 @@ refuse_missing_backend()
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
-from mnist.mnist_data import load_data
+from mnist.mnist_data import SIDE, load_data
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
+from pnas.journal.architecture import ArchitectureJournal
 from pnas.journal.files import check_writable, lock, remove_unfinished, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
+from pnas.model import build_child
 from pnas.report.console import Progress, finalist_lines
 from pnas.report.figures import write_report
 from pnas.report.recorder import Recorder
+from pnas.report.summary import print_summary
 from pnas.search import progressive_search, train_finalists
+from pnas.training.architecture import measure
 from pnas.training.local import remove_folders
 from pnas.training.local import stop as stop_workers
 from pnas.training.stopping import Stopped, stop_on_signals
@@ -154,18 +158,33 @@ def train_architecture():
     remove_unfinished(f"{folder}/architecture*")
     check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
-    network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED)
-    for part, images, labels in (("Validation", data.x_val, data.y_val), ("Test", data.x_test, data.y_test)):
-        accuracy = network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
-        print(f"{part} accuracy: {accuracy:.4f}")
+    journal = ArchitectureJournal(os.path.join("logs", EXPERIMENT_NAME))
+    network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED, journal)
 
     packed = pack(network)
     packed_path = os.path.join(folder, "network.npz")
     set_aside(packed_path)
     packed.save(packed_path)
-    classes = packed.predict(np.rint((data.x_test + 1) * 127.5).astype(np.uint8))
-    accuracy = np.mean(classes == data.y_test.argmax(axis=1))
-    print(f"Test accuracy as bits: {accuracy:.4f}, {packed_path}\n{packed.summary()}")
+    accuracies = measure(network, packed, data)
+    sizes = {"bytes_as_float32": packed.float_bytes, "bytes_as_bits": packed.packed_bytes}
+    journal.write_result(
+        architecture=cell, representation_string=REPRESENTATION_STRING, dataset=data.name, **accuracies, **sizes
+    )
+    print(f"Validation accuracy: {accuracies['validation_accuracy']:.4f}, best epoch {journal.best_epoch()}")
+    print(f"Test accuracy: {accuracies['test_accuracy']:.4f}")
+    if "test_accuracy_rounded" in accuracies:
+        print(f"Test accuracy on images rounded to 8 bits: {accuracies['test_accuracy_rounded']:.4f}")
+    print(f"Test accuracy as bits: {accuracies['test_accuracy_as_bits']:.4f}, {packed_path}\n{packed.summary()}")
+    print(f"Learning curve and result: {journal.curve_path}, {journal.result_path}")
+
+
+def show_summary():
+    """Shows the layers of REPRESENTATION_STRING's network, without training it."""
+    cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
+    shape = (SIDE, SIDE, 1)
+    if DATASET.endswith(".npz"):
+        shape = load_data(DATASET, seed=SEED).x_train.shape[1:]
+    print_summary(build_child(cell, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT, shape))
 
 
 def make_manager(data):
@@ -176,7 +195,7 @@ def make_manager(data):
 
 
 def main():
-    faults = check(constants, train_arc)
+    faults = check(constants, train_arc or summary)
     if faults:
         refuse(faults)
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
@@ -186,7 +205,7 @@ def main():
         kept = f"Stopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there."
     stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True)))
     try:
-        train_architecture() if train_arc else search()
+        show_summary() if summary else train_architecture() if train_arc else search()
     except (ValueError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except Stopped as stopped:

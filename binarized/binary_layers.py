@@ -68,11 +68,15 @@ class Clip(constraints.Constraint):
         return {"min_value": self.min_value, "max_value": self.max_value}
 
 
+MASKS = "seed_generator_state"  # in a file of weights: the state of the random masks of a dropout layer
+
+
 @register_keras_serializable("binarized")
 class DropoutNoScale(keras.layers.Layer):
     """Dropout that zeroes units in training and does not rescale the others.
 
-    `keras.layers.Dropout` divides the others by 1 - rate, so ±1 activations would become ±1 / (1 - rate).
+    `keras.layers.Dropout` divides the others by 1 - rate, so ±1 activations would become ±1 / (1 - rate). A file
+    contains the state of the random masks, so a training that is resumed draws the same masks as one without a break.
 
     Args:
         rate: probability in [0, 1) with which a unit is zeroed.
@@ -102,6 +106,13 @@ class DropoutNoScale(keras.layers.Layer):
 
     def get_config(self):
         return {**super().get_config(), "rate": self.rate, "seed": self.seed}
+
+    def save_own_variables(self, store):
+        store[MASKS] = ops.convert_to_numpy(self.seed_generator.state)
+
+    def load_own_variables(self, store):
+        if MASKS in store.keys():  # files of earlier versions have none
+            self.seed_generator.state.assign(np.asarray(store[MASKS]))
 
 
 _ACTIVATIONS = {function.__name__: function for function in (binary_sigmoid, binary_tanh, round_through)}

@@ -28,6 +28,10 @@ WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
     *("NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"),
 }
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
+FLAGS = {  # options of the command line that are no constants
+    "train_arc": "train REPRESENTATION_STRING instead of searching",
+    "summary": "show the network of REPRESENTATION_STRING and its costs",
+}
 TEXTS = ("EXPERIMENT_NAME", "DATA_DIR", "REPRESENTATION_STRING")  # not parsed as Python literals
 
 
@@ -57,7 +61,7 @@ def read_command_line(script: str, description: str) -> dict:
         description: first lines of the help text.
     Returns:
         dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as
-        text, and of `train_arc`, which is False if it was not given.
+        text, and of `train_arc` and `summary`, which are False if they were not given.
     """
     with open(script) as file:
         source = file.read()
@@ -79,8 +83,8 @@ def read_command_line(script: str, description: str) -> dict:
     for title, rules in GROUPS.items():
         group = parser.add_argument_group(title)
         if title == "retraining":
-            text = "train REPRESENTATION_STRING instead of searching"
-            group.add_argument("--train_arc", nargs="?", type=_literal, const=True, default=False, help=text)
+            for name, text in FLAGS.items():
+                group.add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
         for constant in constants:
             name = constant.targets[0].id
             if name in rules:
@@ -99,7 +103,7 @@ def read_command_line(script: str, description: str) -> dict:
 
 def _nearest(argument):
     """What to say of an argument that is no constant."""
-    constants = {name.upper(): f"--{name}" for name in [*RULES, "train_arc"]}
+    constants = {name.upper(): f"--{name}" for name in [*RULES, *FLAGS]}
     name = argument.split("=")[0]
     near = [constants[match] for match in difflib.get_close_matches(name[2:].upper(), constants)]
     return f"there is no constant {name:.80}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help")

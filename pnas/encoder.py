@@ -309,7 +309,7 @@ class Encoder:
         self.restart(seed)
 
     def restart(self, seed):
-        """Forgets all fits and draws the weights of a seed. Another Encoder would have to be traced anew, for seconds."""
+        """Forgets all fits and draws the weights of a seed. Faster than another Encoder, which would be traced anew."""
         self.seed = seed
         self._fits = 0
         self._lstms.draw_weights(seed)

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import joblib
 
 from pnas.encoder import Cell
+from pnas.journal.architecture import ArchitectureJournal
 from pnas.journal.children import Child
 from pnas.training.architecture import train_architecture
 from pnas.training.child import child_seed
@@ -88,7 +89,14 @@ class Manager:
         ]
         return self.workers.train(untrained, self.network, self.training, epochs, arrays=self.arrays)
 
-    def train_architecture(self, cell: Cell, epochs: int, folder: str, load_saved: bool = False) -> keras.Model:
+    def train_architecture(
+        self,
+        cell: Cell,
+        epochs: int,
+        folder: str,
+        load_saved: bool = False,
+        journal: ArchitectureJournal | None = None,
+    ) -> keras.Model:
         """Trains one cell to convergence; see `pnas.training.architecture.train_architecture`.
 
         Returns:
@@ -96,4 +104,6 @@ class Manager:
         Raises:
             ValueError: the saved training cannot be resumed.
         """
-        return train_architecture(cell, self.network, self.training, epochs, self.seed, self.arrays, folder, load_saved)
+        return train_architecture(
+            *(cell, self.network, self.training, epochs, self.seed, self.arrays, folder, load_saved, journal)
+        )

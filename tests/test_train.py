@@ -199,6 +199,14 @@ def test_help_explains_every_constant(tmp_path):
     assert "--N_WORKERS INT|auto" in groups[7] and "--train_arc" in groups[9] and "--train_arc" not in groups[3]
 
 
+def test_the_summary_counts_a_networks_weights_and_leaves_no_file(tmp_path):
+    result = run(tmp_path, *SMALL, "--summary", "--REPRESENTATION_STRING", "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[1. 0.]]")
+    assert (result.returncode, result.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    # 3x3 weights of 1 and of 8 channels for 8 filters, then 7x7x8 inputs of 32 units, and 32 of 10.
+    weights = 9 * 8 + 9 * 8 * 8 + 392 * 32 + 320
+    assert f"{weights:,}" in next(line for line in result.stdout.splitlines() if "total" in line)
+
+
 def test_all_wrong_constants_are_named_at_once(tmp_path):
     result = run(tmp_path, "--B", "0", "--operators", "['4x4 bconv']", "--EXPERIMENT_NAME", "../elsewhere")
     assert result.returncode == 2
@@ -282,6 +290,14 @@ def test_a_users_images_are_searched_retrained_and_run_as_bits(tmp_path):
     assert result.returncode == 0, result.stderr
     (accuracy,) = re.findall(r"^Test accuracy: ([01]\.\d{4})$", result.stdout, re.M)
     assert f"Test accuracy as bits: {accuracy}" in result.stdout
+    kept = json.loads((tmp_path / "logs" / "pnas" / "architecture.json").read_text())
+    assert (kept["architecture"], kept["representation_string"]) == ([0, "3x3 bconv", 0, "3x3 bconv"], string)
+    assert (kept["epochs"], kept["dataset"]) == (4, name)
+    assert f"{kept['test_accuracy']:.4f}" == f"{kept['test_accuracy_as_bits']:.4f}" == accuracy
+    with open(tmp_path / "logs" / "pnas" / "architecture.csv", newline="") as file:
+        val_accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
+    assert kept["validation_accuracy"] == pytest.approx(max(val_accuracies))
+    assert val_accuracies.index(max(val_accuracies)) == kept["best_epoch"] - 1
     command = [sys.executable, "-m", "binarized.bitwise", tmp_path / "weights" / "pnas" / "network.npz"]
     bits = subprocess.run([*command, "--images", path], cwd=ROOT, capture_output=True, text=True)
     assert f"test accuracy {accuracy}, " in bits.stdout and " of 40 images" in bits.stdout

@@ -22,14 +22,17 @@ def export_lce(model, path):
     Returns:
         int, bytes written.
     Raises:
-        ImportError: Larq Compute Engine is not installed; the message says how to get it.
+        ImportError: Larq Compute Engine is missing, or TensorFlow, which its package does not install; the message
+            says how to get both.
         ValueError: as `pack`.
     Source: Bannink et al. 2021, arXiv:2011.09398.
     """
     try:
         from larq_compute_engine.mlir.python.converter import convert_saved_model
     except ImportError as error:
-        raise ImportError(f"export_lce needs Larq Compute Engine ({error}): pip install larq-compute-engine") from error
+        raise ImportError(
+            f"export_lce needs Larq Compute Engine ({error}): pip install larq-compute-engine tensorflow"
+        ) from error
     import tensorflow as tf
 
     network = pack(model)

@@ -14,6 +14,7 @@ VERSION = 1  # of the file format
 IMAGES = 256  # images per batch
 ARRAYS = {"architecture": (np.uint8, 1), "bits": (np.uint8, 1), "thresholds": (np.int32, 1), "scores": (np.float64, 2)}
 LARGEST = 256  # largest height, width and number of channels of an image
+LARGEST_FILE = 2**26  # bytes of a file's arrays, enough for 500 million weights
 
 
 class Contents:
@@ -199,6 +200,9 @@ def load(path):
             names = sorted(archive.namelist())
             if names != sorted(f"{name}.npy" for name in ARRAYS):
                 raise ValueError(f"it holds {', '.join(names)!r:.80}, not {', '.join(ARRAYS)}")
+            size = sum(member.file_size for member in archive.infolist())
+            if size > LARGEST_FILE:  # a small file of zeros can unpack to more than the memory
+                raise ValueError(f"it unpacks to {size:,} bytes, more than {LARGEST_FILE:,}")
             arrays = {}
             for name in ARRAYS:
                 with archive.open(f"{name}.npy") as member:

@@ -69,13 +69,30 @@ class Events:
         path = os.path.join(self.folder, run, f"events.out.tfevents{ending}")
         if os.path.exists(path):
             return
-        content = io.BytesIO()
-        writer = RecordWriter(content)
-        writer.write(Event(wall_time=time.time(), file_version="brain.Event:2").SerializeToString())
-        for step, summary in events:
-            writer.write(Event(wall_time=time.time(), step=step, summary=summary).SerializeToString())
         os.makedirs(os.path.dirname(path), exist_ok=True)
-        write_atomically(path, content.getvalue())
+        write_atomically(path, file_version() + records(events))
+
+
+def file_version():
+    """The bytes that an event file starts with."""
+    return _encoded([Event(wall_time=time.time(), file_version="brain.Event:2")])
+
+
+def records(events):
+    """The bytes of events in an event file.
+
+    Args:
+        events: list of (step, summary).
+    """
+    return _encoded([Event(wall_time=time.time(), step=step, summary=summary) for step, summary in events])
+
+
+def _encoded(events):
+    content = io.BytesIO()
+    writer = RecordWriter(content)
+    for event in events:
+        writer.write(event.SerializeToString())
+    return content.getvalue()
 
 
 def _curves(group, history):

@@ -144,9 +144,9 @@ def remove_unfinished(*patterns):
                 os.remove(path)
 
 
-def append(path, text):
-    """Adds text to the end of a file. It is on the disk when this returns; none of it is there when this fails."""
-    rest = memoryview(text.encode())
+def append(path, content):
+    """Adds text or bytes to a file's end. They are on the disk when this returns; none is there when this fails."""
+    rest = memoryview(content if isinstance(content, bytes) else content.encode())
     with open(path, "ab", buffering=0) as file:
         end = file.tell()
         try:

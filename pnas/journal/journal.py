@@ -74,7 +74,10 @@ class Journal:
         remove_unfinished(self.text_path, f"{self.logs}/**/*", self.network_path, f"{networks}/*")
         children = self._restore(defaults) if restore else []
         if not restore or not os.path.exists(self.settings_path):
-            moved = set_aside(self.text_path, self.logs, self.network_path, networks)
+            # A retraining of this name may have come first. Its files are not those of a search.
+            kept = os.listdir(self.logs) if os.path.isdir(self.logs) else []
+            searched = not restore or not all(name.startswith(("architecture", "report")) for name in kept)
+            moved = set_aside(self.text_path, *[self.logs] * searched, self.network_path, networks)
             if restore and moved:
                 warnings.warn(
                     f"{self.settings_path} is missing. The search starts over; moved aside: {', '.join(moved)}"

@@ -11,13 +11,19 @@ limits in settings.json beside it, at any time, also while the search runs:
     operators   how often each operation stands in the best and in the worst tenth of the children
     best_cell   the best cell as a graph
 
+After `train.py --train_arc` it also draws `architecture`, the learning curve in logs/EXPERIMENT_NAME/architecture.csv.
+
 Children that failed have no reward: the first sheet marks them, the others leave them out.
 """
 
 import argparse
+import os
 import sys
 
+from pnas.journal.architecture import CURVE
+from pnas.journal.files import is_experiment_name
 from pnas.report.figures import write_report
+from pnas.report.learning_curve import write_learning_curve
 
 
 def main():
@@ -25,8 +31,13 @@ def main():
         prog="python -m pnas.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("EXPERIMENT_NAME")
+    name = parser.parse_args().EXPERIMENT_NAME
+    curve, table = (os.path.join("logs", name, file) for file in (CURVE, "children.csv"))
     try:
-        print(*write_report(parser.parse_args().EXPERIMENT_NAME), sep="\n")
+        paths = write_learning_curve(name) if is_experiment_name(name) and os.path.exists(curve) else []
+        if not paths or os.path.exists(table):
+            paths += write_report(name)
+        print(*paths, sep="\n")
     except (ValueError, OSError) as error:
         sys.exit(f"pnas.report: {error}")
 

@@ -123,15 +123,21 @@ def write_report(experiment, logs="logs"):
     with matplotlib.rc_context(STYLE):
         for name, draw in sheets.items():
             figure = draw(rows if name == "rewards" else children, about)
-            for ending in ("png", "svg"):
-                content = io.BytesIO()
-                figure.savefig(content, format=ending, dpi=DPI, metadata={"Date": None})
-                paths.append(os.path.join(folder, f"{name}.{ending}"))
-                write_atomically(paths[-1], content.getvalue())
+            paths += savesheet(figure, os.path.join(folder, name))
     return paths
 
 
-def _sheet(title, about, height=5.0):
+def savesheet(figure, path):
+    """Writes a figure as PATH.png and PATH.svg. Returns both paths."""
+    paths = [f"{path}.png", f"{path}.svg"]
+    for each in paths:
+        content = io.BytesIO()
+        figure.savefig(content, format=each[-3:], dpi=DPI, metadata={"Date": None})
+        write_atomically(each, content.getvalue())
+    return paths
+
+
+def sheet(title, about, height=5.0):
     """An empty figure with its title, 8 inches wide."""
     figure = Figure(figsize=(8, height))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.04)
@@ -151,7 +157,7 @@ def _scatter(axes, x, y, size, label=None):
 
 def _draw_rewards(rows, about):
     children = [row for row in rows if not row.error]
-    figure = _sheet("Reward of every child, and the best so far of each block size (lines)", about)
+    figure = sheet("Reward of every child, and the best so far of each block size (lines)", about)
     axes = figure.add_subplot(
         xlabel="Child, by number (from 2 blocks on: highest predicted reward first)",
         ylabel="Reward (accuracy on validation images, 0 to 1)",
@@ -188,13 +194,13 @@ def _draw_surrogate(children, about):
     title = "Rewards as the surrogate predicted them and as they came (ρ: Spearman's rank correlation)"
     correlations = rank_correlations(children)
     if not correlations:
-        figure = _sheet(title, about, height=2.4)
+        figure = sheet(title, about, height=2.4)
         figure.set_layout_engine("none")
         figure.text(0.5, 0.4, "Nothing to compare yet: the surrogate predicts from 2 blocks on.", ha="center")
         return figure
     columns = min(2, len(correlations))
     lines = math.ceil(len(correlations) / columns)
-    figure = _sheet(title, about, height=1.2 + 3.6 * lines)
+    figure = sheet(title, about, height=1.2 + 3.6 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
     sizes = by_size([child for child in children if not math.isnan(child.predicted)])
     for axes, (size, group) in itertools.zip_longest(panels, sizes.items(), fillvalue=(None, None)):
@@ -216,7 +222,7 @@ def _draw_surrogate(children, about):
 
 
 def _draw_cost(children, about, limits):
-    figure = _sheet("Reward against cost; on the Pareto front, no other child is as good for less", about)
+    figure = sheet("Reward against cost; on the Pareto front, no other child is as good for less", about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
     for axes, (cost, label) in zip(panels, labels.items()):
@@ -256,7 +262,7 @@ def _draw_operators(children, about):
     tenth, shares = operator_shares(children)
     if len(children) < FEWEST_TENTHS:
         about += f"; fewer than {FEWEST_TENTHS} are too few to judge"
-    figure = _sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.7 * len(shares))
+    figure = sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.7 * len(shares))
     axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
     places = np.arange(len(shares))
     best, worst, everywhere = (100 * np.array(column) for column in zip(*shares.values()))

@@ -1,4 +1,4 @@
-"""Imports Keras and its backend without their start-up messages. Import this module first.
+"""Imports Keras and its backend without their start-up messages, for float32 and channels last. Import it first.
 
 The backend reads its number of threads when it is imported: TF_NUM_INTRAOP_THREADS and TF_NUM_INTEROP_THREADS in the
 environment.
@@ -37,7 +37,13 @@ logging.getLogger("tensorflow").setLevel(logging.ERROR)
 with _quiet_stderr():
     import keras
 
+    # A user's keras.json may say otherwise, and then another network would be trained, or none.
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_floatx("float32")
     keras.ops.zeros(())  # the remaining messages come with the first tensor
+    if keras.backend.backend() != "tensorflow":
+        with contextlib.suppress(ImportError):
+            import tensorflow  # noqa: F401  (otherwise Keras imports it when it saves the first network)
 
 
 def has_gpu():

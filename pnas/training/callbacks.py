@@ -52,6 +52,13 @@ class SignFlips(keras.callbacks.Callback):
         return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
 
 
+class ProgressBar(keras.callbacks.ProgbarLogger):
+    """Keras's progress bar. It never counts beyond the last step, also where several steps are run as one execution."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        super().on_train_batch_end(min(batch, self.target - 1), logs)
+
+
 class Recalibration(keras.callbacks.Callback):
     """Re-estimates all batch-norm statistics before every evaluation.
 

@@ -14,7 +14,7 @@ from binarized.bitwise.packing import pack
 
 def test_without_larq_compute_engine_the_message_says_how_to_get_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "larq_compute_engine", None)
-    with pytest.raises(ImportError, match="pip install larq-compute-engine"):
+    with pytest.raises(ImportError, match="pip install larq-compute-engine tensorflow"):
         export_lce(child([0, "linear", 0, "linear"]), tmp_path / "child.tflite")
 
 

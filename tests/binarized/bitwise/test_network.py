@@ -148,6 +148,11 @@ def test_a_header_that_promises_too_much_is_refused(network, path):
     refused(path)
 
 
+def test_a_small_file_that_unpacks_to_much_is_refused(network, path):
+    np.savez_compressed(path, **(network.arrays | {"bits": np.zeros(2**26, np.uint8)}))
+    assert path.stat().st_size < 2**20 and "it unpacks to 67,1" in refused(path)
+
+
 def test_images_that_do_not_fit_are_refused(network):
     for images in (scaled(noise(3)), noise(3, (28, 27, 1)), noise(3)[0], noise(3)[:0]):
         with pytest.raises(ValueError, match="images must be uint8"):

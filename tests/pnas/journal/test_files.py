@@ -51,7 +51,12 @@ def test_a_file_in_place_of_a_folder_is_named(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "write", [lambda path: append(path, "x" * 9000), lambda path: write_atomically(path, b"x" * 9000)]
+    "write",
+    [
+        lambda path: append(path, "x" * 9000),
+        lambda path: append(path, b"x" * 9000),
+        lambda path: write_atomically(path, b"x" * 9000),
+    ],
 )
 def test_a_full_disk_leaves_earlier_content_as_it_was(write, tmp_path):
     path = tmp_path / "file"

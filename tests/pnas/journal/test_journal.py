@@ -2,6 +2,7 @@
 
 import csv
 import json
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -182,6 +183,15 @@ def test_only_its_own_unfinished_files_are_removed():
         path.write_text("")
     journal()
     assert all(path.exists() for path in others) and not any(path.exists() for path in half_written)
+
+
+def test_a_first_search_leaves_the_files_of_a_retraining_in_place():
+    kept = Path("logs/trial/architecture.csv")
+    kept.parent.mkdir(parents=True)
+    kept.write_text("epoch")
+    with warnings.catch_warnings(action="error"):
+        journal()
+    assert kept.read_text() == "epoch" and TABLE.exists()
 
 
 @pytest.fixture

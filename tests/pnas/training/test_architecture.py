@@ -1,6 +1,7 @@
 """Training one architecture: what a resumed training starts from, and damaged or hostile files."""
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -9,6 +10,7 @@ from hypothesis import strategies as st
 from malformed import damaged, some
 from tiny_training import CELL, manager_of
 
+from pnas.journal.architecture import ArchitectureJournal, read_curve
 from pnas.model import build_child
 from pnas.training import architecture
 from pnas.training.architecture import load_network
@@ -16,8 +18,13 @@ from pnas.training.backend import keras
 from pnas.training.callbacks import SaveNetworks, file_content
 
 
-def train(folder, load_saved=False, epochs=3, cell=CELL, **constants):
-    return manager_of(**constants).train_architecture(cell, epochs, str(folder), load_saved)
+def train(folder, load_saved=False, epochs=3, cell=CELL, dropout=(True, 0.2, 0.5), **constants):
+    manager = manager_of(dropout=dropout, **constants)
+    return manager.train_architecture(cell, epochs, str(folder), load_saved, ArchitectureJournal(str(folder / "logs")))
+
+
+def learning_curve(folder):
+    return read_curve(folder / "logs" / "architecture.csv")
 
 
 def killed_after(epoch, monkeypatch):
@@ -40,11 +47,19 @@ def trained(tmp_path_factory):
     return folder
 
 
-def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkeypatch):
+def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkeypatch, capsys):
+    """With dropout, whose masks are random, and after a row of the learning curve whose epoch was not saved."""
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
         killed_after(2, patched)
         train(tmp_path)
+    assert [row["epoch"] for row in learning_curve(tmp_path)] == [1, 2]
+    with open(tmp_path / "logs" / "architecture.csv", "a") as file:
+        file.write("3,9,0,9,1,9,1,9\n4,9")
     train(tmp_path, load_saved=True)
+    assert "Resuming after epoch 2 of 3" in capsys.readouterr().out
+    for expected, row in zip(learning_curve(trained), learning_curve(tmp_path), strict=True):
+        del expected["seconds"], row["seconds"]
+        assert row == pytest.approx(expected, abs=1e-5)
     whole, resumed = (
         architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path)
     )
@@ -59,7 +74,7 @@ def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkey
         ({"count": 34}, "number of training images was 50 and is 34"),
         ({"other": 5}, "their checksum was"),
         ({"batch_size": 8}, "BATCHSIZE was 16 and is 8"),
-        ({"dropout": (True, 0, 0)}, r"DROPOUT was \[False, 0, 0\] and is \[True, 0, 0\]"),
+        ({"dropout": (True, 0, 0)}, r"DROPOUT was \[True, 0.2, 0.5\] and is \[True, 0, 0\]"),
         ({"seed": 1}, "SEED was 0 and is 1"),
         ({"filters": [3]}, "one of other filters"),
         ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),
@@ -81,8 +96,43 @@ def test_load_saved_refuses_a_network_without_its_optimizer(trained, tmp_path):
 
 
 def test_load_saved_needs_a_saved_network(tmp_path):
-    with pytest.raises(ValueError, match="architecture_last.keras cannot be loaded as a network"):
+    reason = "LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, .*_last.keras"
+    with pytest.raises(ValueError, match=reason):
         train(tmp_path, load_saved=True)
+
+
+def test_a_resumed_training_without_epochs_left_says_so(trained, capsys):
+    before = (trained / "architecture_last.keras").read_bytes()
+    train(trained, load_saved=True, epochs=2)
+    assert "NUM_EPOCHS is 2 and 3 epochs have been trained: no further epoch is trained" in capsys.readouterr().out
+    assert (trained / "architecture_last.keras").read_bytes() == before and len(learning_curve(trained)) == 3
+
+
+def test_images_between_pixel_values_are_also_measured_rounded():
+    """Class 1 begins above 127.7. Rounding moves one pixel across, from 127.6 to 128."""
+
+    class Network:
+        def classes(self, images):
+            return (images[:, 0, 0, 0] > 0.002).astype(int)  # above 127.755
+
+        def evaluate(self, images, labels, **_):
+            return {"accuracy": np.mean(self.classes(images) == labels.argmax(axis=1))}
+
+        def predict(self, pixels):
+            assert pixels.dtype == np.uint8
+            return self.classes(pixels / 127.5 - 1)
+
+    pixels = np.array([0, 255, 127.6, 128], np.float32).reshape(4, 1, 1, 1)
+    labels = np.array([[1, -1], [-1, 1], [1, -1], [-1, 1]])
+    images = pixels / np.float32(127.5) - 1
+    data = SimpleNamespace(x_val=images, y_val=labels, x_test=images, y_test=labels)
+    assert architecture.measure(Network(), Network(), data) == {
+        **{"validation_accuracy": 1, "test_accuracy": 1, "test_accuracy_as_bits": 0.75, "test_accuracy_rounded": 0.75}
+    }
+    data.x_test = np.rint(pixels) / np.float32(127.5) - 1
+    assert architecture.measure(Network(), Network(), data) == {
+        **{"validation_accuracy": 1, "test_accuracy": 0.75, "test_accuracy_as_bits": 0.75}
+    }
 
 
 @pytest.fixture(scope="module")

@@ -1,7 +1,12 @@
-"""Memory of a worker after training children."""
+"""How Keras is started, and memory of a worker after training children."""
 
 import gc
+import json
+import os
+import subprocess
+import sys
 import weakref
+from pathlib import Path
 
 import pytest
 from tiny_training import CELL, images
@@ -29,3 +34,20 @@ def test_a_worker_releases_the_children_it_has_trained():
 
     assert variables_left(1) == variables_left(2) == variables_left(3)
     assert all(reference() is None for reference in read)  # otherwise a worker maps the images again for each child
+
+
+def test_a_script_builds_and_saves_a_float32_network_silently_whatever_keras_json_says(tmp_path):
+    settings = {"image_data_format": "channels_first", "floatx": "float16", "backend": "tensorflow", "epsilon": 1e-7}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    code = """import pnas.model
+import keras
+model = pnas.model.build_child([0, "3x3 bconv", 0, "3x3 maxpool"], 1, [2], [10])
+print(model.get_layer("flatten").input.shape, model.output.dtype)
+model.save("child.keras")
+print(keras.models.load_model("child.keras").name)"""
+    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": path}
+    result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
+    assert result.stderr == ""
+    # Two filters and the image's one channel, of half its height and width.
+    assert result.stdout == "(None, 14, 14, 3) float32\nchild_0_3x3_bconv_0_3x3_maxpool\n"

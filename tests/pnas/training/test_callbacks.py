@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense
-from pnas.training.callbacks import EpochTimes, SignFlips
+from pnas.training.callbacks import EpochTimes, ProgressBar, SignFlips
 
 
 def test_sign_flips_are_counted_in_all_layers():
@@ -50,3 +50,15 @@ def test_the_first_epoch_counts_at_most_the_mean_of_the_others(seconds, training
     times = EpochTimes()
     times.seconds = seconds
     assert times.training_seconds() == training_seconds
+
+
+def test_the_progress_bar_ends_at_the_last_step(capsys):
+    """Ten steps are one execution, and an epoch has thirteen."""
+    bar = ProgressBar()
+    bar.set_params({"verbose": 1, "epochs": 1, "steps": 13})
+    bar.on_epoch_begin(0)
+    for last in (9, 19):
+        bar.on_train_batch_end(last, {"loss": 1.0})
+    bar.on_epoch_end(0, {"loss": 1.0})
+    shown = capsys.readouterr().out
+    assert "13/13" in shown and "20/13" not in shown

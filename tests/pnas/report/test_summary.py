@@ -1,0 +1,27 @@
+"""The layers of a network, counted by hand."""
+
+from pnas.model import build_child
+from pnas.report.summary import print_summary, summarize
+
+
+def network():
+    return build_child([0, "3x3 bconv", 0, "3x3 maxpool"], 1, [2], [10], input_shape=(8, 8, 1))
+
+
+def test_each_layer_has_its_weights_macs_and_memory():
+    layers = {layer.name: layer for layer in summarize(network())}
+    convolution = layers["cell1_block1_left_3x3_bconv"]
+    assert convolution[1:] == ((4, 4, 2), 18, 0, 18 * 16, 18) and convolution.float_bytes == 4 * 18
+    # 2 filters and the pooled image, each with gamma, beta, mean and variance, or with a threshold and a bit.
+    assert layers["cell1_norm"][1:] == ((4, 4, 3), 0, 4 * 3, 0, 33 * 3)
+    assert layers["dense1"][1:] == ((10,), 480, 0, 480, 480)
+    assert layers["dense1_norm"][1:] == ((10,), 0, 40, 0, 128 * 10)  # a scale and an offset in float64
+    assert sum(layer.binary_weights for layer in layers.values()) == 498
+
+
+def test_the_last_row_has_the_totals(capsys):
+    print_summary(network())
+    total = next(line for line in capsys.readouterr().out.splitlines() if "total" in line)
+    # 498 weights and 4 * 13 numbers as float32; 498 + 99 + 1,280 bits.
+    numbers = [number for number in total.replace("│", " ").split() if number[0].isdigit()]
+    assert numbers == ["498", "52", f"{18 * 16 + 480}", f"{4 * (498 + 52):,}", "235"]
