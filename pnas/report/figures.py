@@ -123,11 +123,11 @@ def write_report(experiment, logs="logs"):
     with matplotlib.rc_context(STYLE):
         for name, draw in sheets.items():
             figure = draw(rows if name == "rewards" else children, about)
-            paths += savesheet(figure, os.path.join(folder, name))
+            paths += save_sheet(figure, os.path.join(folder, name))
     return paths
 
 
-def savesheet(figure, path):
+def save_sheet(figure, path):
     """Writes a figure as PATH.png and PATH.svg. Returns both paths."""
     paths = [f"{path}.png", f"{path}.svg"]
     for each in paths:

@@ -153,9 +153,9 @@ def given(monkeypatch):
 
 def test_train_arc_takes_no_value_or_true_or_false(given):
     assert given()["train_arc"] is False and given("--train_arc")["train_arc"] is True
-    assert given("--train_arc", "--B", "2") == {"train_arc": True, "B": 2}
-    assert given("--train_arc", "True", "--B", "2") == {"train_arc": True, "B": 2}
-    assert given("--B", "2", "--train_arc=False") == {"train_arc": False, "B": 2}
+    assert given("--train_arc", "--B", "2") == {"train_arc": True, "summary": False, "B": 2}
+    assert given("--train_arc", "True", "--B", "2") == {"train_arc": True, "summary": False, "B": 2}
+    assert given("--B", "2", "--train_arc=False") == {"train_arc": False, "summary": False, "B": 2}
     assert check(constants_of_train(), given("--train_arc", "yes")["train_arc"]) == [
         "train_arc must be True or False, got 'yes'"
     ]
@@ -186,6 +186,7 @@ def test_the_retraining_command_is_the_one_that_was_typed_and_retrains(given):
     assert (python, script) == ("python", typed[0])
     assert given(*arguments) == {
         "train_arc": True,
+        "summary": False,
         "operators": ["3x3 bconv", "linear"],
         "REPRESENTATION_STRING": string,
     }
