@@ -1,5 +1,6 @@
 """How children are trained, and where.
 
-child (one child), architecture (one cell to convergence), batches, callbacks, optimizer, workers (processes on this
-machine or a cluster), dask, backend (imports Keras), private_names (of other packages).
+child (one child), architecture (one cell to convergence), data (checks of the images), batches, callbacks, optimizer,
+workers (distributes children), local and dask (processes on this machine or a cluster), stopping (on signals), backend
+(imports Keras), private_names (of other packages).
 """
