@@ -153,7 +153,8 @@ def main():
     best = max(rewards.values())
     top = set(sorted(rewards, key=rewards.get)[-max(1, round(len(rewards) / 100)) :])
     print(
-        f"{len(rewards)} cells, best {best:.4f}, top 1 %: {len(top)} cells; {arguments.SEEDS} seeds, noise {arguments.NOISE}"
+        f"{len(rewards)} cells, best {best:.4f}, top 1 %: {len(top)} cells; "
+        f"{arguments.SEEDS} seeds, noise {arguments.NOISE}"
     )
     shares = [range(worker, arguments.SEEDS, arguments.WORKERS) for worker in range(arguments.WORKERS)]
     replays = joblib.Parallel(arguments.WORKERS)(
@@ -175,7 +176,8 @@ def main():
             error = found.std(ddof=1) / len(found) ** 0.5 if len(found) > 1 else 0
             regrets[method, K], models[method, K] = (best - found.mean(), error), np.mean(until)
             print(
-                f"{K:<4d} {np.mean(budgets):6.0f}  {method:9}  {found.mean():11.4f}  {best - found.mean():7.4f} ± {error:.4f}        "
+                f"{K:<4d} {np.mean(budgets):6.0f}  {method:9}  {found.mean():11.4f}  "
+                f"{best - found.mean():7.4f} ± {error:.4f}        "
                 f"{np.mean(until):17.1f} ({np.median(until):5.1f})  {missed[method, K]:18.0%}"
             )
     for K in BUDGETS:
