@@ -1,23 +1,30 @@
 """Searches whose rewards are looked up in tests/data/mnist_cells.csv. Its header says how they were measured."""
 
+import json
 import math
 import random
+import shutil
 
 import pytest
-from benchmarks.search_efficiency import BLOCKS, OPERATORS, Oracle, evolved, progressive, read_rewards, read_rows
+from benchmarks import make_table
+from benchmarks.replays import Lookup, evolved, progressive, read_costs, read_rewards, read_rows, space_of
 
-from pnas.encoder import Encoder, StateSpace
-from pnas.journal.children import Child
+from pnas.encoder import Encoder
+from pnas.journal.children import Child, read_table
 from pnas.report.ranking import ranking_quality
 from pnas.search import SearchCallback, progressive_search
 
-SPACE = StateSpace(BLOCKS, OPERATORS)
 REWARDS = read_rewards()
+SPACE = space_of(REWARDS)
 
 
 @pytest.fixture(scope="module")
 def table():
     return read_rows()
+
+
+def cells_of(children):
+    return [tuple(child.cell) for child in children]
 
 
 def of_size(blocks):
@@ -69,7 +76,7 @@ def test_a_search_has_at_most_half_the_regret_of_random_search(K, encoder):
     regrets = []
     for seed in range(3):
         encoder.restart(seed)
-        trained = progressive(REWARDS, SPACE, encoder, K)
+        trained = cells_of(progressive(REWARDS, SPACE, encoder, K))
         assert [len(cell) // 4 for cell in trained] == [1] * 10 + [2] * K + [3] * K
         assert len(set(trained)) == 10 + 2 * K
         regrets.append(max(REWARDS.values()) - max(REWARDS[cell] for cell in trained))
@@ -79,7 +86,7 @@ def test_a_search_has_at_most_half_the_regret_of_random_search(K, encoder):
 def test_a_resumed_search_trains_the_same_cells(encoder):
     """A resumed search has a new surrogate, fitted to the same rewards with the same seed."""
     encoder.restart(5)
-    whole = progressive(REWARDS, SPACE, encoder, K=8)
+    whole = cells_of(progressive(REWARDS, SPACE, encoder, K=8))
     kept = whole[:14]  # all cells of one block, half of those of two
 
     class Kept(SearchCallback):
@@ -94,11 +101,11 @@ def test_a_resumed_search_trains_the_same_cells(encoder):
         return [Child(number, cell, predicted, 0, REWARDS[tuple(cell)]) for number, cell, predicted in new]
 
     resumed = progressive_search(SPACE, Encoder(SPACE, seed=5), look_up, 8, Kept())
-    assert [tuple(child.cell) for child in resumed] == whole and trained == whole[14:]
+    assert cells_of(resumed) == whole and trained == whole[14:]
 
 
 def test_a_perfect_surrogate_finds_the_best_expansions():
-    trained = progressive(REWARDS, SPACE, Oracle(REWARDS, SPACE), K=4)
+    trained = cells_of(progressive(REWARDS, SPACE, Lookup(REWARDS, SPACE), K=4))
     two_blocks = sorted((cell for cell in REWARDS if len(cell) == 8), key=REWARDS.get, reverse=True)
     assert trained[10:14] == two_blocks[:4]
 
@@ -106,3 +113,48 @@ def test_a_perfect_surrogate_finds_the_best_expansions():
 def test_evolution_trains_as_many_different_cells_as_allowed():
     trained = evolved(REWARDS, SPACE, 40, random.Random(0))
     assert len(trained) == len(set(trained)) == 40 and set(trained) <= set(REWARDS)
+
+
+def test_a_search_under_a_budget_trains_no_cell_above_it():
+    macs, _ = read_costs()
+    rewards = {cell: reward for cell, reward in REWARDS.items() if macs[cell] <= 3_000_000}
+    trained = cells_of(progressive(rewards, SPACE, Lookup(macs, SPACE), K=4))
+    assert all(macs[cell] <= 3_000_000 for cell in trained)
+    assert [len(cell) for cell in trained[:13]] == [4] * 9 + [8] * 4  # the tenth one-block cell takes more
+    two_blocks = sorted((macs[cell] for cell in rewards if len(cell) == 8), reverse=True)
+    assert [macs[cell] for cell in trained[9:13]] == two_blocks[:4]
+
+
+def test_evolution_stays_within_the_cells_that_it_is_given():
+    few = dict(list(REWARDS.items())[:60])
+    assert set(evolved(few, SPACE, 30, random.Random(1))) <= set(few)
+
+
+def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninterrupted, tmp_path, monkeypatch, capsys):
+    first, second = uninterrupted / "logs" / "pnas", tmp_path / "second"
+    shutil.copytree(first, second)
+    (second / "settings.json").write_text(json.dumps({**json.loads((first / "settings.json").read_text()), "SEED": 7}))
+    lines = (second / "children.csv").read_text().splitlines(keepends=True)
+    (second / "children.csv").write_text("".join(lines[:4]))  # the header and three children
+    monkeypatch.setattr("sys.argv", ["make_table.py", str(first), str(second)])
+    make_table.main()
+    (tmp_path / "table.csv").write_text(capsys.readouterr().out)
+
+    rows = {tuple(row["cell"]): row for row in read_rows(tmp_path / "table.csv")}
+    children = read_table(first / "children.csv")[1]
+    assert len(rows) == len(children) == 8
+    for child in children:
+        row = rows[tuple(child.cell)]
+        assert row["reward_seed_0"] == row["val_accuracy_1"] == f"{child.reward:.4f}"  # there is one epoch
+        assert (int(row["macs"]), int(row["binary_weights"])) == (child.macs, child.binary_weights)
+    of_both = [row for row in rows.values() if row["reward_seed_7"]]
+    assert len(of_both) == 3 and all(row["reward_seed_7"] == row["reward_seed_0"] for row in of_both)
+
+
+def test_a_table_of_searches_that_rewarded_differently_is_refused(uninterrupted, tmp_path, monkeypatch):
+    shutil.copytree(uninterrupted / "logs" / "pnas", tmp_path / "other")
+    settings = json.loads((tmp_path / "other" / "settings.json").read_text())
+    (tmp_path / "other" / "settings.json").write_text(json.dumps({**settings, "SEED": 1, "MAX_EPOCHS": 9}))
+    monkeypatch.setattr("sys.argv", ["make_table.py", str(uninterrupted / "logs" / "pnas"), str(tmp_path / "other")])
+    with pytest.raises(SystemExit, match="they differ in MAX_EPOCHS"):
+        make_table.main()

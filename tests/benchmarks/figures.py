@@ -12,7 +12,7 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
-from search_efficiency import read_rows  # noqa: E402
+from replays import read_rows  # noqa: E402
 
 from pnas.journal.children import Child, header, row  # noqa: E402
 from pnas.report.figures import write_report  # noqa: E402

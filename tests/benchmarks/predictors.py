@@ -16,9 +16,9 @@ from pathlib import Path
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
-from search_efficiency import BLOCKS, OPERATORS, read_rewards  # noqa: E402
+from replays import read_rewards, space_of  # noqa: E402
 
-from pnas.encoder import Encoder, StateSpace  # noqa: E402
+from pnas.encoder import Encoder  # noqa: E402
 from pnas.report.ranking import ranking_quality  # noqa: E402
 
 
@@ -27,7 +27,7 @@ def replay(encoder, space, seed, rewards):
     start = time.perf_counter()
     encoder.restart(seed)
     qualities = []
-    for blocks in range(1, BLOCKS):
+    for blocks in range(1, space.B):
         known = [list(cell) for cell in rewards if len(cell) <= 4 * blocks]
         unknown = space.expand([cell for cell in known if len(cell) == 4 * blocks])
         encoder.fit(known, [rewards[tuple(cell)] for cell in known])
@@ -43,7 +43,7 @@ def main():
     parser.add_argument("--COUNTS", default="1,2,3,5,10", help="numbers of LSTMs, with ',' between them")
     options = parser.parse_args()
     rewards = read_rewards()
-    space = StateSpace(BLOCKS, OPERATORS)
+    space = space_of(rewards)
     print(
         f"{len(rewards)} cells, {options.SEEDS} seeds\n"
         "LSTMs  Spearman, 2 blocks  3 blocks         top-5 recall   seconds"

@@ -1,0 +1,134 @@
+"""A table of measured cells, such as tests/data/mnist_cells.csv, from the folders of searches that trained them.
+
+    python tests/benchmarks/make_table.py LOGS... [--MACHINE TEXT] > tests/data/mnist_cells_connected.csv
+
+LOGS are folders logs/EXPERIMENT_NAME of searches that differ in SEED, and at most in which cells they trained. A row is
+a cell: its reward with each seed, blank where it was not trained; and, of the search with the lowest seed, the
+validation accuracy after each epoch, from TensorBoard's event files, the predicted reward and the seconds of training.
+Children that failed have no reward and are left out. Nothing is interpolated.
+"""
+
+import argparse
+import csv
+import datetime
+import os
+import platform
+import shlex
+import sys
+import textwrap
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
+from pnas.training.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
+from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
+
+import train  # noqa: E402
+from pnas.encoder import StateSpace  # noqa: E402
+from pnas.journal.children import read_table  # noqa: E402
+from pnas.journal.files import read_json  # noqa: E402
+
+# Constants that decide which cells are trained, and not what reward one gets.
+CHOICE = {"SEED", "B", "K_", "REGULARIZATION", "CONTROLLER_CELLS", "RNN_TRAINING_EPOCHS", "NUM_PREDICTORS"}
+
+
+def learning_curve(logs, number):
+    """Validation accuracies of a child.
+
+    Returns:
+        dict, epoch from 1 -> accuracy, empty if the child has no event file; and a list of the days on which it was
+        written, at most one.
+    """
+    folder = Path(logs, "children", f"{number:04d}")
+    if not folder.is_dir():
+        return {}, []
+    run = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()  # 0: all events, not a sample
+    events = run.Tensors("child/val_accuracy")
+    day = datetime.date.fromtimestamp(events[0].wall_time).isoformat()
+    return {event.step: make_ndarray(event.tensor_proto).item() for event in events}, [day]
+
+
+def command(logs, settings):
+    """The command line that makes a search with these settings, as far as they differ from train.py's constants."""
+    arguments = ["python", "train.py", "--EXPERIMENT_NAME", Path(logs).name]
+    for name, value in settings.items():
+        default = train.constants.get(name, value)
+        if value != (list(default) if isinstance(default, tuple) else default):
+            arguments += [f"--{name}", str(value)]
+    backend = settings["BACKEND"]
+    return f"KERAS_BACKEND={backend} " * (backend != "tensorflow") + shlex.join(arguments)
+
+
+def read_searches(folders):
+    """The searches by seed.
+
+    Returns:
+        dict, seed -> (folder, settings, list of the children that have a reward), lowest seed first.
+    Raises:
+        ValueError: two have one seed, or they differ in what decides about a reward.
+        OSError: one cannot be read.
+    """
+    searches = {}
+    for folder in folders:
+        settings = read_json(os.path.join(folder, "settings.json"))
+        _, children = read_table(os.path.join(folder, "children.csv"))
+        for other, others, _ in searches.values():
+            different = {name for name in {**settings, **others} if settings.get(name) != others.get(name)}
+            if settings["SEED"] == others["SEED"] or different - CHOICE:
+                what = ", ".join(sorted(different - CHOICE)) or f"no SEED, both have {settings['SEED']}"
+                raise ValueError(f"{folder} and {other} must differ in SEED alone; they differ in {what}")
+        searches[settings["SEED"]] = folder, settings, [child for child in children if not child.error]
+    return dict(sorted(searches.items()))
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("LOGS", nargs="+", help="folder of a search, logs/EXPERIMENT_NAME")
+    parser.add_argument("--MACHINE", help="what the cells were trained on; by default this machine")
+    options = parser.parse_args()
+    try:
+        searches = read_searches(options.LOGS)
+    except (ValueError, OSError) as error:
+        sys.exit(f"make_table.py: {error}")
+    first, settings, _ = next(iter(searches.values()))
+    depths = settings["INPUT_LOOKBACK_DEPTH"], settings["INPUT_LOOKFORWARD_DEPTH"]
+    space = StateSpace(settings["B"], settings["operators"], *depths)
+    epochs = range(1, settings["MAX_EPOCHS"] + 1)
+    rows, days = {}, []
+    for seed, (folder, _, children) in searches.items():
+        for child in children:
+            row = rows.setdefault(
+                tuple(space.canonical(child.cell)), {"binary_weights": child.binary_weights, "macs": child.macs}
+            )
+            row[f"reward_seed_{seed}"] = f"{child.reward:.4f}"
+            curve, written = learning_curve(folder, child.number)
+            days += written
+            if folder == first:
+                row.update({f"val_accuracy_{epoch}": f"{accuracy:.4f}" for epoch, accuracy in curve.items()})
+                row.update(predicted=child.predicted, seconds=f"{child.seconds:.3f}")
+
+    machine = options.MACHINE or (
+        f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, "
+        f"Keras {keras.__version__} on {keras.backend.backend()}"
+    )
+    commands = "\n".join(command(folder, settings) for folder, settings, _ in searches.values())
+    header = (
+        f"Rewards of {len(rows)} cells, trained from {min(days, default='?')} to {max(days, default='?')} on {machine} "
+        "by\n"
+        f"{commands}\n"
+        "A reward is the validation accuracy after the best epoch. `val_accuracy_N`, the accuracy after epoch N, "
+        f"`predicted` and `seconds` are those of seed {min(searches)}. `seconds` was measured beside other children."
+    )
+    for line in header.split("\n"):
+        print(*textwrap.wrap(line, 118, initial_indent="# ", subsequent_indent="# "), sep="\n")
+    columns = ["cell", "representation", *(f"reward_seed_{seed}" for seed in searches)]
+    columns += [*(f"val_accuracy_{epoch}" for epoch in epochs), "predicted", "seconds", "binary_weights", "macs"]
+    table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
+    table.writeheader()
+    written = [{"cell": list(cell), "representation": space.encode(list(cell)), **row} for cell, row in rows.items()]
+    written.sort(key=lambda row: row["representation"], reverse=True)  # in the order of inputs and operators
+    table.writerows(sorted(written, key=lambda row: len(row["cell"])))
+
+
+if __name__ == "__main__":
+    main()

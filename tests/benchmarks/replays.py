@@ -1,0 +1,244 @@
+"""Searches whose rewards are looked up in a table of measured cells; see search_efficiency.py."""
+
+import ast
+import csv
+import functools
+import math
+import random
+import sys
+from pathlib import Path
+
+import numpy as np
+from sklearn.linear_model import Ridge
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path[:0] = [str(ROOT)]
+
+from pnas.encoder import Encoder, StateSpace  # noqa: E402
+from pnas.journal.children import Child  # noqa: E402
+from pnas.report.ranking import rank_correlation  # noqa: E402
+from pnas.search import finalists, progressive_search  # noqa: E402
+
+TABLE = ROOT / "tests" / "data" / "mnist_cells.csv"
+BUDGETS = (4, 8, 16, 32, 64)  # K
+POPULATION, SAMPLE = 10, 3
+TOP = 3  # cells, 1 % of a table of 300
+FINALISTS, REPEATS = 5, 2
+METHODS = ("LSTMs", "ridge", "MACs", "random", "evolution", "oracle")
+
+
+def read_rows(path=TABLE):
+    """The rows of a table, each a dict of texts and, under `cell`, the cell as a list."""
+    with open(path, newline="") as file:
+        rows = csv.DictReader(line for line in file if not line.startswith("#"))
+        return [{**row, "cell": ast.literal_eval(row["cell"])} for row in rows]
+
+
+def read_rewards(path=TABLE):
+    """dict, cell as a tuple -> its mean reward over the seeds that it has."""
+    return {
+        tuple(row["cell"]): np.mean([float(row[key]) for key in row if key.startswith("reward_") and row[key]])
+        for row in read_rows(path)
+    }
+
+
+def read_costs(path=TABLE):
+    """Two dicts, cell as a tuple -> multiply-accumulates and binary weights of its network."""
+    rows = read_rows(path)
+    return [{tuple(row["cell"]): int(row[name]) for row in rows} for name in ("macs", "binary_weights")]
+
+
+def space_of(cells):
+    """The StateSpace that a table's cells are all of."""
+    sources = {source for cell in cells for source in cell[0::2]}
+    operators = dict.fromkeys(operator for cell in cells for operator in cell[1::2])
+    return StateSpace(max(map(len, cells)) // 4, operators, min(sources), None if max(sources) > 0 else 0)
+
+
+class Lookup:
+    """A surrogate that looks up a number of each cell, and learns nothing.
+
+    Args:
+        numbers: dict, cell as a tuple -> number.
+        space: StateSpace of the cells.
+    """
+
+    def __init__(self, numbers, space):
+        self.numbers, self.state_space = numbers, space
+
+    def fit(self, cells, rewards):
+        pass
+
+    def predict(self, cells):
+        return np.array([self.numbers[tuple(self.state_space.canonical(cell))] for cell in cells], float)
+
+    rank = Encoder.rank
+
+
+class RidgeOnCounts:
+    """Ridge regression on how often a cell has each operator."""
+
+    def __init__(self, space):
+        self.state_space, self.model = space, Ridge()
+
+    def fit(self, cells, rewards):
+        self.model.fit(self._counts(cells), rewards)
+
+    def predict(self, cells):
+        return self.model.predict(self._counts(cells))
+
+    rank = Encoder.rank
+
+    def _counts(self, cells):
+        return [[cell.count(operator) for operator in self.state_space.operators] for cell in cells]
+
+
+class RememberingEncoder(Encoder):
+    """An Encoder that makes each first fit of a seed once: the searches of every K begin with the same one."""
+
+    remembered = None, None  # what decides about a first fit, and the values of all variables after it
+
+    def fit(self, cells, rewards):
+        fit = self.seed, cells, list(rewards)
+        variables = [*self.model.variables, *self.model.optimizer.variables]
+        if self._fits == 0 and self.remembered[0] == fit:
+            self._fits = 1
+            for variable, value in zip(variables, self.remembered[1]):
+                variable.assign(value)
+            return
+        super().fit(cells, rewards)
+        if self._fits == 1:
+            self.remembered = fit, [np.array(variable) for variable in variables]
+
+
+class Judged:
+    """A surrogate whose predictions are compared with the rewards when it ranks.
+
+    Attributes:
+        correlations: list of Spearman's rank correlations over all cells that were to be ranked, one a call of `rank`.
+    """
+
+    def __init__(self, surrogate, rewards):
+        self.surrogate, self.rewards, self.correlations = surrogate, rewards, []
+        self.fit = surrogate.fit
+
+    def rank(self, cells, K):
+        if not cells:  # none is within budget
+            return [], []
+        rewards = [self.rewards[tuple(self.surrogate.state_space.canonical(cell))] for cell in cells]
+        self.correlations.append(rank_correlation(self.surrogate.predict(cells), rewards))
+        return self.surrogate.rank(cells, K)
+
+
+def progressive(rewards, space, surrogate, K):
+    """The children of the search of train.py among the cells that have a reward, in the order of their training."""
+
+    def look_up(blocks, new, known):
+        return [Child(number, cell, predicted, 0, rewards[tuple(cell)]) for number, cell, predicted in new]
+
+    def fits(cell):
+        return tuple(space.canonical(cell)) in rewards
+
+    return progressive_search(space, surrogate, look_up, K, fits=fits)
+
+
+def evolved(rewards, space, budget, draw):
+    """The different cells that regularized evolution trains, in their order."""
+    population = [draw.choice(list(rewards)) for _ in range(POPULATION)]
+    trained = dict.fromkeys(population)
+    while len(trained) < budget:
+        parent = max(draw.sample(population, SAMPLE), key=rewards.get)
+        child = mutated(parent, space, draw)
+        if child in rewards:  # or else it is over budget
+            population = [*population[1:], child]
+            trained[child] = None
+    return list(trained)[:budget]
+
+
+def mutated(cell, space, draw):
+    """A cell that differs from this one in an operator or an input, or by a block at its end."""
+    cell = list(cell)
+    how = draw.choice(["entry", "longer", "shorter"])
+    if how == "longer" and len(cell) < 4 * space.B:
+        cell += [draw.choice(values_at(place, space)) for place in range(len(cell), len(cell) + 4)]
+    elif how == "shorter" and len(cell) > 4:
+        first = 4 * draw.randrange(len(cell) // 4)
+        del cell[first : first + 4]
+        number = first // 4 + 1  # whatever read this block reads the cell's input, and later blocks move up
+        cell[0::2] = [0 if source == number else source - (source > number) for source in cell[0::2]]
+    else:
+        places = [place for place in range(len(cell)) if len(values_at(place, space)) > 1]
+        place = draw.choice(places)
+        cell[place] = draw.choice([value for value in values_at(place, space) if value != cell[place]])
+    return tuple(space.canonical(cell))
+
+
+def values_at(place, space):
+    """What may stand at a place of a cell."""
+    if place % 2:
+        return space.operators
+    return [*range(space.input_lookback_depth, 1), *(range(1, place // 4 + 1) if space.input_lookforward_depth else ())]
+
+
+@functools.cache
+def prepared(table, max_macs):
+    """Rewards of all cells of a table, their space, the rewards of the cells within budget, and surrogates."""
+    everything, (macs, _) = read_rewards(table), read_costs(table)
+    space = space_of(everything)
+    rewards = {cell: reward for cell, reward in everything.items() if macs[cell] <= max_macs}
+    surrogates = {
+        "LSTMs": RememberingEncoder(space),  # traced once
+        "ridge": RidgeOnCounts(space),
+        "MACs": Lookup(macs, space),
+        "oracle": Lookup(rewards, space),
+    }
+    return everything, space, rewards, surrogates
+
+
+def replay(seed, table, max_macs, noise):
+    """What each method does with one seed.
+
+    Args:
+        seed: int, of the encoder, the noise and random choices.
+        table: path of the table.
+        max_macs: budget of a cell, inf for none.
+        noise: standard deviation of a reward from one training to the next.
+    Returns:
+        dict, method -> dict of lists with a number for each of BUDGETS: `models`, `regret`, `until` (models trained
+        until the first of the top, or None) and, with noise, `finals` (regret after the finals); progressive searches
+        also have `spearman`, a list with a number for each size after the first.
+    """
+    everything, space, rewards, surrogates = prepared(table, max_macs)
+    draws = np.random.default_rng(seed).standard_normal((len(everything), 1 + REPEATS))
+    trainings = {cell: everything[cell] + noise * draw for cell, draw in zip(everything, draws)}
+    shown = {cell: trainings[cell][0] for cell in rewards}
+    means = {cell: trainings[cell].mean() for cell in rewards}
+    top = sorted(rewards, key=rewards.get)[-TOP:]
+
+    def regret(children, by):
+        return rewards[top[-1]] - rewards[max((tuple(child.cell) for child in children), key=by.get)]
+
+    def as_children(cells):
+        return [Child(number, list(cell), math.nan, 0, shown[cell]) for number, cell in enumerate(cells, 1)]
+
+    results = {method: {"models": [], "regret": [], "until": [], "finals": []} for method in METHODS}
+    for K in BUDGETS:
+        draw = random.Random(seed)
+        surrogates["LSTMs"].restart(seed)
+        judged = {method: Judged(surrogate, rewards) for method, surrogate in surrogates.items()}
+        trained = {method: progressive(shown, space, surrogate, K) for method, surrogate in judged.items()}
+        budget = len(trained["LSTMs"])
+        trained["random"] = as_children(draw.sample(list(rewards), len(rewards)))  # goes on past the budget
+        trained["evolution"] = as_children(evolved(shown, space, budget, draw))
+        for method, result in results.items():
+            children = trained[method][:budget]
+            result["models"].append(len(children))
+            result["regret"].append(regret(children, shown))
+            result["until"].append(next((child.number for child in trained[method] if tuple(child.cell) in top), None))
+            if noise:
+                learns = method in ("LSTMs", "ridge")  # the others predict no rewards, and none are shrunk
+                surrogate = surrogates[method if learns else "oracle"]
+                result["finals"].append(regret(finalists(children, surrogate, noise * learns, FINALISTS), means))
+            if method in judged:
+                result["spearman"] = judged[method].correlations  # in the end those of the largest K
+    return results
