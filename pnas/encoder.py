@@ -1,8 +1,8 @@
 """The space of cells and the surrogate that ranks them.
 
-A cell is the flat list of the log, `[input1, op1, input2, op2, ...]`, four entries a block: both operators are applied
-to their inputs and the two results are concatenated. Inputs: 0 is the cell's own input (the output of the cell before
-it), -k the output of the cell k before that, j >= 1 the output of block j of the same cell.
+A cell is a flat list, `[input1, op1, input2, op2, ...]`, with four entries per block. Both operators are applied to
+their inputs and the two results are concatenated. Input 0 is the cell's own input (the output of the cell before it),
+-k the output of the k-th cell before that, and j >= 1 the output of block j of the same cell.
 
 Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
@@ -264,15 +264,17 @@ def _shortened(value, length=80):
 class Encoder:
     """The surrogate: LSTMs that read a cell as the sequence input1, op1, input2, op2, ... and predict its reward.
 
-    An input and an operator mean the same in both halves of a block and share an embedding; the output is a sigmoid
-    whose bias starts at 1.8; the loss is L1, the optimizer Adam at 0.01 for the first block size and 0.002 after, its
-    moments carried over. The prediction is the mean of several LSTMs, each fitted on its own part of the data.
+    An input and an operator mean the same in both halves of a block and share an embedding. The output is a sigmoid
+    whose bias starts at 1.8. The loss is L1, the optimizer Adam with a learning rate of 0.01 for the first block size
+    and 0.002 after it; its state is carried over. The prediction is the mean of several LSTMs, each fitted on its own
+    part of the data. Two things differ from the paper:
 
-    An LSTM reads a sequence, but the order of blocks and of halves means nothing. So each time that a cell is shown, it
-    is
-    written in another order: what is learned of a block holds wherever that stands, and an expansion can be read as the
-        cell it
-    grew from with the new block behind it, a beginning that all expansions of that cell share.
+    - Order. An LSTM reads a sequence, but the order of blocks and of halves means nothing. So a cell is written in
+    another
+      order each time it is shown. What is learned of a block then holds wherever it stands, and an expansion can be
+      read
+      as the cell that it extends, followed by the new block: a beginning that all expansions of that cell share.
+    - Batches. An epoch has at least BATCHES_PER_EPOCH batches, so that few cells are seen several times.
 
     Args:
         state_space: StateSpace of the cells.
@@ -280,21 +282,29 @@ class Encoder:
         epochs: training epochs of every `fit`.
         regularization: L2 strength on the LSTM's kernels, 0 for none.
         num_predictors: number n of LSTMs.
-        seed: int, of the initial weights, the order of the batches and the parts of the data.
+        seed: int, of the initial weights, the batches and the parts of the data.
     Attributes:
         model: keras.Model, (cells, 4B) tokens -> rewards (cells, n, 1).
     Source: Liu et al. 2018, arXiv:1712.00559, section 4.2 and appendix A.
     """
 
     BATCH_SIZE = 8
-    BATCHES_PER_EPOCH = 10  # at least; where cells are few, an epoch goes over them several times
+    BATCHES_PER_EPOCH = 10  # at least
 
-    def __init__(self, state_space, lstm_cells=100, epochs=15, regularization=0, num_predictors=5, seed=0):
+    def __init__(
+        self,
+        state_space: StateSpace,
+        lstm_cells: int = 100,
+        epochs: int = 15,
+        regularization: float = 0,
+        num_predictors: int = 5,
+        seed: int = 0,
+    ):
         self.state_space = state_space
         self.epochs = epochs
         self.num_predictors = num_predictors
         self.length = 4 * state_space.B
-        # Inputs are numbers and operators names, so that one table has a place for each.
+        # Inputs are numbers and operators are names, so one table holds both.
         self._tokens_of = {value: i for i, value in enumerate([*state_space.inputs, *state_space.operators], start=1)}
         self._lstms = LSTMs(num_predictors, len(self._tokens_of), lstm_cells, 1.8, regularization)
         tokens = keras.Input((self.length,), dtype="int32")
@@ -308,7 +318,7 @@ class Encoder:
         self.model.optimizer.build(self.model.trainable_variables)
         self.restart(seed)
 
-    def restart(self, seed):
+    def restart(self, seed: int):
         """Forgets all fits and draws the weights of a seed. Faster than another Encoder, which would be traced anew."""
         self.seed = seed
         self._fits = 0
@@ -316,7 +326,7 @@ class Encoder:
         for variable in self.model.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
 
-    def fit(self, cells, rewards):
+    def fit(self, cells: list[Cell], rewards: list[float]) -> list[float]:
         """Fits the LSTMs to everything trained so far, going on from their weights.
 
         What comes out is decided by the seed, the cells and rewards of this and of earlier fits, and their order.
@@ -352,11 +362,11 @@ class Encoder:
             losses.append(float(loss["mean_absolute_error"]))
         return losses
 
-    def predict(self, cells):
+    def predict(self, cells: list[Cell]) -> np.ndarray:
         """Predicted rewards of a list of cells, read in the order in which they are written; float array (m,)."""
         return self._lstms.predict(self._tokens(cells)).mean(axis=1)
 
-    def rank(self, cells, K):
+    def rank(self, cells: list[Cell], K: int) -> tuple[list[Cell], np.ndarray]:
         """The K cells of the highest predicted reward.
 
         Returns:
