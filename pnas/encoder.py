@@ -270,10 +270,9 @@ class Encoder:
     part of the data. Two things differ from the paper:
 
     - Order. An LSTM reads a sequence, but the order of blocks and of halves means nothing. So a cell is written in
-    another
-      order each time it is shown. What is learned of a block then holds wherever it stands, and an expansion can be
-      read
-      as the cell that it extends, followed by the new block: a beginning that all expansions of that cell share.
+      another order each time it is shown. What is learned of a block then holds wherever it stands, and an expansion
+      can be read as the cell that it extends, followed by the new block: a beginning that all expansions of that cell
+      share.
     - Batches. An epoch has at least BATCHES_PER_EPOCH batches, so that few cells are seen several times.
 
     Args:
