@@ -13,7 +13,7 @@ import pnas.model  # noqa: F401  (registers the layers of best.keras)
 from mnist.mnist_data import load_data
 from pnas.journal.children import read_table
 
-FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2"]
+FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2", "--operators", "['3x3 bconv','linear']"]
 
 
 @pytest.fixture(scope="module")
