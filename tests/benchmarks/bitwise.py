@@ -5,7 +5,7 @@ For each of the 12 cells of cells.py, with random moments, batches of BATCH imag
 own, in turn: from the start of Python to the first prediction, and the peak of memory. It fails if a class differs, if
 the geometric mean of the ratios is below 1, a start not EARLIER times as fast or a peak above 1/SMALLER.
 
-    python tests/benchmarks/bitwise.py [--DATA_DIR ../shared/mnist]
+    python tests/benchmarks/bitwise.py [--DATA_DIR data]
 
 Without MNIST's test files the images are noise.
 """

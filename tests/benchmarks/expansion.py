@@ -8,7 +8,7 @@ same bilinear interpolation:
 The three are timed in turn, REPEATS times, and their medians compared. It fails if `expand` is not FASTER times as fast
 as the first loop or gives other images. `expand` uses all cores, a loop one.
 
-    python tests/benchmarks/expansion.py [--DATA_DIR ../shared/mnist]
+    python tests/benchmarks/expansion.py [--DATA_DIR data]
 """
 
 import argparse
