@@ -5,13 +5,13 @@ The caller then takes the public way, which gives the same numbers, more slowly 
 """
 
 import functools
-import importlib.metadata
+import importlib
 import warnings
 
 
 @functools.cache
 def _warn(package, name, consequence):
-    version = importlib.metadata.version(package)
+    version = importlib.import_module(package).__version__  # tensorflow's distribution may be tensorflow-cpu
     warnings.warn(f"{package} {version} has no {name} as expected here: {consequence}", RuntimeWarning, stacklevel=3)
 
 
