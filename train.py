@@ -87,6 +87,7 @@ from mnist.mnist_data import SIDE, load_data
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.architecture import ArchitectureJournal
+from pnas.journal.controller import KeptEncoder
 from pnas.journal.files import check_writable, lock, remove_unfinished, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
@@ -114,6 +115,7 @@ def search():
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space, defaults)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
+    surrogate = KeptEncoder(encoder, journal.controller_path)
     progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS, state_space.most_expansions)
     recorder = Recorder(journal, finalists_journal, progress)
 
@@ -123,10 +125,10 @@ def search():
     def train_again(seed, chosen, new):
         return progress.follow_finalists(seed, FINAL_SEEDS, chosen, new, manager.train_children(new, MAX_EPOCHS, seed))
 
-    children = progressive_search(state_space, encoder, train, K_, recorder, fits)
+    children = progressive_search(state_space, surrogate, train, K_, recorder, fits)
     if journal.best is None:
         raise ValueError(f"all children failed; {journal.text_path} gives the reasons")
-    finalists = train_finalists(children, encoder, REWARD_NOISE, FINALISTS, FINAL_SEEDS, train_again, recorder)
+    finalists = train_finalists(children, surrogate, REWARD_NOISE, FINALISTS, FINAL_SEEDS, train_again, recorder)
     recorder.keep_winner(finalists[0])
 
     winner = finalists[0].child

@@ -9,8 +9,11 @@ Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 
 from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import itertools
+import json
 import math
 import re
+import zipfile
+import zlib
 
 import numpy as np
 
@@ -284,9 +287,11 @@ class Encoder:
         seed: int, of the initial weights, the batches and the parts of the data.
     Attributes:
         model: keras.Model, (cells, 4B) tokens -> rewards (cells, n, 1).
+        fits: list of the fits so far, each a dict of the `cells`, their `rewards` and the `losses` of its epochs.
     Source: Liu et al. 2018, arXiv:1712.00559, section 4.2 and appendix A.
     """
 
+    SETTINGS_FILE = "encoder.json"  # inside the file that `save` writes
     BATCH_SIZE = 8
     BATCHES_PER_EPOCH = 10  # at least
 
@@ -300,7 +305,9 @@ class Encoder:
         seed: int = 0,
     ):
         self.state_space = state_space
+        self.lstm_cells = lstm_cells
         self.epochs = epochs
+        self.regularization = regularization
         self.num_predictors = num_predictors
         self.length = 4 * state_space.B
         # Inputs are numbers and operators are names, so one table holds both.
@@ -320,7 +327,7 @@ class Encoder:
     def restart(self, seed: int):
         """Forgets all fits and draws the weights of a seed. Faster than another Encoder, which would be traced anew."""
         self.seed = seed
-        self._fits = 0
+        self.fits = []
         self._lstms.draw_weights(seed)
         for variable in self.model.optimizer.variables:
             variable.assign(keras.ops.zeros(variable.shape, variable.dtype))
@@ -336,9 +343,8 @@ class Encoder:
         Returns:
             List of the mean L1 loss of every epoch, without the penalty of `regularization`.
         """
-        random = np.random.default_rng([self.seed, self._fits])
-        self.model.optimizer.learning_rate = 0.002 if self._fits else 0.01
-        self._fits += 1
+        random = np.random.default_rng([self.seed, len(self.fits)])
+        self.model.optimizer.learning_rate = 0.002 if self.fits else 0.01
         # Each LSTM leaves out its part of the cells; the others weigh more for it, so that the loss stays a mean.
         n = self.num_predictors
         left_out = random.permutation(len(cells)) % n if n > 1 else np.full(len(cells), -1)
@@ -359,6 +365,7 @@ class Encoder:
                         tokens[batch], targets[batch], weights[batch] * count, return_dict=True
                     )
             losses.append(float(loss["mean_absolute_error"]))
+        self.fits.append({"cells": list(map(list, cells)), "rewards": list(map(float, rewards)), "losses": losses})
         return losses
 
     def predict(self, cells: list[Cell]) -> np.ndarray:
@@ -374,6 +381,38 @@ class Encoder:
         predicted = self.predict(cells)
         best = np.argsort(-predicted, kind="stable")[:K]
         return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
+
+    def get_config(self) -> dict:
+        """The arguments that make this Encoder, before its fits, and its state space again, in JSON types."""
+        names = ("B", "operators", "input_lookback_depth", "input_lookforward_depth")
+        state_space = {name: getattr(self.state_space, name) for name in names}
+        names = ("lstm_cells", "epochs", "regularization", "num_predictors", "seed")
+        return {"state_space": state_space, **{name: getattr(self, name) for name in names}}
+
+    def save(self, path: str):
+        """Writes everything that `load` needs: a `.keras` file of the model, with the fits and settings beside it."""
+        self.model.save(path)
+        with zipfile.ZipFile(path, "a") as file:
+            file.writestr(self.SETTINGS_FILE, json.dumps({"config": self.get_config(), "fits": self.fits}))
+
+    @classmethod
+    def load(cls, path: str) -> "Encoder":
+        """The Encoder that `save` wrote, such as `weights/NAME/controller.keras` of a search. It can be fitted further.
+
+        Raises:
+            ValueError: the file is damaged, or no such file.
+            OSError: it cannot be read.
+        """
+        try:
+            with zipfile.ZipFile(path) as file:
+                kept = json.loads(file.read(cls.SETTINGS_FILE))
+            config = kept["config"]
+            encoder = cls(StateSpace(**config.pop("state_space")), **config)
+            encoder.model.load_weights(path)
+        except (ValueError, KeyError, TypeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"{path} is not a whole file of an Encoder: {error}") from None
+        encoder.fits = kept["fits"]
+        return encoder
 
     def _tokens(self, cells):
         """Cells as an int array (m, 4B), padded with 0."""

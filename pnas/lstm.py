@@ -9,6 +9,7 @@ from keras import ops
 CHUNK = 2048  # sequences predicted at once, so that the arrays of an LSTM stay in the processor's cache
 
 
+@keras.saving.register_keras_serializable("pnas")
 class LSTMs(keras.layers.Layer):
     """Several LSTMs over sequences of tokens, each with its own embeddings and sigmoid output.
 

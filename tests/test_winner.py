@@ -11,6 +11,7 @@ import tiny_search
 
 import pnas.model  # noqa: F401  (registers the layers of best.keras)
 from mnist.mnist_data import load_data
+from pnas.encoder import Encoder
 from pnas.journal.children import read_table
 
 FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2", "--operators", "['3x3 bconv','linear']"]
@@ -46,6 +47,13 @@ def test_best_keras_is_the_winners_best_network(searched):
     network = keras.models.load_model(searched / "weights" / "pnas" / "best.keras")
     accuracy = np.mean(network.predict(data.x_val, verbose=0).argmax(axis=1) == data.y_val.argmax(axis=1))
     assert accuracy == pytest.approx(max(rewards(searched)[int(best_line(searched)[1])]))
+
+
+def test_controller_keras_is_the_surrogate_fitted_to_all_children(searched):
+    surrogate = Encoder.load(searched / "weights" / "pnas" / "controller.keras")
+    children = read_table(searched / "logs" / "pnas" / "children.csv")[1]
+    assert surrogate.fits[-1]["cells"] == [child.cell for child in children]
+    assert surrogate.fits[-1]["rewards"] == [child.reward for child in children]
 
 
 def test_a_search_killed_among_its_finalists_has_the_same_winner(searched, tmp_path):

@@ -36,6 +36,7 @@ class Journal:
     - `logs/NAME/surrogate.csv`: how well the surrogate predicted the children of each block size.
     - `logs/NAME/children/`, `logs/NAME/surrogate/`: event files for TensorBoard.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch.
+    - `weights/NAME/controller.keras`: the surrogate; see `pnas.journal.controller`.
 
     All files of an earlier run are read and checked before any of them is changed.
 
@@ -65,19 +66,21 @@ class Journal:
         self.settings_path = os.path.join(self.logs, "settings.json")
         self.choices_path = os.path.join(self.logs, "choices.json")
         self.network_path = os.path.join("weights", name, "best.keras")
+        self.controller_path = os.path.join("weights", name, "controller.keras")
         networks = os.path.join("weights", name, "children")
         self.finished = {}
         self.best = None
         self.choices = {}
         self.qualities = []
         self.lock = lock(f"{self.logs}.lock")
-        remove_unfinished(self.text_path, f"{self.logs}/**/*", self.network_path, f"{networks}/*")
+        weights = self.network_path, self.controller_path
+        remove_unfinished(self.text_path, f"{self.logs}/**/*", *weights, f"{networks}/*")
         children = self._restore(defaults) if restore else []
         if not restore or not os.path.exists(self.settings_path):
             # A retraining of this name may have come first. Its files are not those of a search.
             kept = os.listdir(self.logs) if os.path.isdir(self.logs) else []
             searched = not restore or not all(name.startswith(("architecture", "report")) for name in kept)
-            moved = set_aside(self.text_path, *[self.logs] * searched, self.network_path, networks)
+            moved = set_aside(self.text_path, *[self.logs] * searched, *weights, networks)
             if restore and moved:
                 warnings.warn(
                     f"{self.settings_path} is missing. The search starts over; moved aside: {', '.join(moved)}"

@@ -96,19 +96,19 @@ class RidgeOnCounts:
 class RememberingEncoder(Encoder):
     """An Encoder that makes each first fit of a seed once: the searches of every K begin with the same one."""
 
-    remembered = None, None  # what decides about a first fit, and the values of all variables after it
+    remembered = None, None, None  # what decides about a first fit, it, and the values of all variables after it
 
     def fit(self, cells, rewards):
-        fit = self.seed, cells, list(rewards)
+        key = self.seed, cells, list(rewards)
         variables = [*self.model.variables, *self.model.optimizer.variables]
-        if self._fits == 0 and self.remembered[0] == fit:
-            self._fits = 1
-            for variable, value in zip(variables, self.remembered[1]):
+        if not self.fits and self.remembered[0] == key:
+            self.fits.append(self.remembered[1])
+            for variable, value in zip(variables, self.remembered[2]):
                 variable.assign(value)
             return
         super().fit(cells, rewards)
-        if self._fits == 1:
-            self.remembered = fit, [np.array(variable) for variable in variables]
+        if len(self.fits) == 1:
+            self.remembered = key, self.fits[0], [np.array(variable) for variable in variables]
 
 
 class Judged:
