@@ -141,10 +141,10 @@ def retrain_command(command: list[str], representation: str) -> str:
         representation: the architecture's representation string.
     """
     command = [*command, "--train_arc", "--REPRESENTATION_STRING", representation]
-    return " ".join(["python", *map(_quoted, command)])
+    return " ".join(["python", *map(quoted, command)])
 
 
-def _quoted(argument):
+def quoted(argument: str) -> str:
     """An argument as a shell reads it, in double quotes if possible: operators contain single ones."""
     plain = re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument)
     return shlex.quote(argument) if plain else f'"{argument}"'

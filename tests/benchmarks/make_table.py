@@ -13,7 +13,6 @@ import csv
 import datetime
 import os
 import platform
-import shlex
 import sys
 import textwrap
 from pathlib import Path
@@ -24,6 +23,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
 
 import train  # noqa: E402
+from pnas.constants import quoted  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
 from pnas.journal.children import read_table  # noqa: E402
 from pnas.journal.files import read_json  # noqa: E402
@@ -56,7 +56,7 @@ def command(logs, settings):
         if value != (list(default) if isinstance(default, tuple) else default):
             arguments += [f"--{name}", str(value)]
     backend = settings["BACKEND"]
-    return f"KERAS_BACKEND={backend} " * (backend != "tensorflow") + shlex.join(arguments)
+    return f"KERAS_BACKEND={backend} " * (backend != "tensorflow") + " ".join(map(quoted, arguments))
 
 
 def read_searches(folders):
@@ -111,10 +111,11 @@ def main():
         f"{os.cpu_count()} CPU cores ({platform.machine()}), Python {platform.python_version()}, "
         f"Keras {keras.__version__} on {keras.backend.backend()}"
     )
+    first_day, last_day = min(days, default="?"), max(days, default="?")
+    when = f"on {first_day}" if first_day == last_day else f"from {first_day} to {last_day}"
     commands = "\n".join(command(folder, settings) for folder, settings, _ in searches.values())
     header = (
-        f"Rewards of {len(rows)} cells, trained from {min(days, default='?')} to {max(days, default='?')} on {machine} "
-        "by\n"
+        f"Rewards of {len(rows)} cells, trained {when} on {machine}, by\n"
         f"{commands}\n"
         "A reward is the validation accuracy after the best epoch. `val_accuracy_N`, the accuracy after epoch N, "
         f"`predicted` and `seconds` are those of seed {min(searches)}. `seconds` was measured beside other children."
