@@ -1,4 +1,4 @@
-"""Searches whose rewards are looked up in tests/data/mnist_cells.csv. Its header says how they were measured."""
+"""The tables of measured cells in tests/data, and searches whose rewards are looked up in mnist_cells.csv."""
 
 import json
 import math
@@ -7,9 +7,11 @@ import shutil
 
 import pytest
 from benchmarks import make_table
+from benchmarks.early_stopping import CONNECTED, read_curves
 from benchmarks.replays import Lookup, evolved, progressive, read_costs, read_rewards, read_rows, space_of
 
-from pnas.encoder import Encoder
+from pnas.costs import Costs
+from pnas.encoder import Encoder, StateSpace
 from pnas.journal.children import Child, read_table
 from pnas.report.ranking import ranking_quality
 from pnas.search import SearchCallback, progressive_search
@@ -44,6 +46,21 @@ def test_a_reward_is_the_mean_over_a_cells_seeds(table):
     for row in (table[0], table[-1]):
         rewards = [float(row[f"reward_seed_{seed}"]) for seed in (0, 1, 2) if row[f"reward_seed_{seed}"]]
         assert REWARDS[tuple(row["cell"])] == pytest.approx(sum(rewards) / len(rewards))
+
+
+def test_the_connected_table_holds_every_cell_with_its_learning_curve_and_costs():
+    rows, curves, costs = read_rows(CONNECTED), read_curves(CONNECTED), Costs(3, [16, 24, 32], [32, 10])
+    space = StateSpace(2, ["3x3 bconv", "3x3 sep-bconv", "3x3 maxpool", "linear"], input_lookforward_depth=None)
+    ones = space.initial_children()
+    every = [*ones, *map(space.canonical, space.expand(ones))]
+    assert sorted(map(str, every)) == sorted(str(row["cell"]) for row in rows)
+    # 4 operators make 10 first blocks. A second block is one of 36 pairs of 8 halves (4 operators on 2 inputs): 10 read
+    # the input alone, which makes 55 unordered pairs of such blocks, and 26 also read the first block.
+    assert len(rows) == 10 + 55 + 10 * 26
+    for row in rows:
+        assert len(curves[tuple(row["cell"])]) == 4
+        assert curves[tuple(row["cell"])][-1] == float(row["reward_seed_0"])
+        assert (int(row["macs"]), int(row["binary_weights"])) == costs(row["cell"])
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,143 @@
+"""Children that are stopped early, replayed on a table of cells with learning curves.
+
+Nothing is trained. The surrogate of train.py, fitted to the one-block cells, ranks the two-block cells. Of the K best,
+the first share, the pioneers, are trained to the end. Every other one is stopped after an epoch of STOPS if its
+validation accuracy, the best so far, is then below a quantile of the pioneers' after the same epoch: the median rule
+(Golovin et al. 2017) where the quantile is 0.5, a rung of successive halving (Jamieson & Talwalkar 2016) that keeps the
+best quarter where it is 0.75. As the pioneers are known before the others begin, it does not matter who ends first.
+With a third signal, a child whose predicted reward is among the best tenth of the K is never stopped.
+
+The search takes the cell of the highest reward among those trained to the end. Printed as Markdown, means over seeds:
+the share of epochs that are trained, one-block cells included, and the regret less the regret without stopping.
+Rules are chosen on one random half of the two-block cells and judged on the other half.
+
+    python tests/benchmarks/early_stopping.py [--TABLE tests/data/mnist_cells_connected.csv] [--NOISE 0] [--SEEDS 100]
+
+NOISE is the standard deviation of normal noise on every accuracy of a curve, drawn for each epoch by itself.
+"""
+
+import argparse
+import itertools
+from pathlib import Path
+
+import numpy as np
+from replays import read_rewards, read_rows, space_of
+from scipy.stats import spearmanr
+
+from pnas.encoder import Encoder
+
+CONNECTED = Path(__file__).resolve().parents[1] / "data" / "mnist_cells_connected.csv"
+BUDGETS = (8, 16, 32, 64, 128)  # K
+PIONEERS = (0.125, 0.25, 0.5)  # share of the K cells that is trained to the end
+STOPS = ((1,), (2,), (1, 2), (1, 2, 3))  # epochs
+QUANTILES = (0.5, 0.75, 0.9)
+ALL = (1.0, (), 0.0, False)  # the rule that stops no child
+
+
+def read_curves(path):
+    """dict, cell as a tuple -> array, its best validation accuracy up to each epoch."""
+    curves = {}
+    for row in read_rows(path):
+        names = sorted((name for name in row if name.startswith("val_accuracy_")), key=lambda name: int(name[13:]))
+        curves[tuple(row["cell"])] = np.maximum.accumulate([float(row[name]) for name in names])
+    return curves
+
+
+def replay(curves, predicted, rule):
+    """Trains cells in their order, some of them not to the end.
+
+    Args:
+        curves: array (cells, epochs), best accuracies so far.
+        predicted: their predicted rewards, highest first.
+        rule: see RULES.
+    Returns:
+        Array (cells,), the number of epochs of each.
+    """
+    pioneers, stops, quantile, is_spared = rule
+    epochs = np.full(len(curves), curves.shape[1])
+    first = max(2, round(pioneers * len(curves)))
+    for stop in reversed(stops):
+        is_low = curves[:, stop - 1] < np.quantile(curves[:first, stop - 1], quantile)
+        is_low[:first] = False
+        if is_spared:
+            is_low &= predicted < np.quantile(predicted, 0.9)
+        epochs[is_low] = stop
+    return epochs
+
+
+RULES = [ALL, *itertools.product(PIONEERS, STOPS, QUANTILES, (False, True))]
+
+
+def replays(encoder, space, curves, half, noise, seeds):
+    """Share of epochs and regret of every rule and K.
+
+    Args:
+        half: set of the two-block cells that the search knows.
+    Returns:
+        Two arrays (seeds, RULES, BUDGETS).
+    """
+    cells = [cell for cell in curves if len(cell) == 4 or cell in half]
+    clean = np.stack([curves[cell] for cell in cells])
+    index = {cell: number for number, cell in enumerate(cells)}
+    ones = [cell for cell in cells if len(cell) == 4]
+    shares, regrets = np.empty((2, seeds, len(RULES), len(BUDGETS)))
+    for seed in range(seeds):
+        shown = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape)
+        shown = np.maximum.accumulate(shown, axis=1)
+        encoder.restart(seed)
+        encoder.fit([list(cell) for cell in ones], [shown[index[cell], -1] for cell in ones])
+        ranked, predicted = encoder.rank([list(cell) for cell in half], len(half))
+        order = [index[tuple(space.canonical(cell))] for cell in ranked]
+        for (r, rule), (k, K) in itertools.product(enumerate(RULES), enumerate(BUDGETS)):
+            epochs = replay(shown[order[:K]], predicted[:K], rule)
+            ended = [*map(index.get, ones), *itertools.compress(order[:K], epochs == shown.shape[1])]
+            winner = ended[np.argmax(shown[ended, -1])]
+            whole = (len(ones) + len(order[:K])) * shown.shape[1]
+            shares[seed, r, k] = (len(ones) * shown.shape[1] + epochs.sum()) / whole
+            regrets[seed, r, k] = clean[:, -1].max() - clean[winner, -1]
+    return shares, regrets
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--TABLE", default=str(CONNECTED), help="CSV file of cells with learning curves")
+    parser.add_argument("--NOISE", type=float, default=0.0, help="standard deviation of the accuracies that are shown")
+    parser.add_argument("--SEEDS", type=int, default=100)
+    options = parser.parse_args()
+    curves = read_curves(options.TABLE)
+    space = space_of(read_rewards(options.TABLE))
+    twos = [cell for cell in curves if len(cell) == 8]
+    order = np.random.default_rng(0).permutation(len(twos))
+    halves = [[twos[i] for i in sorted(part)] for part in np.array_split(order, 2)]
+
+    matrix = np.stack([curves[cell] for cell in twos])
+    correlations = [f"{spearmanr(matrix[:, epoch], matrix[:, -1])[0]:.3f}" for epoch in range(matrix.shape[1])]
+    best = np.argsort(-matrix[:, -1])[: len(twos) // 10]
+    among = [f"{spearmanr(matrix[best, epoch], matrix[best, -1])[0]:.3f}" for epoch in range(matrix.shape[1])]
+    print(
+        f"Spearman's rank correlation of the best accuracy up to epoch 1, 2, ... with the reward, {len(twos)} cells of"
+    )
+    print(f"two blocks: {', '.join(correlations)}; among the best tenth: {', '.join(among)}.\n")
+
+    encoder = Encoder(space)
+    chosen, judged = (replays(encoder, space, curves, half, options.NOISE, options.SEEDS) for half in halves)
+    shares, regrets = (values.mean(axis=0) for values in chosen)
+    losses = (regrets - regrets[0]).max(axis=1)
+    # Of the rules that cost at most 0.0002 at every K on the first half, the one that trains the fewest epochs.
+    allowed = np.flatnonzero(losses <= 2e-4)
+    best = allowed[np.argsort(shares[allowed].mean(axis=1), kind="stable")[:5]]
+    print(
+        f"{options.SEEDS} seeds, noise {options.NOISE:g}; the five cheapest rules that cost at most 0.0002 at every K"
+    )
+    print(f"on the {len(halves[0])} cells they are chosen on, and on the other {len(halves[1])}:\n")
+    columns = [f"K = {K}" for K in BUDGETS]
+    print("| rule: pioneers, stops, quantile, best predictions spared | " + " | ".join(columns) + " |")
+    print("| --- " * (1 + len(BUDGETS)) + "|")
+    for r in (0, *best):
+        for name, (part, difference) in (("chosen on", chosen), ("judged on", judged)):
+            pairs = zip(part[:, r].mean(axis=0), (difference[:, r] - difference[:, 0]).mean(axis=0))
+            print(f"| {RULES[r]}, {name} | " + " | ".join(f"{share:.2f}, {loss:+.4f}" for share, loss in pairs) + " |")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,89 @@
+"""What the surrogate can know of cells whose operators interact, on a table of measured cells.
+
+Spearman's rank correlation with the rewards of two-block cells (means over seeds of the surrogate and of the draws)
+
+1. of all of them, after the one-block cells alone, as in a search: of the surrogate, ridge regression on operator
+   counts, multiply-accumulates (MACs) and binary weights; and of the sum of a standardized prediction and the
+   standardized logarithm of a cost, with the weight in WEIGHTS that turns out best on this table: what a cost as a
+   further input could reach at most;
+2. of those that were not trained, after K more cells, drawn at random or ranked highest by the surrogate.
+
+    python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--SEEDS 20]
+"""
+
+import argparse
+
+import numpy as np
+from early_stopping import CONNECTED
+from replays import RidgeOnCounts, read_costs, read_rewards, space_of
+from scipy.stats import spearmanr
+
+from pnas.encoder import Encoder
+
+BUDGETS = (16, 32, 64, 128)  # K
+WEIGHTS = np.linspace(0, 4, 41)
+
+
+def standardized(values):
+    return (values - np.mean(values)) / np.std(values)
+
+
+def correlation(values, rewards):
+    return spearmanr(values, rewards)[0]
+
+
+def best_sum(predictions, cost, rewards):
+    """Mean correlation of predictions (one array a seed) plus weight times log cost, for the best weight; and it."""
+    means = [
+        np.mean([correlation(standardized(p) + weight * standardized(np.log(cost)), rewards) for p in predictions])
+        for weight in WEIGHTS
+    ]
+    return f"{max(means):.3f} (weight {WEIGHTS[np.argmax(means)]:.1f})"
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--TABLE", default=str(CONNECTED), help="CSV file of measured cells")
+    parser.add_argument("--SEEDS", type=int, default=20)
+    options = parser.parse_args()
+    table, costs = read_rewards(options.TABLE), read_costs(options.TABLE)
+    space = space_of(table)
+    ones, twos = ([list(cell) for cell in table if len(cell) == size] for size in (4, 8))
+    known, rewards = (np.array([table[tuple(cell)] for cell in cells]) for cells in (ones, twos))
+    macs, weights = (np.array([cost[tuple(cell)] for cell in twos]) for cost in costs)
+    encoder, ridge = Encoder(space), RidgeOnCounts(space)
+
+    def fitted_to_ones(seed):
+        encoder.restart(seed)
+        encoder.fit(ones, known)
+        return encoder.predict(twos)
+
+    ridge.fit(ones, known)
+    predicted = {"surrogate": [fitted_to_ones(seed) for seed in range(options.SEEDS)], "ridge": [ridge.predict(twos)]}
+    print(f"{len(twos)} cells of two blocks after {len(ones)} of one, {options.SEEDS} seeds. ", end="")
+    print(f"MACs: {correlation(macs, rewards):.3f}, binary weights: {correlation(weights, rewards):.3f}.\n")
+    print("| | alone | with log MACs | with log binary weights |\n| --- | --- | --- | --- |")
+    for name, predictions in predicted.items():
+        alone = np.mean([correlation(p, rewards) for p in predictions])
+        sums = [best_sum(predictions, cost, rewards) for cost in (macs, weights)]
+        print(f"| {name} | {alone:.3f} | {sums[0]} | {sums[1]} |")
+
+    print("\n| K | cells | surrogate | ridge | MACs |\n| --- | --- | --- | --- | --- |")
+    for K in BUDGETS:
+        for how in ("random", "ranked highest"):
+            results = []
+            for seed, first in enumerate(predicted["surrogate"]):
+                order = np.random.default_rng(seed).permutation(len(twos)) if how == "random" else np.argsort(-first)
+                chosen, others = order[:K], order[K:]
+                cells, targets = ones + [twos[i] for i in chosen], [*known, *rewards[chosen]]
+                fitted_to_ones(seed)
+                encoder.fit(cells, targets)
+                ridge.fit(cells, targets)
+                unseen = [twos[i] for i in others]
+                values = encoder.predict(unseen), ridge.predict(unseen), macs[others]
+                results.append([correlation(value, rewards[others]) for value in values])
+            print(f"| {K} | {how} | " + " | ".join(f"{mean:.3f}" for mean in np.mean(results, axis=0)) + " |")
+
+
+if __name__ == "__main__":
+    main()
