@@ -7,8 +7,17 @@ import shutil
 
 import pytest
 from benchmarks import make_table
-from benchmarks.early_stopping import CONNECTED, read_curves
-from benchmarks.replays import Lookup, evolved, progressive, read_costs, read_rewards, read_rows, space_of
+from benchmarks.replays import (
+    CONNECTED,
+    Lookup,
+    evolved,
+    progressive,
+    read_costs,
+    read_curves,
+    read_rewards,
+    read_rows,
+    space_of,
+)
 
 from pnas.costs import Costs
 from pnas.encoder import Encoder, StateSpace

@@ -18,29 +18,18 @@ NOISE is the standard deviation of normal noise on every accuracy of a curve, dr
 
 import argparse
 import itertools
-from pathlib import Path
 
 import numpy as np
-from replays import read_rewards, read_rows, space_of
+from replays import CONNECTED, read_curves, read_rewards, space_of
 from scipy.stats import spearmanr
 
 from pnas.encoder import Encoder
 
-CONNECTED = Path(__file__).resolve().parents[1] / "data" / "mnist_cells_connected.csv"
 BUDGETS = (8, 16, 32, 64, 128)  # K
 PIONEERS = (0.125, 0.25, 0.5)  # share of the K cells that is trained to the end
 STOPS = ((1,), (2,), (1, 2), (1, 2, 3))  # epochs
 QUANTILES = (0.5, 0.75, 0.9)
 ALL = (1.0, (), 0.0, False)  # the rule that stops no child
-
-
-def read_curves(path):
-    """dict, cell as a tuple -> array, its best validation accuracy up to each epoch."""
-    curves = {}
-    for row in read_rows(path):
-        names = sorted((name for name in row if name.startswith("val_accuracy_")), key=lambda name: int(name[13:]))
-        curves[tuple(row["cell"])] = np.maximum.accumulate([float(row[name]) for name in names])
-    return curves
 
 
 def replay(curves, predicted, rule):

@@ -14,8 +14,7 @@ Spearman's rank correlation with the rewards of two-block cells (means over seed
 import argparse
 
 import numpy as np
-from early_stopping import CONNECTED
-from replays import RidgeOnCounts, read_costs, read_rewards, space_of
+from replays import CONNECTED, RidgeOnCounts, read_costs, read_rewards, space_of
 from scipy.stats import spearmanr
 
 from pnas.encoder import Encoder

@@ -20,6 +20,7 @@ from pnas.report.ranking import rank_correlation  # noqa: E402
 from pnas.search import finalists, progressive_search  # noqa: E402
 
 TABLE = ROOT / "tests" / "data" / "mnist_cells.csv"
+CONNECTED = TABLE.with_name("mnist_cells_connected.csv")
 BUDGETS = (4, 8, 16, 32, 64)  # K
 POPULATION, SAMPLE = 10, 3
 TOP = 3  # cells, 1 % of a table of 300
@@ -40,6 +41,15 @@ def read_rewards(path=TABLE):
         tuple(row["cell"]): np.mean([float(row[key]) for key in row if key.startswith("reward_") and row[key]])
         for row in read_rows(path)
     }
+
+
+def read_curves(path):
+    """dict, cell as a tuple -> array, its best validation accuracy up to each epoch."""
+    curves = {}
+    for row in read_rows(path):
+        names = sorted((name for name in row if name.startswith("val_accuracy_")), key=lambda name: int(name[13:]))
+        curves[tuple(row["cell"])] = np.maximum.accumulate([float(row[name]) for name in names])
+    return curves
 
 
 def read_costs(path=TABLE):
