@@ -8,18 +8,23 @@ Of each of the 12 cells of cells.py, with train.py's filters and dense layers, t
     float    as stock, with float kernels and relu
     bound    matrix products of as many multiply-accumulates as the kernels need, forward and backward
 
+and, with PEERS, the same networks in larq, PyTorch and torch.compile (peers.py), each in a Python that has the library,
+as their requirements exclude those of this project.
+
 A timing is that of the last 10 of the 20 steps of 128 images of a `fit` (the bound: of 10 rounds of products). Each has
 a process of its own; they wait for each other. Printed are medians over ROUNDS: the project's CPU and wall milliseconds
 a step, and how many times longer the others take. `tracing` is the wall time in which the project's first step is made
 ready: building and compiling the network, and its first `fit` of one step less a later one.
 
     python tests/benchmarks/child_step.py [--CELLS 1,2,12] [--ROUNDS 5] [--THREADS 1]
+        [--PEERS larq,torch,torch.compile --LARQ_PYTHON PATH --TORCH_PYTHON PATH]
 """
 
 import argparse
 import math
 import os
 import platform
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -106,8 +111,26 @@ def products(cell):
     return step
 
 
-def prepare(variant, cell, threads):
+def prepare_peer(command):
+    """As `prepare`, of a variant that runs in a process of another Python."""
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    if not process.stdout.readline():
+        raise RuntimeError(f"{' '.join(command)} failed, see above")
+
+    def measure():
+        process.stdin.write("\n")
+        process.stdin.flush()
+        return np.array(process.stdout.readline().split(), float)
+
+    return 0, measure
+
+
+def prepare(variant, number, threads, pythons):
     """The seconds of tracing of a variant, and a function that measures CPU and wall seconds a step."""
+    cell = CELLS[number - 1]
+    if variant in pythons:
+        script = str(Path(__file__).with_name("peers.py"))
+        return prepare_peer([pythons[variant], script, variant, str(number), str(threads)])
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads), **ENVIRONMENTS[variant])
     if variant in ("project", "bound"):
         import pnas.training.backend  # noqa: F401
@@ -139,17 +162,32 @@ def prepare(variant, cell, threads):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--CELLS", default="", help="numbers of the cells, from 1; all by default")
     parser.add_argument("--ROUNDS", type=int, default=5, help="how often each is timed")
-    parser.add_argument("--THREADS", type=int, default=1, help="threads of TensorFlow")
+    parser.add_argument("--THREADS", type=int, default=1, help="threads of each library")
+    parser.add_argument("--PEERS", default="", help="of larq, torch, torch.compile")
+    parser.add_argument("--LARQ_PYTHON", help="a Python with larq, tensorflow and tf_keras")
+    parser.add_argument("--TORCH_PYTHON", help="a Python with torch")
     arguments = parser.parse_args()
+    available = {
+        "larq": arguments.LARQ_PYTHON,
+        "torch": arguments.TORCH_PYTHON,
+        "torch.compile": arguments.TORCH_PYTHON,
+    }
+    pythons = {}
+    for peer in filter(None, arguments.PEERS.split(",")):
+        if not available.get(peer):
+            parser.error(
+                f"--PEERS {peer} needs --{peer.split('.')[0].upper()}_PYTHON; peers are {', '.join(available)}"
+            )
+        pythons[peer] = available[peer]
     numbers = [int(number) for number in arguments.CELLS.split(",") if number] or range(1, len(CELLS) + 1)
     print(
         f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
         f"{arguments.THREADS} thread(s); {BATCH} images a step, medians of {arguments.ROUNDS} x {STEPS} steps"
     )
-    others = list(ENVIRONMENTS)[1:]
+    others = [*list(ENVIRONMENTS)[1:], *pythons]
     print(
         "cell  project: ms CPU (wall)  times as long, CPU (wall): "
         + "  ".join(f"{name:12}" for name in others)
@@ -157,22 +195,23 @@ def main():
     )
     ratios, tracings = [], []
     for number in numbers:
-        cell = CELLS[number - 1]
-        tracing, *rounds = take_turns(prepare, ENVIRONMENTS, arguments.ROUNDS, cell, arguments.THREADS)
-        medians = {name: np.median([times[name] for times in rounds], axis=0) for name in ENVIRONMENTS}
+        variants = [*ENVIRONMENTS, *pythons]
+        tracing, *rounds = take_turns(prepare, variants, arguments.ROUNDS, number, arguments.THREADS, pythons)
+        medians = {name: np.median([times[name] for times in rounds], axis=0) for name in variants}
         ratios.append([medians[name] / medians["project"] for name in others])
         tracings.append(tracing["project"])
         cpu, wall = medians["project"] * 1000
         print(
-            f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracings[-1]:4.1f}  {cell}",
+            f"{number:4d}  {cpu:15.1f} ({wall:5.1f}) {'':27}{columns(ratios[-1])}  {tracings[-1]:4.1f}  "
+            f"{CELLS[number - 1]}",
             flush=True,
         )
     means = np.exp(np.log(ratios).mean(axis=0))
     print(f"geometric mean {'':39}{columns(means)}  {np.median(tracings):4.1f} (median)")
-    print(
-        f"Stock Keras takes {means[0][0]:.2f} times the project's CPU time (geometric mean; "
-        f"{min(ratio[0][0] for ratio in ratios):.2f} to {max(ratio[0][0] for ratio in ratios):.2f})."
-    )
+    for position, name in enumerate(others):
+        cpu = [ratio[position][0] for ratio in ratios]
+        spread = f"geometric mean; {min(cpu):.2f} to {max(cpu):.2f}"
+        print(f"{name} takes {means[position][0]:.2f} times the project's CPU time ({spread}).")
 
 
 def columns(ratios):

@@ -1,9 +1,8 @@
 """The children that benchmarks compare with: the same networks of stock Keras layers, branch by branch."""
 
 import keras
+from cells import wire
 from keras import layers, ops
-
-POOLS = {"3x3 maxpool": layers.MaxPooling2D, "3x3 avgpool": layers.AveragePooling2D}
 
 
 def sign(x):
@@ -34,6 +33,45 @@ class BinarySeparableConv2D(layers.SeparableConv2D):
         return ops.separable_conv(inputs, *kernels, strides=self.strides, padding=self.padding)
 
 
+class Stock:
+    """The library of `cells.wire`. With binary=False kernels are floats, and relu stands in the place of the sign."""
+
+    def __init__(self, binary):
+        self.binary = binary
+
+    def conv(self, x, filters, size, strides):
+        layer = BinaryConv2D if self.binary else layers.Conv2D
+        return layer(filters, size, strides, padding="same", use_bias=False, **self._bounds("kernel"))(x)
+
+    def separable(self, x, filters, size, stride):
+        layer = BinarySeparableConv2D if self.binary else layers.SeparableConv2D
+        bounds = self._bounds("depthwise", "pointwise")
+        return layer(filters, size, stride, padding="same", use_bias=False, **bounds)(x)
+
+    def dense(self, x, units):
+        layer = BinaryDense if self.binary else layers.Dense
+        return layer(units, use_bias=False, **self._bounds("kernel"))(x)
+
+    def pool(self, x, kind, size, stride):
+        layer = layers.MaxPooling2D if kind == "max" else layers.AveragePooling2D
+        return layer(size, stride, padding="same")(x)
+
+    def normalize(self, x):
+        return layers.BatchNormalization()(x)
+
+    def activate(self, x):
+        return layers.Activation(sign if self.binary else "relu")(x)
+
+    def flatten(self, x):
+        return layers.Flatten()(x)
+
+    def concatenate(self, tensors):
+        return layers.Concatenate()(tensors)
+
+    def _bounds(self, *kernels):
+        return {f"{kernel}_constraint": clip for kernel in kernels} if self.binary else {}
+
+
 def stock_child(cell, filters, dense_layers, binary=True):
     """The network of `pnas.model.build_child`, images (n, 28, 28, 1) -> (n, classes), compiled.
 
@@ -41,50 +79,7 @@ def stock_child(cell, filters, dense_layers, binary=True):
         cell, filters, dense_layers: as in `build_child`.
         binary: False for float kernels, and relu in the place of the sign.
     """
-    plain = {"padding": "same", "use_bias": False}
-    bounded = {"kernel_constraint": clip} if binary else {}
-    bounded_separable = {"depthwise_constraint": clip, "pointwise_constraint": clip} if binary else {}
-    dense_layer = BinaryDense if binary else layers.Dense
-    conv_layer = BinaryConv2D if binary else layers.Conv2D
-    separable_layer = BinarySeparableConv2D if binary else layers.SeparableConv2D
-
-    def normalize(x):
-        return layers.Activation(sign if binary else "relu")(layers.BatchNormalization()(x))
-
-    def conv(x, filters, size, strides):
-        return normalize(conv_layer(filters, size, strides, **plain, **bounded)(x))
-
-    def operate(x, operator, filters, strides):
-        if operator in POOLS:
-            return normalize(POOLS[operator](3, strides, padding="same")(x))
-        if operator == "linear":
-            # A pooling takes the strides: oneDNN's 1x1 convolution with strides writes beyond its memory, see
-            # BinaryConv2D.
-            return x if strides == 1 else conv(layers.AveragePooling2D(1, strides)(x), filters, 1, 1)
-        if operator == "1x7-7x1 bconv":
-            return conv(conv(x, filters, (1, 7), (1, strides)), filters, (7, 1), (strides, 1))
-        size, kind = int(operator[0]), operator.split()[1]
-        if kind == "bconv":
-            return conv(x, filters, size, strides)
-        return normalize(separable_layer(filters, size, strides, **plain, **bounded_separable)(x))
-
     image = keras.Input((28, 28, 1))
-    outputs = [image]
-    for count in filters:
-        halves = []
-        blocks = []
-        for source, operator in zip(cell[0::2], cell[1::2]):
-            origin = max(len(outputs) - 1 + source, 0)
-            x, strides = (blocks[source - 1], 1) if source > 0 else (outputs[origin], 2 ** (len(outputs) - origin))
-            halves.append(operate(x, operator, count, strides))
-            if len(halves) % 2 == 0:
-                blocks.append(layers.Concatenate()(halves[-2:]))
-        unread = [x for number, x in enumerate(blocks, start=1) if number not in cell[0::2]]
-        outputs.append(layers.Concatenate()(unread) if len(unread) > 1 else unread[0])
-    x = layers.Flatten()(outputs[-1])
-    for units in dense_layers[:-1]:
-        x = normalize(dense_layer(units, use_bias=False, **bounded)(x))
-    x = layers.BatchNormalization()(dense_layer(dense_layers[-1], use_bias=False, **bounded)(x))
-    model = keras.Model(image, x)
+    model = keras.Model(image, wire(cell, image, Stock(binary), filters, dense_layers))
     model.compile(keras.optimizers.Adam(1e-3), "squared_hinge", metrics=["accuracy"])
     return model
