@@ -114,7 +114,7 @@ def search():
     journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space, defaults)
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
-    progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS, state_space.most_expansions)
+    progress = Progress(K_, B, manager.workers.count, FINALISTS, FINAL_SEEDS, state_space.most_expansions)
     recorder = Recorder(journal, finalists_journal, progress)
 
     def train(blocks, new, known):
