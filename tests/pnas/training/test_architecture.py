@@ -1,5 +1,6 @@
 """Training one architecture: what a resumed training starts from, and damaged or hostile files."""
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -99,6 +100,14 @@ def test_load_saved_needs_a_saved_network(tmp_path):
     reason = "LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, .*_last.keras"
     with pytest.raises(ValueError, match=reason):
         train(tmp_path, load_saved=True)
+
+
+def test_a_folder_for_temporary_files_that_takes_none_is_named_before_training(tmp_path, monkeypatch):
+    (tmp_path / "full").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    with pytest.raises(OSError, match=f"the folder {tmp_path / 'full'} does not take 16 MiB: "):
+        train(tmp_path)
+    assert not (tmp_path / "logs").exists()
 
 
 def test_a_resumed_training_without_epochs_left_says_so(trained, capsys):
