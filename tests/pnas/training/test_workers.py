@@ -78,6 +78,6 @@ def test_keras_json_has_no_effect_in_workers(tmp_path, monkeypatch):
     local.stop()  # workers of other tests have started Keras already
     (child,) = manager_of(n_workers=1).train_children([(1, CELL, 0.5)], epochs=1)
     local.stop()
-    # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and four for each of the
-    # normalizations' 4 and 10 channels.
-    assert (child.error, child.parameters) == ("", 9 * 2 + 2 + 64 * 10 + 4 * 4 + 4 * 10)
+    # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
+    # numbers for each of 4 and 10 channels, and a counter of batches.
+    assert (child.error, child.parameters) == ("", 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2)
