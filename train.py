@@ -87,7 +87,7 @@ from mnist.mnist_data import SIDE, load_data
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.architecture import ArchitectureJournal
-from pnas.journal.files import lock, remove_unfinished, set_aside
+from pnas.journal.files import lock, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
@@ -155,7 +155,6 @@ def train_architecture():
     manager = make_manager(data)
     folder = os.path.join("weights", EXPERIMENT_NAME)
     held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
-    remove_unfinished(f"{folder}/architecture*")
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     journal = ArchitectureJournal(os.path.join("logs", EXPERIMENT_NAME))
     network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED, journal)

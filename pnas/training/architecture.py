@@ -8,7 +8,7 @@ import zlib
 import keras
 import numpy as np
 
-from pnas.journal.files import check_settings, check_writable, set_aside, write_atomically
+from pnas.journal.files import check_settings, check_writable, remove_unfinished, set_aside, write_atomically
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
 from pnas.training.child import VALIDATION_BATCH, build_with_seed, child_seed, compile_child, fit_child
@@ -46,6 +46,7 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
             f"LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, {last_path} does not exist. "
             "Set EXPERIMENT_NAME to that of the training, or set LOAD_SAVED = False"
         )
+    remove_unfinished(best_path, last_path, settings_path)
     check_writable(folder, tempfile.gettempdir())  # networks are written there before they are in `folder`
     batches = Batches(x_train, y_train, training["batch_size"], child_seed(seed, cell))
     settings = {

@@ -117,6 +117,15 @@ def test_a_resumed_training_without_epochs_left_says_so(trained, capsys):
     assert (trained / "architecture_last.keras").read_bytes() == before and len(learning_curve(trained)) == 3
 
 
+def test_files_that_killed_runs_left_half_written_are_removed(trained):
+    names = "architecture_best.keras", "architecture_last.keras", "architecture_settings.json"
+    left = [trained / f"{name}.7.tmp" for name in names]
+    for path in left:
+        path.write_text("")
+    train(trained, load_saved=True, epochs=2)
+    assert not any(path.exists() for path in left)
+
+
 def test_images_between_pixel_values_are_also_measured_rounded():
     """Class 1 begins above 127.7. Rounding moves one pixel across, from 127.6 to 128."""
 
