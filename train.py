@@ -88,7 +88,7 @@ from pnas.costs import Costs, budget
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.architecture import ArchitectureJournal
 from pnas.journal.controller import KeptEncoder
-from pnas.journal.files import check_writable, lock, remove_unfinished, set_aside
+from pnas.journal.files import lock, set_aside
 from pnas.journal.finalists import FinalistsJournal
 from pnas.journal.journal import Journal
 from pnas.manager import Manager
@@ -116,7 +116,7 @@ def search():
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
     surrogate = KeptEncoder(encoder, journal.controller_path)
-    progress = Progress(K_, B, manager.workers.count, FINALISTS * FINAL_SEEDS, state_space.most_expansions)
+    progress = Progress(K_, B, manager.workers.count, FINALISTS, FINAL_SEEDS, state_space.most_expansions)
     recorder = Recorder(journal, finalists_journal, progress)
 
     def train(blocks, new, known):
@@ -157,8 +157,6 @@ def train_architecture():
     manager = make_manager(data)
     folder = os.path.join("weights", EXPERIMENT_NAME)
     held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
-    remove_unfinished(f"{folder}/architecture*")
-    check_writable(folder)
     print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
     journal = ArchitectureJournal(os.path.join("logs", EXPERIMENT_NAME))
     network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED, journal)

@@ -14,6 +14,7 @@ import json
 import os
 import re
 import shlex
+import subprocess
 import sys
 import tokenize
 import typing
@@ -172,6 +173,17 @@ def _operations():
     return OPERATIONS
 
 
+def _unknown_to_workers(operators):
+    """The operators that are not registered in a process that imports pnas.model alone, as workers do."""
+    elsewhere = [name for name in operators if _operations()[name].__module__ != "pnas.model"]
+    if not elsewhere:
+        return []
+    code = "from pnas.model import OPERATIONS; print(*OPERATIONS, sep='\\n')"
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    return [name for name in elsewhere if name not in process.stdout.splitlines()]
+
+
 class Rule(typing.NamedTuple):
     """What a constant may be: its type for --help, whether a value is accepted, and what is accepted in words."""
 
@@ -307,11 +319,11 @@ def check(constants: dict, train_arc: bool) -> list[str]:
         if depth < deepest:  # below it, all inputs of all cells are the image
             accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
             faults.append(f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {c['NUM_CELLS']}, got {depth}")
-        unknown = [name for name in c["operators"] if _operations()[name].__module__ == "__main__"]
+        unknown = _unknown_to_workers(c["operators"])
         if unknown:
             faults.append(
-                f"operators: {', '.join(map(repr, unknown))} must be registered in pnas/model.py, which is what worker "
-                "processes import, not in train.py"
+                f"operators: {', '.join(map(repr, unknown))} must be registered in pnas/model.py or in a module that "
+                "it imports: worker processes import that, not train.py"
             )
     backend, scheduler = c["PARALLEL_BACKEND"], c["SCHEDULER"]
     if not train_arc and missing_package(backend):

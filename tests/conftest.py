@@ -56,18 +56,9 @@ def uninterrupted(tmp_path_factory):
 
 @pytest.fixture
 def cluster(tmp_path):
-    """Function (arguments of Cluster) -> a running Cluster, which is stopped after the test."""
+    """A Cluster that is stopped after the test. Its `start` starts it."""
     from dask_cluster import Cluster
 
-    clusters = []
-
-    def started(**arguments):
-        clusters.append(Cluster(tmp_path / "cluster", **arguments))
-        return clusters[-1]
-
-    (tmp_path / "cluster").mkdir()
-    yield started
-    for each in clusters:
-        for number in range(len(each.processes)):
-            if each.processes[number].poll() is None:
-                each.kill(number)
+    machines = Cluster(tmp_path / "cluster")
+    yield machines
+    machines.stop()

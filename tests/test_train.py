@@ -214,6 +214,17 @@ def test_all_wrong_constants_are_named_at_once(tmp_path):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_search_on_jax_prints_only_its_own_lines(tmp_path, monkeypatch):
+    pytest.importorskip("jax")
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    result = run(tmp_path, *SMALL, "--B", "1", "--operators", "['3x3 bconv']", "--N_WORKERS", "1")
+    assert (result.returncode, without_foreign_warnings(result.stderr)) == (0, "")
+    ours = (
+        r"1 block a cell: 1 child|   1/1  child 1 .*|\d:\d\d:\d\d with 1 worker.*||(Best|Costs|Retrain it|Pictures): .*"
+    )
+    assert [line for line in result.stdout.splitlines() if not re.fullmatch(ours, line)] == []
+
+
 @pytest.mark.skipif("MNIST_DIR" not in os.environ, reason="MNIST_DIR does not name a folder with MNIST's files")
 def test_a_search_on_mnist(tmp_path):
     arguments = ["--DATA_DIR", os.environ["MNIST_DIR"], "--B", "1", "--operators", "['3x3 bconv']"]

@@ -13,6 +13,7 @@ import pnas.model  # noqa: F401  (registers the layers of best.keras)
 from mnist.mnist_data import load_data
 from pnas.encoder import Encoder
 from pnas.journal.children import read_table
+from pnas.journal.finalists import read_winner
 
 FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2", "--operators", "['3x3 bconv','linear']"]
 
@@ -40,6 +41,8 @@ def best_line(folder):
 def test_the_winner_has_the_highest_mean_of_three_trainings(searched):
     means = {number: np.mean(trainings) for number, trainings in rewards(searched).items()}
     assert len(means) == 2 and best_line(searched)[1] == str(max(means, key=means.get))
+    number, trainings = read_winner(searched / "logs" / "pnas")
+    assert best_line(searched)[1] == str(number) and trainings == rewards(searched)[number]
 
 
 def test_best_keras_is_the_winners_best_network(searched):

@@ -14,6 +14,7 @@ Source: Hubara et al. 2016, arXiv:1602.02830.
 """
 
 import argparse
+import glob
 import gzip
 import os
 import sys
@@ -52,12 +53,23 @@ def read_npz(path):
     return images, labels.ravel()
 
 
+def find(folder, name):
+    """Path of a file of MNIST, plain or gzip, as Kaggle and torchvision also name and place it; or folder/name."""
+    file = name.replace("-idx", "[-.]idx")
+    places = "", file, "MNIST/raw", f"MNIST/raw/{file}"  # Kaggle's archive unpacks into a folder for each file
+    patterns = [os.path.join(place, f"{file}{ending}") for place in places for ending in (".gz", "")]
+    found = [path for pattern in patterns for path in glob.glob(pattern, root_dir=folder)]
+    paths = [os.path.join(folder, path) for path in found]
+    return next(filter(os.path.isfile, paths), os.path.join(folder, name))
+
+
 def read_test_set(folder):
-    """Reads MNIST's test images uint8 (n, 28, 28) and labels uint8 (n,) from a folder; the files may be gzipped."""
-    arrays = []
-    for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"):
-        path = os.path.join(folder, name)
-        arrays.append(read_idx(f"{path}.gz" if os.path.exists(f"{path}.gz") else path))
+    """Reads MNIST's test images uint8 (n, 28, 28) and labels uint8 (n,) from its files or Keras's mnist.npz."""
+    paths = [find(folder, name) for name in ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")]
+    keras_file = os.path.join(folder, "mnist.npz")
+    if not os.path.exists(paths[0]) and os.path.exists(keras_file):
+        return read_npz(keras_file)
+    arrays = [read_idx(path) for path in paths]
     if arrays[0].ndim != 3 or arrays[1].shape != arrays[0].shape[:1]:
         raise ValueError(f"{folder} has images {arrays[0].shape} and labels {arrays[1].shape}, which do not match")
     return arrays

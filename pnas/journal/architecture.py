@@ -6,11 +6,13 @@ import json
 import math
 import os
 import warnings
+from pathlib import Path
 
 from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 
+from pnas.journal.children import split_rows
 from pnas.journal.events import file_version, records
-from pnas.journal.files import append, remove_unfinished, set_aside, text_lines, write_atomically
+from pnas.journal.files import append, remove_unfinished, repair, set_aside, write_atomically
 
 CURVE = "architecture.csv"
 MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "sign_flips", "seconds")
@@ -44,6 +46,7 @@ class ArchitectureJournal:
         Args:
             trained_epochs: number of epochs that were trained and saved, 0 for a new training. A row of a later epoch,
                 which was killed while its network was being saved, is dropped, because that epoch is trained again.
+                A copy of a file that is changed is kept.
         Raises:
             ValueError: architecture.csv is damaged. Nothing has been changed.
             OSError: the files cannot be written.
@@ -58,7 +61,11 @@ class ArchitectureJournal:
             )
         os.makedirs(self._events_folder, exist_ok=True)
         remove_unfinished(self.curve_path, self.result_path, self._events_path)
-        write_atomically(self.curve_path, (_line(COLUMNS) + "".join(map(_row, self.rows))).encode())
+        content = (_line(COLUMNS) + "".join(map(_row, self.rows))).encode()
+        if not os.path.exists(self.curve_path):
+            write_atomically(self.curve_path, content)
+        elif content != Path(self.curve_path).read_bytes():
+            repair(self.curve_path, content, f"it gets the rows of the {trained_epochs} epochs that were saved, alone")
         write_atomically(self._events_path, file_version() + records(_events(self.rows)))
 
     def write_epoch(self, epoch, measures):
@@ -100,7 +107,8 @@ def read_curve(path):
         content = file.read()
     where = "its first line"
     try:
-        reader = csv.reader(io.StringIO(text_lines(content[: content.rfind(b"\n") + 1]), newline=""), strict=True)
+        whole, _ = split_rows(content, lambda cells: len(cells) == len(COLUMNS) and cells[-1] != "")
+        reader = csv.reader(io.StringIO(whole, newline=""), strict=True)
         if next(reader, None) != list(COLUMNS):
             raise ValueError(f"must be {','.join(COLUMNS)}")
         rows = []

@@ -109,14 +109,15 @@ def row(child, dataset, representation):
     return line.getvalue()
 
 
-def split_rows(content):
-    """Separates whole rows of children.csv from one that was being written when a run was killed.
+def split_rows(content, is_whole=lambda cells: len(cells) == len(COLUMNS)):
+    """Separates whole rows of a table from one that was being written when a run was killed.
 
-    The last row needs no line end to be whole: its last cell may be empty, so a row that has all its cells lacks
-    nothing but perhaps the end of an error message.
+    The last row needs no line end to be whole. In children.csv its last cell may be empty, so a row that has all its
+    cells lacks nothing but perhaps the end of an error message.
 
     Args:
         content: bytes of the file. Spreadsheets and editors may have changed its line ends and its byte order mark.
+        is_whole: function that says whether a last row with these cells is whole.
     Returns:
         (str, the whole rows, each with the line end "\\n"; str, the beginning of another row, or "").
     Raises:
@@ -127,10 +128,10 @@ def split_rows(content):
     if not last:
         return rows, ""
     try:
-        is_whole = len(next(csv.reader([last], strict=True))) == len(COLUMNS)
+        unfinished = not is_whole(next(csv.reader([last], strict=True)))
     except csv.Error:  # a quoted cell without its end
-        is_whole = False
-    if not is_whole and re.match(r"\d+(,|$)", last):
+        unfinished = True
+    if unfinished and re.match(r"\d+(,|$)", last):
         return rows, last
     return f"{rows}{last}\n", ""
 

@@ -6,6 +6,8 @@ import os
 from pnas.journal.children import header, read_table, row
 from pnas.journal.files import read_json, write_atomically
 
+WINNER = "winner.json"
+
 
 class FinalistsJournal:
     """Files in `logs/NAME/finalists/`, so that a search that is stopped among its finalists resumes there.
@@ -13,6 +15,7 @@ class FinalistsJournal:
     - `chosen.json`: the numbers of the finalists.
     - `seed_1.csv`, `seed_2.csv`, ...: a table for each further seed, in the format of children.csv. A finalist keeps
       the number of its first training.
+    - `winner.json`: the number of the winner and its rewards, at the end of the search. See `read_winner`.
 
     Args:
         logs: folder of the experiment, `logs/NAME`.
@@ -56,9 +59,37 @@ class FinalistsJournal:
         rows = [row(child, self.dataset, self.state_space.encode(child.cell)) for child in children]
         write_atomically(self._table_path(seed), "".join([header(), *rows]).encode())
 
+    def write_winner(self, number, rewards):
+        """Keeps the number of the child that won the search, and the rewards of all its trainings, for the report."""
+        os.makedirs(self.folder, exist_ok=True)
+        content = json.dumps({"number": number, "rewards": rewards})
+        write_atomically(os.path.join(self.folder, WINNER), content.encode())
+
     def _read(self, seed):
         path = self._table_path(seed)
         return read_table(path)[1] if os.path.exists(path) else []
 
     def _table_path(self, seed):
         return os.path.join(self.folder, f"seed_{seed}.csv")
+
+
+def read_winner(logs):
+    """The child that won a search, as `FinalistsJournal.write_winner` keeps it.
+
+    Args:
+        logs: folder of the experiment, `logs/NAME`.
+    Returns:
+        (number of the child, list of the rewards of its trainings), or None if the search has not ended.
+    Raises:
+        ValueError: the file is damaged.
+        OSError: it cannot be read.
+    """
+    path = os.path.join(logs, "finalists", WINNER)
+    if not os.path.exists(path):
+        return None
+    kept = read_json(path)
+    number, rewards = kept.get("number"), kept.get("rewards")
+    is_list = isinstance(rewards, list) and len(rewards) > 0 and all(type(reward) is float for reward in rewards)
+    if type(number) is not int or not is_list:
+        raise ValueError(f"{path} is damaged: it has no number of a child with its rewards. Remove it to do without")
+    return number, rewards

@@ -11,6 +11,7 @@ limits in settings.json beside it, at any time, also while the search runs:
     operators   how often each operation stands in the best and in the worst tenth of the children
     best_cell   the best cell as a graph
 
+While a search runs, its best child is the one of the highest reward, and afterwards the winner of its finalists.
 After `train.py --train_arc` it also draws `architecture`, the learning curve in logs/EXPERIMENT_NAME/architecture.csv.
 
 Children that failed have no reward: the first sheet marks them, the others leave them out.

@@ -45,13 +45,13 @@ class Progress:
         K: number of children of a block size after the first, at most.
         B: largest number of blocks.
         workers: children trained at the same time; on a cluster that grows, at its start.
-        repeats: number of trainings of finalists after the last block size.
+        finalists, seeds: number of finalists after the last block size, at most, and of further seeds of each.
         most_expansions: function (children of a size, next size) -> the most cells of the next size that there are,
             such as that of StateSpace.
     """
 
-    def __init__(self, K, B, workers, repeats=0, most_expansions=lambda children, blocks: math.inf):
-        self.K, self.B, self.workers, self.repeats = K, B, workers, repeats
+    def __init__(self, K, B, workers, finalists=0, seeds=0, most_expansions=lambda children, blocks: math.inf):
+        self.K, self.B, self.workers, self.finalists, self.seeds = K, B, workers, finalists, seeds
         self.most_expansions = most_expansions
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # it may lack characters, such as × in ASCII
@@ -76,8 +76,6 @@ class Progress:
         for size in range(blocks + 1, self.B + 1):
             children = min(self.K, self.most_expansions(children, size))
             self.later.append((size, children))
-        if self.repeats:
-            self.later.append((self.B, self.repeats))
         for child in known:
             self._count(child, self.earlier_seconds)
         title = f"{counted(blocks, 'block', 'blocks')} a cell"
@@ -93,7 +91,7 @@ class Progress:
             results: iterable of Child.
         """
         self.first_rewards = {child.number: child.reward for child in finalists}
-        self.later = [(self.B, len(finalists) * (seeds - seed))]
+        self.later, self.seeds = [(self.B, len(finalists))] * (seeds - seed), 0
         title = f"Finalists, further seed {seed} of {seeds}"
         yield from self._follow(title, f"finalists, seed {seed}", self.B, new, len(finalists) - len(new), results)
 
@@ -151,13 +149,15 @@ class Progress:
 
         Children are trained in rounds side by side, each as long as the mean child of its size. A size of which none
         was trained yet takes longer than the nearest one by the ratio of their numbers of blocks. Of a later size there
-        are at most K, or all that there are.
+        are at most K, or all that there are. No more children are finalists than have a reward.
         """
         measured = self.seconds or self.earlier_seconds
         if not measured:
             return "time left not known yet"
         left = self.last - time.monotonic()
-        for size, children in [(self.blocks, self.children - self.done), *self.later]:
+        sizes = [(self.blocks, self.children - self.done), *self.later]
+        finalists = min(self.finalists, len(self.best_first) + sum(children for _, children in sizes))
+        for size, children in sizes + [(self.B, finalists)] * self.seeds:
             nearest = size if size in measured else max(measured)
             left += math.ceil(children / self.workers) * statistics.mean(measured[nearest]) * size / nearest
         return f"{'at most ' * (self.blocks < self.B)}about {duration(max(left, 0))} left"

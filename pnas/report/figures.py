@@ -1,4 +1,4 @@
-"""The sheets of a report, drawn from children.csv and the limits in settings.json."""
+"""The sheets of a report, drawn from children.csv, the limits in settings.json and the winner of the finalists."""
 
 import functools
 import io
@@ -13,6 +13,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pnas.journal.children import LIMITS, counted, read_table
 from pnas.journal.files import is_experiment_name, read_json, write_atomically
+from pnas.journal.finalists import read_winner
 from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
 
@@ -42,6 +43,25 @@ def by_size(children):
 def best_child(children):
     """The child of the highest reward; of equal ones the first."""
     return max(children, key=lambda child: (child.reward, -child.number))
+
+
+def winner_of(children, kept=None):
+    """The child to show as the best one.
+
+    Args:
+        children: list of Child, those that have a reward.
+        kept: the winner of the finalists as of `read_winner`, or None, and then it is the child of the highest reward.
+    Returns:
+        (Child, its reward in words).
+    Raises:
+        ValueError: no child has the winner's number.
+    """
+    number, rewards = kept or (best_child(children).number, [])
+    winner = next((child for child in children if child.number == number), None)
+    if winner is None:
+        raise ValueError(f"the search's winner is child {number}, but the table has no such child with a reward")
+    mean = f", mean {np.mean(rewards):.4f} of {len(rewards)} trainings" if len(rewards) > 1 else ""
+    return winner, f"{winner.reward:.4f}{mean}"
 
 
 def best_so_far(children):
@@ -117,6 +137,8 @@ def write_report(experiment, logs="logs"):
     settings = read_json(settings_path) if os.path.exists(settings_path) else {}
     limits = {cost: settings[name] for cost, name in LIMITS.items() if settings.get(name) is not None}
     sheets = {**SHEETS, "cost": functools.partial(_draw_cost, limits=limits)}
+    kept = read_winner(os.path.join(logs, experiment))
+    sheets.update({name: functools.partial(SHEETS[name], kept=kept) for name in ("rewards", "best_cell")})
     folder = os.path.join(logs, experiment, "report")
     os.makedirs(folder, exist_ok=True)
     paths = []
@@ -155,7 +177,7 @@ def _scatter(axes, x, y, size, label=None):
     return axes.plot(x, y, marker, color=colour, markersize=5, markerfacecolor="none", label=label)[0]
 
 
-def _draw_rewards(rows, about):
+def _draw_rewards(rows, about, kept=None):
     children = [row for row in rows if not row.error]
     figure = sheet("Reward of every child, and the best so far of each block size (lines)", about)
     axes = figure.add_subplot(
@@ -174,7 +196,7 @@ def _draw_rewards(rows, about):
     if failed:
         foot = axes.get_xaxis_transform()
         handles[f"failed: {len(failed)}"] = axes.plot(failed, [0.02] * len(failed), "x", color="k", transform=foot)[0]
-    winner = best_child(children)
+    winner, reward = winner_of(children, kept)
     axes.plot(winner.number, winner.reward, "o", color="k", markersize=12, markerfacecolor="none")
     axes.margins(y=0.14)
     last = rows[-1].number
@@ -182,7 +204,7 @@ def _draw_rewards(rows, about):
     ticks = MaxNLocator(integer=True).tick_values(0, last)
     axes.set_xticks([1, *(tick for tick in ticks if ticks[1] / 2 < tick - 1 and tick <= last)])
     axes.annotate(
-        f"best: child {winner.number}, {winner.reward:.4f}",
+        f"best: child {winner.number}, {reward}",
         *((winner.number, winner.reward), (0, 9), "data", "offset points"),
         ha="right" if winner.number > np.mean(axes.get_xlim()) else "left",
     )
@@ -281,10 +303,10 @@ def _draw_operators(children, about):
     return figure
 
 
-def _draw_best_cell(children, about):
-    child = best_child(children)
+def _draw_best_cell(children, about, kept=None):
+    child, reward = winner_of(children, kept)
     costs = f"{child.binary_weights:,} binary weights, {child.macs:,} MACs"
-    return draw_cell(child.cell, f"Best cell: child {child.number}, reward {child.reward:.4f}, {costs}\n{about}")
+    return draw_cell(child.cell, f"Best cell: child {child.number}, reward {reward}, {costs}\n{about}")
 
 
 SHEETS = {

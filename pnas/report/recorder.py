@@ -58,7 +58,8 @@ class Recorder(SearchCallback):
         self.finalists_journal.write(seed, child)
 
     def keep_winner(self, finalist):
-        """Writes `best.keras`: the winner's network of the highest reward."""
+        """Keeps the winner for the report, and writes `best.keras`: its network of the highest reward."""
+        self.finalists_journal.write_winner(finalist.child.number, finalist.rewards)
         trainings = [(finalist.child, 0), *((child, seed) for seed, child in enumerate(finalist.repeats, start=1))]
         paths = {child.reward: self._network_path(child, seed) for child, seed in reversed(trainings)}
         kept = [reward for reward, path in paths.items() if os.path.exists(path)]

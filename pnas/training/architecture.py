@@ -2,12 +2,13 @@
 
 import json
 import os
+import tempfile
 import zlib
 
 import keras
 import numpy as np
 
-from pnas.journal.files import check_settings, set_aside, write_atomically
+from pnas.journal.files import check_settings, check_writable, remove_unfinished, set_aside, write_atomically
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
 from pnas.training.child import VALIDATION_BATCH, build_with_seed, child_seed, compile_child, fit_child
@@ -34,6 +35,7 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
     Raises:
         ValueError: nothing was saved, or another architecture, or one that was trained on other images, in other
             batches or with other dropout.
+        OSError: the folder or the one for temporary files cannot be written, or is full.
     """
     x_train, y_train, x_val, y_val = arrays
     best_path = os.path.join(folder, "architecture_best.keras")
@@ -44,6 +46,8 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
             f"LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, {last_path} does not exist. "
             "Set EXPERIMENT_NAME to that of the training, or set LOAD_SAVED = False"
         )
+    remove_unfinished(best_path, last_path, settings_path)
+    check_writable(folder, tempfile.gettempdir())  # networks are written there before they are in `folder`
     batches = Batches(x_train, y_train, training["batch_size"], child_seed(seed, cell))
     settings = {
         "number of training images": len(x_train),
@@ -67,7 +71,6 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
             print(f"NUM_EPOCHS is {epochs} and {trained_epochs} epochs have been trained: no further epoch is trained")
     else:
         set_aside(best_path, last_path, settings_path)
-        os.makedirs(folder, exist_ok=True)
         write_atomically(settings_path, json.dumps(settings).encode())
     compile_child(model, epochs * len(batches), training["learning_rate"])
     for variable, saved in zip(model.optimizer.variables, optimizer_state):

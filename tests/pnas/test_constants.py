@@ -100,16 +100,32 @@ def test_the_deepest_lookback_is_the_last_that_makes_another_network(num_cells, 
     assert fault == f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {num_cells}, got {deepest - 1}"
 
 
-def test_an_operator_that_workers_would_not_know_is_named(monkeypatch):
-    def bconv_5x1(x, filters, strides, name):
-        return x
+@pytest.fixture
+def registered(monkeypatch):
+    """Function (module, name) that registers an operator as this module would do it."""
 
-    constants = {**constants_of_train(), "operators": ["3x3 bconv", "5x1 bconv"]}
-    monkeypatch.setitem(OPERATIONS, "5x1 bconv", bconv_5x1)
-    assert check(constants, train_arc=False) == []
-    bconv_5x1.__module__ = "__main__"  # as if train.py had registered it
+    def register(module, name):
+        def operator(x, filters, strides, name):
+            return x
+
+        operator.__module__ = module
+        monkeypatch.setitem(OPERATIONS, name, operator)
+
+    return register
+
+
+@pytest.mark.parametrize("module", ["__main__", "my_operators"])
+def test_an_operator_that_workers_would_not_know_is_named(module, registered):
+    registered("pnas.model", "5x1 bconv")
+    registered(module, "9x9 bconv")
+    constants = {**constants_of_train(), "operators": ["3x3 bconv", "5x1 bconv", "9x9 bconv"]}
     (fault,) = check(constants, train_arc=False)
-    assert fault.startswith("operators: '5x1 bconv' must be registered in pnas/model.py")
+    assert fault.startswith("operators: '9x9 bconv' must be registered in pnas/model.py or in a module that it imports")
+
+
+def test_an_operator_of_another_module_that_workers_know_is_accepted(registered):
+    registered("my_operators", "linear")  # a process that imports pnas.model has an operator of this name
+    assert check({**constants_of_train(), "operators": ["linear"]}, train_arc=False) == []
 
 
 @pytest.mark.parametrize("backend", ["torch", "no such backend"])

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from packed_networks import noise
 
-from binarized.bitwise.__main__ import read_npz
+from binarized.bitwise.__main__ import read_npz, read_test_set
 
 ROOT = Path(__file__).parents[3]
 
@@ -40,6 +40,27 @@ def test_the_command_needs_numpy_alone(network, path, tmp_path):
     done = run_command(path, tmp_path)
     assert done.stderr == ""
     assert done.stdout == f"{network.summary()}\ntest accuracy 0.9000, 27 of 30 images\n"
+
+
+@pytest.mark.parametrize(
+    "place",
+    ["t10k-{}.gz", "MNIST/raw/t10k-{}", "MNIST/raw/t10k-{}.gz", "{kaggle}", "{kaggle}/{kaggle}", "t10k-{}/{kaggle}"],
+)
+def test_mnist_is_found_where_kaggle_and_torchvision_leave_it(place, tmp_path):
+    arrays = {"images-idx3-ubyte": noise(3)[..., 0], "labels-idx1-ubyte": np.arange(3, dtype=np.uint8)}
+    for name, array in arrays.items():
+        file = tmp_path / place.format(name, kaggle=f"t10k-{name.replace('-idx', '.idx')}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_idx(file, array)
+    for found, array in zip(read_test_set(tmp_path), arrays.values(), strict=True):
+        np.testing.assert_array_equal(found, array)
+
+
+def test_mnist_is_found_in_the_file_of_keras(tmp_path):
+    images, labels = noise(3)[..., 0], np.arange(3)
+    np.savez(tmp_path / "mnist.npz", x_train=images, y_train=labels, x_test=images, y_test=labels)
+    for found, array in zip(read_test_set(tmp_path), (images, labels), strict=True):
+        np.testing.assert_array_equal(found, array)
 
 
 def test_the_command_says_in_one_line_what_is_wrong(path, tmp_path):

@@ -70,6 +70,38 @@ def test_a_curve_without_its_first_epochs_gives_a_warning(tmp_path):
     kept.write_result(test_accuracy=0.5)
 
 
+@pytest.mark.parametrize(
+    "saved",
+    [
+        lambda content: content.replace("\n", "\r\n"),
+        lambda content: content.replace("\n", "\r"),
+        lambda content: "\ufeff" + content,
+        lambda content: content.rstrip("\n"),
+        lambda content: content.replace("0.5", '"0.5"'),
+        lambda content: content + "3,0.5,0.75,0.25,0.5,0.01,0.125,",
+    ],
+)
+def test_a_curve_saved_by_a_spreadsheet_or_half_written_keeps_its_rows(saved, tmp_path):
+    journal(tmp_path, 0, 0.5, 0.75)
+    path = tmp_path / "architecture.csv"
+    before = path.read_text()
+    path.write_bytes(saved(before).encode())
+    with pytest.warns(UserWarning, match="architecture.csv: it gets the rows of the 2 epochs") as given:
+        journal(tmp_path, 2)
+    (copy,) = tmp_path.glob("architecture.2*.csv")
+    assert path.read_text() == before and copy.read_bytes() == saved(before).encode() and len(given) == 1
+
+
+def test_a_note_below_a_curve_is_not_cut(tmp_path):
+    journal(tmp_path, 0, 0.5)
+    with open(tmp_path / "architecture.csv", "a") as file:
+        file.write("# my note")
+    before = (tmp_path / "architecture.csv").read_bytes()
+    with pytest.raises(ValueError, match="row 2 has 1 cells, not 8"):
+        journal(tmp_path, 1)
+    assert (tmp_path / "architecture.csv").read_bytes() == before
+
+
 CONTENT = (HEADER + "1,0.5,0.75,0.25,0.5,0.01,0.125,2.0\n2,0.5,0.75,0.25,0.875,0.01,0.125,2.0\n").encode()
 
 

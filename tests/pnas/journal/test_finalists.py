@@ -4,7 +4,7 @@ import pytest
 
 from pnas.encoder import StateSpace
 from pnas.journal.children import Child
-from pnas.journal.finalists import FinalistsJournal
+from pnas.journal.finalists import FinalistsJournal, read_winner
 
 SPACE = StateSpace(1, ["linear"])
 CELL = [0, "linear", 0, "linear"]
@@ -34,3 +34,19 @@ def test_a_damaged_choice_is_named(content, tmp_path):
     (tmp_path / "finalists" / "chosen.json").write_text(content)
     with pytest.raises(ValueError, match="chosen.json is damaged"):
         journal(tmp_path)
+
+
+def test_the_winner_is_read_again(tmp_path):
+    assert read_winner(tmp_path) is None
+    journal(tmp_path).write_winner(7, [0.5, 1.0])
+    assert read_winner(tmp_path) == (7, [0.5, 1.0])
+
+
+@pytest.mark.parametrize(
+    "content", ["{}", '{"number": 7}', '{"number": "7", "rewards": [0.5]}', "[", '{"rewards": []}']
+)
+def test_a_damaged_winner_is_named(content, tmp_path):
+    journal(tmp_path).write_winner(7, [0.5])
+    (tmp_path / "finalists" / "winner.json").write_text(content)
+    with pytest.raises(ValueError, match="winner.json is damaged"):
+        read_winner(tmp_path)

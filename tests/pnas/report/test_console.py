@@ -126,6 +126,20 @@ def test_time_left_counts_no_more_children_of_a_size_than_there_are(capsys):
     assert "at most about 0:06:20 left" in lines[1] and "at most about 0:06:00 left" in lines[3]
 
 
+def test_time_left_counts_no_more_finalists_than_children(capsys):
+    progress = Progress(K=4, B=1, workers=1, finalists=5, seeds=2)
+    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0, error="OSError: full"), child(3, 0.5, 10)])
+    # Two children of 10 s, then all three twice. The second one fails: one child, then two twice. Then two twice.
+    assert [re.search(r"about (\S+) left", line)[1] for line in lines[1:]] == ["0:01:20", "0:00:50", "0:00:40"]
+
+
+def test_time_left_counts_the_rounds_of_each_seed(capsys):
+    progress = Progress(K=4, B=1, workers=2, finalists=3, seeds=3)
+    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 10), child(3, 0.5, 10)])
+    # Three finalists are two rounds of two workers, and a seed begins when the one before it has ended.
+    assert "about 0:01:00 left" in lines[3]
+
+
 def test_known_children_are_ranked_and_estimate_the_time_left(capsys):
     progress = Progress(K=1, B=2, workers=1)
     lines = shown(

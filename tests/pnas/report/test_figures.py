@@ -12,6 +12,7 @@ import pytest
 from report_tables import child, write_table
 
 from pnas.journal.children import read_table
+from pnas.journal.finalists import FinalistsJournal
 from pnas.report import figures as report
 
 SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
@@ -49,6 +50,25 @@ def test_the_best_so_far_restarts_with_each_block_size():
 
 def test_of_equal_rewards_the_first_child_is_the_best():
     assert report.best_child([child(2, 0.9), child(1, 0.9), child(3, 0.1)]).number == 1
+
+
+def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell(tmp_path):
+    children = [child(1, 0.9, weights=300), child(2, 0.8, weights=200), child(3, 0.7)]
+    assert "best: child 1, 0.9000" in drawn(tmp_path, children)["rewards"]
+    journal = FinalistsJournal(tmp_path / "logs" / "tiny", "digits", None)
+    journal.write_winner(2, [0.8, 0.9, 1.0])
+    text = drawn(tmp_path, children)
+    assert "best: child 2, 0.8000, mean 0.9000 of 3 trainings" in text["rewards"]
+    assert "Best cell: child 2, reward 0.8000, mean 0.9000 of 3 trainings, 200 binary" in text["best_cell"]
+    journal.write_winner(3, [0.7])
+    assert "best: child 3, 0.7000\n" in drawn(tmp_path, children)["rewards"] + "\n"
+
+
+def test_a_winner_that_the_table_lacks_is_named(tmp_path):
+    write_table(tmp_path, [child(1, 0.5)])
+    FinalistsJournal(tmp_path / "logs" / "tiny", "digits", None).write_winner(7, [0.9])
+    with pytest.raises(ValueError, match="winner is child 7, but the table has no such child"):
+        report.write_report("tiny", tmp_path / "logs")
 
 
 def test_spearmans_rho_is_computed_for_each_block_size():

@@ -1,5 +1,6 @@
 """Training one architecture: what a resumed training starts from, and damaged or hostile files."""
 
+import tempfile
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -101,11 +102,28 @@ def test_load_saved_needs_a_saved_network(tmp_path):
         train(tmp_path, load_saved=True)
 
 
+def test_a_folder_for_temporary_files_that_takes_none_is_named_before_training(tmp_path, monkeypatch):
+    (tmp_path / "full").write_text("")
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    with pytest.raises(OSError, match=f"the folder {tmp_path / 'full'} does not take 16 MiB: "):
+        train(tmp_path)
+    assert not (tmp_path / "logs").exists()
+
+
 def test_a_resumed_training_without_epochs_left_says_so(trained, capsys):
     before = (trained / "architecture_last.keras").read_bytes()
     train(trained, load_saved=True, epochs=2)
     assert "NUM_EPOCHS is 2 and 3 epochs have been trained: no further epoch is trained" in capsys.readouterr().out
     assert (trained / "architecture_last.keras").read_bytes() == before and len(learning_curve(trained)) == 3
+
+
+def test_files_that_killed_runs_left_half_written_are_removed(trained):
+    names = "architecture_best.keras", "architecture_last.keras", "architecture_settings.json"
+    left = [trained / f"{name}.7.tmp" for name in names]
+    for path in left:
+        path.write_text("")
+    train(trained, load_saved=True, epochs=2)
+    assert not any(path.exists() for path in left)
 
 
 def test_images_between_pixel_values_are_also_measured_rounded():

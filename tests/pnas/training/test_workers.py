@@ -1,12 +1,14 @@
 """Worker processes, and children that kill them or fail."""
 
 import concurrent.futures
+import json
 
 import pytest
 import tiny_search
+from tiny_training import CELL, manager_of
 
 from pnas.journal.children import Child
-from pnas.training import workers
+from pnas.training import local, workers
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
@@ -67,3 +69,15 @@ def test_failed_children_between_others_stop_nothing():
 def test_a_process_refuses_a_second_child():
     with workers._training, pytest.raises(ValueError, match="two children at the same time"):
         workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
+
+
+def test_keras_json_has_no_effect_in_workers(tmp_path, monkeypatch):
+    settings = {"image_data_format": "channels_first", "floatx": "float16", "backend": "tensorflow", "epsilon": 1e-7}
+    (tmp_path / "keras.json").write_text(json.dumps(settings))
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
+    local.stop()  # workers of other tests have started Keras already
+    (child,) = manager_of(n_workers=1).train_children([(1, CELL, 0.5)], epochs=1)
+    local.stop()
+    # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
+    # numbers for each of 4 and 10 channels, and a counter of batches.
+    assert (child.error, child.parameters) == ("", 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2)
