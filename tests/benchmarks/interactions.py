@@ -8,19 +8,34 @@ Spearman's rank correlation with the rewards of two-block cells (means over seed
    further input could reach at most;
 2. of those that were not trained, after K more cells, drawn at random or ranked highest by the surrogate.
 
+Before that, the noise of a reward (its standard deviation over seeds, of the cells that have several) beside the spread
+of the rewards with seed 0, over all cells and over those with rewards above GOOD.
+
     python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--SEEDS 20]
 """
 
 import argparse
 
 import numpy as np
-from replays import CONNECTED, RidgeOnCounts, read_costs, read_rewards, space_of
+from replays import CONNECTED, RidgeOnCounts, read_costs, read_rewards, read_rows, space_of
 from scipy.stats import spearmanr
 
 from pnas.encoder import Encoder
 
 BUDGETS = (16, 32, 64, 128)  # K
+GOOD = 0.8
 WEIGHTS = np.linspace(0, 4, 41)
+
+
+def print_noise(rows, above):
+    """Prints noise and spread of the cells whose mean reward is above a number."""
+    rewards = [[float(row[name]) for name in row if name.startswith("reward_") and row[name]] for row in rows]
+    repeated = [trainings for trainings in rewards if len(trainings) > 1 and np.mean(trainings) > above]
+    squares = sum(np.var(trainings) * len(trainings) for trainings in repeated)
+    noise = (squares / sum(len(trainings) - 1 for trainings in repeated)) ** 0.5
+    first = [trainings[0] for trainings in rewards if trainings[0] > above]
+    print(f"Rewards above {above}: noise {noise:.4f} ({len(repeated)} cells), ", end="")
+    print(f"spread {np.std(first, ddof=1):.4f} ({len(first)} cells).")
 
 
 def standardized(values):
@@ -45,6 +60,8 @@ def main():
     parser.add_argument("--TABLE", default=str(CONNECTED), help="CSV file of measured cells")
     parser.add_argument("--SEEDS", type=int, default=20)
     options = parser.parse_args()
+    for above in (0, GOOD):
+        print_noise(read_rows(options.TABLE), above)
     table, costs = read_rewards(options.TABLE), read_costs(options.TABLE)
     space = space_of(table)
     ones, twos = ([list(cell) for cell in table if len(cell) == size] for size in (4, 8))
