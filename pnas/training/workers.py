@@ -4,6 +4,7 @@ Importing this module does not import Keras: a new process first learns from it 
 """
 
 import collections
+import gc
 import importlib.util
 import os
 import sys
@@ -14,6 +15,7 @@ import joblib
 MAX_FAILED = 10  # children that fail one after another before the search stops
 PACKAGES = {"dask": "distributed", "ray": "ray"}  # what each PARALLEL_BACKEND needs beyond joblib
 PIP_NAMES = {"dask": "dask[distributed]", "ray": "ray"}
+UNUSED = ("matplotlib", "sklearn")  # Keras imports them where they are installed, but no child needs them
 
 
 def missing_package(backend: str) -> str | None:
@@ -128,6 +130,29 @@ _started = {}  # the settings with which this process has started its Keras back
 _training = threading.Lock()
 
 
+def start_backend(threads: int, keras_backend: str):
+    """Imports Keras and what trains children, unless this process has imported Keras already.
+
+    Args:
+        threads: threads of the backend.
+        keras_backend: its name.
+    """
+    if "keras" in sys.modules:
+        return
+    os.environ.update(KERAS_BACKEND=keras_backend)
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
+    hidden = [name for name in UNUSED if name not in sys.modules]
+    sys.modules.update(dict.fromkeys(hidden))  # so that importing them is an ImportError
+    import pnas.training.backend  # noqa: F401
+
+    for name in hidden:
+        del sys.modules[name]
+    import pnas.training.child  # noqa: F401
+
+    _started.update(keras_backend=keras_backend, threads=threads)
+    gc.freeze()  # what was imported stays, so garbage collection need not look at it again and again
+
+
 def train_in_worker(start: dict, child, *arguments):
     """Trains one child in a worker process. The first child also starts the Keras backend.
 
@@ -142,11 +167,7 @@ def train_in_worker(start: dict, child, *arguments):
     if not _training.acquire(blocking=False):
         raise ValueError("a worker got two children at the same time; start the workers of a cluster with --nthreads 1")
     try:
-        if not _started and "keras" not in sys.modules:
-            threads = str(start["threads"])
-            os.environ.update(KERAS_BACKEND=start["keras_backend"])
-            os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
-            _started.update(start)
+        start_backend(**start)
         if _started != start:
             raise ValueError(
                 f"a worker of the cluster has started Keras with {_started or 'settings of its own'}, but this search "

@@ -2,6 +2,8 @@
 
 import concurrent.futures
 import json
+import subprocess
+import sys
 
 import pytest
 import tiny_search
@@ -81,3 +83,14 @@ def test_keras_json_has_no_effect_in_workers(tmp_path, monkeypatch):
     # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
     # numbers for each of 4 and 10 channels, and a counter of batches.
     assert (child.error, child.parameters) == ("", 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2)
+
+
+def test_a_worker_starts_without_packages_that_only_keras_asks_for():
+    code = """import gc, sys
+from pnas.training.workers import start_backend
+start_backend(threads=1, keras_backend="tensorflow")
+assert "pnas.training.child" in sys.modules and not sys.modules.keys() & {"matplotlib", "sklearn"}
+assert gc.get_freeze_count() > 10**5
+import matplotlib, sklearn  # an operator may need them"""
+    result = subprocess.run([sys.executable, "-c", code], cwd=tiny_search.ROOT, capture_output=True, text=True)
+    assert result.returncode == 0, result.stderr
