@@ -20,6 +20,7 @@ INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat ce
 MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
 MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included, or None; larger cells are never trained
 # Cells above a limit are neither ranked nor expanded.
+STOP_EARLY = False  # Whether to stop children of more than one block that are behind after a quarter of MAX_EPOCHS
 FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for the choice of the finalists
@@ -85,6 +86,7 @@ from pnas.training.backend import keras  # isort: skip  (first: it imports Keras
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import SIDE, load_data
 from pnas.costs import Costs, budget
+from pnas.early_stopping import train_with_stops
 from pnas.encoder import Encoder, StateSpace
 from pnas.journal.architecture import ArchitectureJournal
 from pnas.journal.controller import KeptEncoder
@@ -116,11 +118,18 @@ def search():
     finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
     encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
     surrogate = KeptEncoder(encoder, journal.controller_path)
-    progress = Progress(K_, B, manager.workers.count, FINALISTS, FINAL_SEEDS, state_space.most_expansions)
+    progress = Progress(K_, B, manager.workers.count, FINALISTS, FINAL_SEEDS, MAX_EPOCHS, state_space.most_expansions)
     recorder = Recorder(journal, finalists_journal, progress)
 
     def train(blocks, new, known):
-        return progress.follow(blocks, new, known, manager.train_children(new, MAX_EPOCHS))
+        if not STOP_EARLY or blocks == 1:
+            results = manager.train_children(new, MAX_EPOCHS)
+        else:
+            results = train_with_stops(train_some, new, known, MAX_EPOCHS, journal.events.learning_curve)
+        return progress.follow(blocks, new, known, results)
+
+    def train_some(new, stop):
+        return manager.train_children(new, MAX_EPOCHS, stop=stop)
 
     def train_again(seed, chosen, new):
         return progress.follow_finalists(seed, FINAL_SEEDS, chosen, new, manager.train_children(new, MAX_EPOCHS, seed))

@@ -218,6 +218,7 @@ GROUPS = {  # title in --help -> dict, name of a constant -> Rule
         "CONTROLLER_CELLS": COUNT,
         "RNN_TRAINING_EPOCHS": COUNT,
         "NUM_PREDICTORS": COUNT,
+        "STOP_EARLY": BOOL,
         "FINALISTS": COUNT_OR_ZERO,
         "FINAL_SEEDS": COUNT,
         "REWARD_NOISE": Rule("FLOAT", lambda v: _number(v, 0, 1), "a number from 0 to 1"),

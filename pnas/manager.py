@@ -74,20 +74,28 @@ class Manager:
         """The processes, started when the first children are trained."""
         return Workers(*self._workers)
 
-    def train_children(self, children: list[tuple[int, Cell, float]], epochs: int, repeat: int = 0) -> Iterator[Child]:
+    def train_children(
+        self,
+        children: list[tuple[int, Cell, float]],
+        epochs: int,
+        repeat: int = 0,
+        stop: tuple[int, float] | None = None,
+    ) -> Iterator[Child]:
         """Trains children and yields each as soon as it is done.
 
         Args:
             children: list of (number, cell, predicted reward).
             epochs: training epochs of each.
             repeat: 0, or 1, 2, ... to train cells again with other seeds.
+            stop: (epoch, accuracy) to stop children whose best validation accuracy is below it after that epoch.
         Yields:
             Child. The reward is the accuracy on the validation images, in [0, 1], after the best epoch.
         """
         untrained = [
             Child(number, cell, predicted, child_seed(self.seed, cell, repeat)) for number, cell, predicted in children
         ]
-        return self.workers.train(untrained, self.network, self.training, epochs, arrays=self.arrays)
+        training = {**self.training, "stop": stop}
+        return self.workers.train(untrained, self.network, training, epochs, arrays=self.arrays)
 
     def train_architecture(
         self,

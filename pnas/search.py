@@ -147,13 +147,20 @@ def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: 
     return predicted + weight * differences
 
 
+def _candidates(children):
+    """The children that may be finalists: those that did not fail and were not stopped early."""
+    most = max((child.epochs for child in children), default=0)
+    return [child for child in children if not child.error and not 0 < child.epochs < most]
+
+
 def finalists(children: list[Child], surrogate, noise: float, count: int) -> list[Child]:
     """The children that are worth another training: those of the highest shrunk rewards.
 
     Fits the surrogate once more, to all children that have a reward.
 
     Args:
-        children: all children of a search, in the order of their numbers. Those that failed are left out.
+        children: all children of a search, in the order of their numbers. Those that failed or were stopped early
+            are left out.
         surrogate: has `fit(cells, rewards)` and `predict(cells)`, such as `pnas.encoder.Encoder`.
         noise: see `shrunk_rewards`.
         count: how many; fewer if there are no more children.
@@ -166,7 +173,9 @@ def finalists(children: list[Child], surrogate, noise: float, count: int) -> lis
     cells, rewards = [child.cell for child in trained], [child.reward for child in trained]
     surrogate.fit(cells, rewards)
     shrunk = shrunk_rewards(surrogate.predict(cells), rewards, noise)
-    return [trained[i] for i in np.argsort(-shrunk, kind="stable")[:count]]
+    candidates = {child.number for child in _candidates(trained)}
+    ranked = [trained[i] for i in np.argsort(-shrunk, kind="stable")]
+    return [child for child in ranked if child.number in candidates][:count]
 
 
 def train_finalists(
@@ -195,7 +204,7 @@ def train_finalists(
     if not count:
         return [Finalist(max(children, key=lambda child: (not child.error, child.reward, -child.number)), [])]
     numbers = callback.known_finalists()
-    if numbers is None or len(numbers) != min(count, sum(not child.error for child in children)):
+    if numbers is None or len(numbers) != min(count, len(_candidates(children))):
         numbers = [child.number for child in finalists(children, surrogate, noise, count)]
         callback.on_finalists_chosen(numbers)
     chosen = [child for child in children if child.number in numbers]

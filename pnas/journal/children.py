@@ -22,9 +22,12 @@ COLUMNS = (
     "parameters",
     "binary_weights",
     "macs",
+    "epochs",
     "seed",
     "error",
 )
+
+EARLIER = tuple(name for name in COLUMNS if name != "epochs")  # of earlier versions
 
 LIMITS = {"macs": "MAX_MACS", "binary_weights": "MAX_BINARY_WEIGHTS"}  # cost of a child -> the constant that limits it
 
@@ -36,7 +39,8 @@ class Child(typing.NamedTuple):
     training, or NaN. `history` holds lists of one number an epoch: loss, accuracy, val_loss, val_accuracy,
     learning_rate and sign_flips, the share of binary weights whose signs the epoch flipped. `network` is the content of
     a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. Of its `seconds`,
-    `training_seconds` were spent on training steps and validation.
+    `training_seconds` were spent on training steps and validation. `epochs` is the number of epochs that were trained,
+    0 where a table of an earlier version does not say.
     """
 
     number: int
@@ -49,6 +53,7 @@ class Child(typing.NamedTuple):
     parameters: int = 0
     binary_weights: int = 0
     macs: int = 0
+    epochs: int = 0
     history: dict = {}
     network: bytes = b""
     error: str = ""
@@ -109,7 +114,7 @@ def row(child, dataset, representation):
     return line.getvalue()
 
 
-def split_rows(content, is_whole=lambda cells: len(cells) == len(COLUMNS)):
+def split_rows(content, is_whole=None):
     """Separates whole rows of a table from one that was being written when a run was killed.
 
     The last row needs no line end to be whole. In children.csv its last cell may be empty, so a row that has all its
@@ -117,7 +122,8 @@ def split_rows(content, is_whole=lambda cells: len(cells) == len(COLUMNS)):
 
     Args:
         content: bytes of the file. Spreadsheets and editors may have changed its line ends and its byte order mark.
-        is_whole: function that says whether a last row with these cells is whole.
+        is_whole: function that says whether a last row with these cells is whole. By default it must have as many as
+            the first row.
     Returns:
         (str, the whole rows, each with the line end "\\n"; str, the beginning of another row, or "").
     Raises:
@@ -127,6 +133,7 @@ def split_rows(content, is_whole=lambda cells: len(cells) == len(COLUMNS)):
     rows, last = text_lines(content[:end]), content[end:].decode(errors="ignore")
     if not last:
         return rows, ""
+    is_whole = is_whole or (lambda cells: len(cells) == 1 + rows.partition("\n")[0].count(","))
     try:
         unfinished = not is_whole(next(csv.reader([last], strict=True)))
     except csv.Error:  # a quoted cell without its end
@@ -157,7 +164,7 @@ def read_table(path):
     try:
         rows, _ = split_rows(content)
         reader = csv.DictReader(io.StringIO(rows, newline=""), strict=True)
-        if reader.fieldnames != list(COLUMNS):
+        if reader.fieldnames not in (list(COLUMNS), list(EARLIER)):
             raise ValueError(f"its first line is {rows[: rows.find(chr(10))]!r:.60}, not {header()[:40]}...")
         for line in reader:
             if not any(line.values()):  # a spreadsheet's empty row
@@ -186,6 +193,7 @@ def _child(line):
     child = Child(
         cell=cell,
         error=line["error"],
+        epochs=int(line.get("epochs", 0)),
         **{name: int(line[name]) for name in ("number", "seed", "parameters", "binary_weights", "macs")},
         **{name: float(line[name]) for name in ("reward", "predicted", "seconds")},
     )

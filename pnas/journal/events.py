@@ -50,6 +50,14 @@ class Events:
             events.append((child.number, scalar_pb("child/predicted", child.predicted)))
         self._write(os.path.join("children", name), events + _curves("child", child.history))
 
+    def learning_curve(self, number):
+        """The validation accuracies of a trained child after each epoch, as they were written.
+
+        Raises:
+            ValueError: its event file is gone or damaged.
+        """
+        return read_curve(self.folder, number)[0]
+
     def write_surrogate(self, blocks, losses):
         """Writes the surrogate's loss over the epochs of its fit after a block size."""
         self._write(
@@ -71,6 +79,30 @@ class Events:
             return
         os.makedirs(os.path.dirname(path), exist_ok=True)
         write_atomically(path, file_version() + records(events))
+
+
+def read_curve(folder, number):
+    """The validation accuracies of a child, from its event file.
+
+    Args:
+        folder: of the search, `logs/NAME`.
+        number: of the child.
+    Returns:
+        (list of the accuracy after each epoch, when they were written in seconds since 1970).
+    Raises:
+        ValueError: the file is gone or damaged.
+    """
+    from tensorboard.backend.event_processing.directory_watcher import DirectoryDeletedError
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+    from tensorboard.util.tensor_util import make_ndarray
+
+    path = os.path.join(folder, "children", f"{number:04d}")
+    try:
+        run = EventAccumulator(path, size_guidance={"tensors": 0}).Reload()  # 0: all events, not a sample
+        events = sorted(run.Tensors("child/val_accuracy"), key=lambda event: event.step)
+    except (DirectoryDeletedError, KeyError, ValueError) as error:
+        raise ValueError(f"{path} has no learning curve any more ({error}). Put its event file back") from None
+    return [make_ndarray(event.tensor_proto).item() for event in events], events[0].wall_time
 
 
 def file_version():

@@ -128,6 +128,9 @@ class Journal:
                 "its last row is half-written and is left out" if unfinished else "an editor has changed its line ends"
             )
             repair(self.table_path, rows.encode(), found)
+        if "epochs" not in rows.partition("\n")[0]:
+            rows = header() + "".join(map(self._row, children))
+            repair(self.table_path, rows.encode(), "an earlier version made it; it gets the column epochs, of zeros")
         for child in children:
             if child.is_failed:
                 warnings.warn(f"child {child.number} failed in an earlier run and is trained again: {child.error}")
@@ -214,16 +217,21 @@ class Journal:
         if self._update_best(child):
             write_atomically(self.network_path, child.network)
         self.events.write_child(child)
-        append(self.table_path, row(child, self.settings["DATASET"], self.state_space.encode(child.cell)))
+        append(self.table_path, self._row(child))
         append(self.text_path, self._entry(child))
 
+    def _row(self, child):
+        return row(child, self.settings["DATASET"], self.state_space.encode(child.cell))
+
     def _entry(self, child):
-        failure = f"Failed: {child.error}\n" if child.error else ""
+        end = f"Failed: {child.error}\n" if child.error else ""
+        if 0 < child.epochs < self.settings.get("MAX_EPOCHS", 0):
+            end = f"Stopped early: after {child.epochs} of {self.settings['MAX_EPOCHS']} epochs\n"
         return (
             f"Sr. No: {child.number}\n"
             f"Reward: {child.reward:.4f}\n"
             f"Architecture: {child.cell}\n"
-            f'Representation String: "{self.state_space.encode(child.cell)}"\n{failure}\n'
+            f'Representation String: "{self.state_space.encode(child.cell)}"\n{end}\n'
         )
 
     def _update_best(self, child):

@@ -46,13 +46,16 @@ class Progress:
         B: largest number of blocks.
         workers: children trained at the same time; on a cluster that grows, at its start.
         finalists, seeds: number of finalists after the last block size, at most, and of further seeds of each.
+        epochs: training epochs of a child that is not stopped early.
         most_expansions: function (children of a size, next size) -> the most cells of the next size that there are,
             such as that of StateSpace.
     """
 
-    def __init__(self, K, B, workers, finalists=0, seeds=0, most_expansions=lambda children, blocks: math.inf):
+    def __init__(
+        self, K, B, workers, finalists=0, seeds=0, epochs=0, most_expansions=lambda children, blocks: math.inf
+    ):
         self.K, self.B, self.workers, self.finalists, self.seeds = K, B, workers, finalists, seeds
-        self.most_expansions = most_expansions
+        self.epochs, self.most_expansions = epochs, most_expansions
         if isinstance(sys.stdout, io.TextIOWrapper):
             sys.stdout.reconfigure(errors="replace")  # it may lack characters, such as × in ASCII
         self.console = Console(highlight=False, markup=False, emoji=False)
@@ -141,6 +144,8 @@ class Progress:
         else:  # of equal rewards the lower number is the better one
             rank = self.best_first.index((-child.reward, child.number)) + 1
             line.append(f"reward {child.reward:.4f}  rank {rank:<4d}", "bold green" if rank == 1 else "")
+        if 0 < child.epochs < self.epochs:
+            line.append(f"  stopped after {counted(child.epochs, 'epoch', 'epochs')}")
         left = "" if self.console.is_interactive else f"{self._left()}  "
         return line.append(f"  {child.seconds:5.0f} s  {left}{in_short(child.cell)}")
 

@@ -52,6 +52,27 @@ class SignFlips(keras.callbacks.Callback):
         return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
 
 
+class StopBelow(keras.callbacks.Callback):
+    """Stops a training whose best validation accuracy is too low after one of its epochs.
+
+    Args:
+        epoch: which one, counted from 1.
+        accuracy: the least that goes on.
+    """
+
+    def __init__(self, epoch, accuracy):
+        super().__init__()
+        self.epoch, self.accuracy = epoch, accuracy
+
+    def on_train_begin(self, logs=None):
+        self.best = 0.0
+
+    def on_epoch_end(self, epoch, logs=None):
+        self.best = max(self.best, logs["val_accuracy"])
+        if epoch + 1 == self.epoch and self.best < self.accuracy:
+            self.model.stop_training = True
+
+
 class ProgressBar(keras.callbacks.ProgbarLogger):
     """Keras's progress bar. It never counts beyond the last step, also where several steps are run as one execution."""
 

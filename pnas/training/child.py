@@ -13,7 +13,7 @@ from binarized.seeds import layer_seeds
 from pnas.journal.children import as_fraction
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, file_content
+from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, StopBelow, file_content
 from pnas.training.optimizer import decaying_adam
 
 CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
@@ -42,7 +42,8 @@ def train_child(child, network, training, epochs, *arrays):
     Args:
         child: Child with number, cell, predicted reward and seed.
         network: dict, arguments of `pnas.model.build_child`.
-        training: dict of batch_size and learning_rate.
+        training: dict of batch_size, learning_rate and, for a child that may be stopped early, stop: (epoch, least
+            validation accuracy by then).
         epochs: int.
         arrays: x_train, y_train, x_val, y_val.
     Returns:
@@ -78,6 +79,8 @@ def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
     callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best]
+    if training.get("stop"):
+        callbacks.append(StopBelow(*training["stop"]))
     history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
@@ -89,6 +92,7 @@ def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val
         parameters=model.count_params(),
         binary_weights=count_binary_weights(model),
         macs=count_macs(model),
+        epochs=len(history["loss"]),
         history=history,
         network=file_content(without_optimizer),
     )

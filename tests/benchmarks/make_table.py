@@ -19,13 +19,11 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
 from pnas.training.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator  # noqa: E402
-from tensorboard.util.tensor_util import make_ndarray  # noqa: E402
-
 import train  # noqa: E402
 from pnas.constants import quoted  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
 from pnas.journal.children import read_table  # noqa: E402
+from pnas.journal.events import read_curve  # noqa: E402
 from pnas.journal.files import read_json  # noqa: E402
 
 # Constants that decide which cells are trained, and not what reward one gets.
@@ -39,13 +37,10 @@ def learning_curve(logs, number):
         dict, epoch from 1 -> accuracy, empty if the child has no event file; and a list of the days on which it was
         written, at most one.
     """
-    folder = Path(logs, "children", f"{number:04d}")
-    if not folder.is_dir():
+    if not Path(logs, "children", f"{number:04d}").is_dir():
         return {}, []
-    run = EventAccumulator(str(folder), size_guidance={"tensors": 0}).Reload()  # 0: all events, not a sample
-    events = run.Tensors("child/val_accuracy")
-    day = datetime.date.fromtimestamp(events[0].wall_time).isoformat()
-    return {event.step: make_ndarray(event.tensor_proto).item() for event in events}, [day]
+    accuracies, seconds = read_curve(logs, number)
+    return dict(enumerate(accuracies, start=1)), [datetime.date.fromtimestamp(seconds).isoformat()]
 
 
 def command(logs, settings):

@@ -25,6 +25,14 @@ def events(tmp_path):
     return Events(tmp_path, ["3x3 bconv", "5x5 bconv", "linear"])
 
 
+def test_a_learning_curve_is_read_back(events):
+    curve = [0.25, 0.5, 0.375]
+    events.write_child(Child(7, CELL, 0.5, seed=1, reward=0.5, history={"val_accuracy": curve, "loss": [1, 2, 3]}))
+    assert events.learning_curve(7) == curve
+    with pytest.raises(ValueError, match="0008 has no learning curve any more .* Put its event file back"):
+        events.learning_curve(8)
+
+
 def child(number=7, predicted=0.5, **other):
     return Child(number, CELL, predicted, seed=1, reward=0.75, history=HISTORY, **other)
 

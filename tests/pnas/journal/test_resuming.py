@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child, header, read_table, row
+from pnas.journal.children import EARLIER, Child, header, read_table, row
 from pnas.journal.files import check_settings
 from pnas.journal.journal import Journal
 
@@ -63,6 +63,25 @@ def quoted(content):
     text = io.StringIO()
     csv.writer(text, quoting=csv.QUOTE_ALL, lineterminator="\n").writerows(csv.reader(io.StringIO(content.decode())))
     return text.getvalue().encode()
+
+
+@pytest.mark.parametrize("end", ["\n", ""])
+def test_the_table_of_an_earlier_version_gets_the_new_column(end):
+    rows = list(csv.DictReader(io.StringIO(TABLE.read_text())))
+    earlier = io.StringIO()
+    writer = csv.DictWriter(earlier, EARLIER, extrasaction="ignore", lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    before = earlier.getvalue().removesuffix("\n") + end
+    TABLE.write_text(before)
+    journal, warned = opened()
+    assert list(csv.DictReader(io.StringIO(TABLE.read_text()))) == rows and [row["epochs"] for row in rows] == [
+        "0",
+        "0",
+    ]
+    assert len(journal.finished) == 2 and journal.best.number == 2
+    assert "an earlier version made it; it gets the column epochs, of zeros" in warned[-1]
+    assert before in [path.read_text() for path in LOGS.glob("children.*.csv")]
 
 
 EDITORS = {

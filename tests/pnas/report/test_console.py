@@ -101,6 +101,12 @@ def test_a_line_in_a_file_is_whole_and_plain(capsys):
     assert lines[2].startswith(f"   2/2  child 10    failed: {error}") and lines[2].endswith("left  3x3 bconv + linear")
 
 
+def test_a_child_that_was_stopped_early_says_so(capsys):
+    children = [child(1, 0.5, 3)._replace(epochs=1), child(2, 0.25, 3)._replace(epochs=4)]
+    lines = shown(capsys, Progress(K=1, B=1, workers=1, epochs=4), 1, children)
+    assert "rank 1     stopped after 1 epoch      3 s" in lines[1] and "stopped" not in lines[2]
+
+
 def test_the_time_left_is_counted_in_rounds_of_children(capsys):
     def left(lines):
         return [re.search(r"s  (.*) left", line)[1] for line in lines[1:]]

@@ -54,6 +54,20 @@ def test_the_network_of_the_best_epoch_is_kept(tmp_path):
     assert on_validation == pytest.approx(child.reward)
 
 
+@pytest.mark.parametrize("limit, epochs", [(0.0, 4), (1.1, 2)])
+def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had(limit, epochs):
+    x, y = rows(80, shift=0, seed=0)
+
+    def trained(**stop):
+        constants = {"batch_size": 16, "learning_rate": (0.01, 0.001), **stop}
+        return training.train_child(Child(1, CELL, 0.5, seed=1), NETWORK, constants, 4, x, y, x, y)
+
+    whole, child = trained(), trained(stop=(2, limit))
+    assert (whole.epochs, child.epochs) == (4, epochs)
+    assert child.history["val_accuracy"] == whole.history["val_accuracy"][:epochs]
+    assert child.reward == pytest.approx(max(child.history["val_accuracy"]))
+
+
 def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
     asked = []
 
