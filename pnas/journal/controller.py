@@ -1,11 +1,11 @@
 """The surrogate of a search, kept in a file."""
 
 import os
-import tempfile
 import warnings
 
 from pnas.encoder import Encoder
 from pnas.journal.files import write_atomically
+from pnas.training.callbacks import file_content
 
 
 class KeptEncoder:
@@ -60,12 +60,5 @@ class KeptEncoder:
         for fit in missing:
             self.encoder.fit(*fit)
         if missing:
-            self._write()
+            write_atomically(self.path, file_content(self.encoder))
         return self.encoder.fits[-1]["losses"] if self.encoder.fits else None
-
-    def _write(self):
-        with tempfile.TemporaryDirectory() as folder:
-            path = os.path.join(folder, os.path.basename(self.path))
-            self.encoder.save(path)
-            with open(path, "rb") as file:
-                write_atomically(self.path, file.read())

@@ -117,7 +117,7 @@ class SaveNetworks(keras.callbacks.Callback):
 
 
 def file_content(model):
-    """The bytes of a .keras file of the model, including the state of its optimizer."""
+    """The bytes of a .keras file of a model, or of what has a `save` like one, including the state of its optimizer."""
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "network.keras")
         model.save(path)
