@@ -41,14 +41,12 @@ def wire(cell, image, library, filters=FILTERS, dense_layers=DENSE_LAYERS):
         size, kind = operator.split()[0][0], operator.split()[-1]
         if kind.endswith("pool"):
             return normalized(library.pool(x, kind[:3], 3, stride))
+        if kind == "linear" and stride == 1:
+            return x
         if kind == "linear":
             # A pooling takes the strides: oneDNN's 1x1 convolution with strides writes beyond its memory, see
             # BinaryConv2D.
-            return (
-                x
-                if stride == 1
-                else normalized(library.conv(library.pool(x, "avg", 1, stride), filters, (1, 1), (1, 1)))
-            )
+            return normalized(library.conv(library.pool(x, "avg", 1, stride), filters, (1, 1), (1, 1)))
         if operator == "1x7-7x1 bconv":
             rows = normalized(library.conv(x, filters, (1, 7), (1, stride)))
             return normalized(library.conv(rows, filters, (7, 1), (stride, 1)))

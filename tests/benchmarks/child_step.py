@@ -26,21 +26,15 @@ import os
 import platform
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
-from turns import random_images, take_turns  # noqa: E402
+from turns import BATCH, STEPS, clock, random_images, take_turns  # noqa: E402
 
-BATCH, STEPS = 128, 10  # images a step, timed steps (as many as the project does at once); as many before are not timed
 ENVIRONMENTS = {"project": {}, "stock": {}, "oneDNN": {"TF_ENABLE_ONEDNN_OPTS": "1"}, "float": {}, "bound": {}}
-
-
-def clock():
-    return np.array([time.process_time(), time.perf_counter()])
 
 
 def fit(model, data):

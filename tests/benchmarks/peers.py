@@ -10,20 +10,9 @@ wall seconds a step.
 
 import os
 import sys
-import time
 
 from cells import CELLS, wire
-from turns import random_images
-
-BATCH, STEPS = 128, 10  # images a step, timed steps; as many before are not timed
-
-
-def clock():
-    return time.process_time(), time.perf_counter()
-
-
-def per_step(start):
-    return [(end - begin) / STEPS for begin, end in zip(start, clock())]
+from turns import BATCH, STEPS, clock, random_images
 
 
 def larq(cell, threads):
@@ -59,7 +48,7 @@ def larq(cell, threads):
             if batch + 1 == STEPS:
                 self.start = clock()
             elif batch + 1 == 2 * STEPS:
-                self.seconds = per_step(self.start)
+                self.seconds = (clock() - self.start) / STEPS
 
     image = keras.Input((28, 28, 1))
     model = keras.Model(image, wire(cell, image, Library))
@@ -171,7 +160,7 @@ def torch(cell, threads, compiled=False):
             if batch == STEPS:
                 start = clock()
             step(batch)
-        return per_step(start)
+        return (clock() - start) / STEPS
 
     return measure
 

@@ -1,8 +1,16 @@
-"""What benchmarks that compare variants in turn share: a process for each, and random images."""
+"""What benchmarks that compare variants in turn share: a process for each, what is timed, and random images."""
 
 import multiprocessing
+import time
 
 import numpy as np
+
+BATCH, STEPS = 128, 10  # images a step, timed steps (as many as the project does at once); as many before are not timed
+
+
+def clock():
+    """Array of the CPU seconds of this process and of wall seconds."""
+    return np.array([time.process_time(), time.perf_counter()])
 
 
 def take_turns(prepare, variants, rounds, *arguments):
