@@ -18,6 +18,11 @@ EPOCHS = 1 / 4  # share of the epochs after which the others are compared with t
 QUANTILE = 0.75  # of the pioneers' accuracies; who is below is stopped
 
 
+def count_pioneers(children: int, share: float = PIONEERS) -> int:
+    """How many of a block size's children are trained to the end in any case: at least two."""
+    return max(2, round(share * children))
+
+
 def train_with_stops(
     train: Callable[[list[tuple[int, Cell, float]], tuple[int, float] | None], Iterable[Child]],
     new: list[tuple[int, Cell, float]],
@@ -41,7 +46,7 @@ def train_with_stops(
         Child.
     """
     numbers = sorted([number for number, _, _ in new] + [child.number for child in known])
-    pioneers = numbers[: max(2, round(PIONEERS * len(numbers)))]
+    pioneers = numbers[: count_pioneers(len(numbers))]
     epoch = max(1, round(EPOCHS * epochs))
     curves = [learning_curve(child.number) for child in known if child.number in pioneers]
     for child in train([entry for entry in new if entry[0] in pioneers], None):

@@ -55,7 +55,7 @@ def replay(curves, predicted, rule):
     """
     pioneers, stops, quantile, is_spared = rule
     epochs = np.full(len(curves), curves.shape[1])
-    first = max(2, round(pioneers * len(curves)))
+    first = early_stopping.count_pioneers(len(curves), pioneers)
     for stop in reversed(stops):
         is_low = curves[:, stop - 1] < np.quantile(curves[:first, stop - 1], quantile)
         is_low[:first] = False
