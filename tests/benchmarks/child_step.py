@@ -3,8 +3,8 @@
 Of each of the 12 cells of cells.py, with train.py's filters and dense layers, these are timed, in turn:
 
     project  a step of `build_child`, as the search trains it
-    stock    the same network of stock layers with a straight-through sign, branch by branch (stock.py), in a plain
-    `fit` oneDNN   the same, with TensorFlow told to use oneDNN, as the project tells it
+    stock    the same network of stock layers with a straight-through sign, branch by branch (stock.py), in plain `fit`
+    oneDNN   the same, with TensorFlow told to use oneDNN, as the project tells it
     float    as stock, with float kernels and relu
     bound    matrix products of as many multiply-accumulates as the kernels need, forward and backward
 

@@ -13,10 +13,9 @@ figures. Printed are children an hour, medians over ROUNDS, and in how many time
 median of the ratios of each round.
 
 Memory is that of a worker while it trains three children, one of each cell, on as many images as MNIST has and on a
-tenth of
-them: its peak proportional set size (PSS: pages that processes share count in part for each), and how many bytes of the
-    images
-it keeps in pages that it shares with others; of the workers, the largest. Read from /proc, so on Linux only.
+tenth of them: its peak proportional set size (PSS: pages that processes share count in part for each), and how many
+bytes of the images it keeps in pages that it shares with others; of the workers, the largest. Read from /proc, so on
+Linux only.
 
     python tests/benchmarks/throughput.py [--IMAGES 55000] [--EPOCHS 1] [--ROUNDS 3] [--WORKERS 2]
 """
