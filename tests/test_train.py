@@ -116,6 +116,7 @@ def test_the_best_cell_of_the_log_is_retrained_and_resumed(searched):
     assert result.returncode == 0, result.stderr
     (accuracy,) = re.findall(r"^Test accuracy: ([01]\.\d{4})$", result.stdout, re.M)
     assert f"Test accuracy as bits: {accuracy}" in result.stdout
+    assert "\b" not in result.stdout  # no progress bar in a file
     assert (folder / "weights" / "pnas" / "network.npz").exists()
     result = run(
         folder, *SMALL, "--train_arc", "--NUM_EPOCHS", "2", "--REPRESENTATION_STRING", string, "--LOAD_SAVED", "True"

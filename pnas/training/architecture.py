@@ -2,6 +2,7 @@
 
 import json
 import os
+import sys
 import tempfile
 import zlib
 
@@ -83,7 +84,8 @@ def train_architecture(cell, network, training, epochs, seed, arrays, folder, lo
         callbacks.append(keras.callbacks.LambdaCallback(on_epoch_end=write))
     # The network comes after its row: the row of an epoch that was not saved is dropped when the training is resumed.
     callbacks += [SaveNetworks(best_path, last_path, best_accuracy), ProgressBar()]
-    fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, initial_epoch=trained_epochs)
+    verbose = 1 if sys.stdout.isatty() else 2  # a progress bar would fill a log file: there it is a line per epoch
+    fit_child(model, batches, (x_val, y_val), callbacks, verbose=verbose, epochs=epochs, initial_epoch=trained_epochs)
     return load_network(best_path)
 
 
