@@ -1,4 +1,4 @@
-"""Draws the figures of README: the report of an exhaustive search, from tests/data/mnist_cells.csv.
+"""Draws the figures of both READMEs: the report of an exhaustive search, from tests/data/mnist_cells.csv.
 
 Children are numbered as the search numbers them: by block size, then by predicted reward.
 
