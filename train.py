@@ -82,7 +82,7 @@ threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
 os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
 refuse_missing_backend()
 
-from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import SIDE, load_data
 from pnas.costs import Costs, budget

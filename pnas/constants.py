@@ -1,176 +1,216 @@
-"""The constants of train.py: the command line that sets them, and the checks of what they may be.
+"""The constants of train.py as one frozen object, and what each of them may be.
 
-Nothing here imports Keras before `refuse_missing_backend` or `check` is called: the number of its threads is one of the
-constants.
+A new constant is a line in train.py and one in `Settings`.
 """
 
-import argparse
-import ast
-import difflib
-import importlib
-import io
-import itertools
-import json
+import dataclasses
+import functools
+import importlib.util
 import os
 import re
-import shlex
 import subprocess
 import sys
-import tokenize
-import typing
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any, NamedTuple
 
-from pnas.journal.files import VERSION, is_experiment_name
-from pnas.training.workers import missing_package
-
-WITHOUT_INFLUENCE = {  # constants that change neither rewards nor choices
-    *("EXPERIMENT_NAME", "DATA_DIR", "RESTORE_CONTROLLER", "N_WORKERS", "PARALLEL_BACKEND", "SCHEDULER"),
-    *("FINALISTS", "FINAL_SEEDS", "REWARD_NOISE"),  # what the search trains does not depend on them
-    *("DROP_INPUT", "DROP_HIDDEN"),  # DROPOUT contains them
-    *("NUM_EPOCHS", "REPRESENTATION_STRING", "LOAD_SAVED"),
-}
+NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
-FLAGS = {  # options of the command line that are no constants
-    "train_arc": "train REPRESENTATION_STRING instead of searching",
-    "summary": "show the network of REPRESENTATION_STRING and its costs",
-}
-TEXTS = ("EXPERIMENT_NAME", "DATA_DIR", "REPRESENTATION_STRING")  # not parsed as Python literals
+PACKAGES = {"dask": ("distributed", "dask[distributed]"), "ray": ("ray", "ray")}  # to import, and to install with pip
 
 
-def refuse(faults: typing.Iterable[str]) -> typing.NoReturn:
-    """Prints faults, a line each, and ends the program with exit code 2."""
-    print(*(f"train.py: {fault}" for fault in faults), sep="\n", file=sys.stderr)
-    sys.exit(2)
+class Rule(NamedTuple):
+    """What a constant may be: its type for --help, what is accepted in words, and whether a value is accepted."""
+
+    kind: str
+    accepted: str
+    accepts: Callable[[Any], bool]
 
 
-def refuse_missing_backend():
-    """Imports Keras. Ends the program with one line if this fails, such as for a backend that is not installed."""
-    try:
-        import pnas.training.backend  # noqa: F401
-    except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())
-        got = os.environ.get("KERAS_BACKEND")
-        accepted = "KERAS_BACKEND must be 'tensorflow' or 'jax', and installed"
-        refuse([f"Keras's backend cannot be imported ({reason:.300}). {accepted}; got {got!r}"])
+def _integer(least, most=None):
+    words = f"an integer of at least {least}" if most is None else f"an integer from {least} to {most}"
+    return Rule("INT", words, lambda v: type(v) is int and v >= least and (most is None or v <= most))
 
 
-def read_command_line(script: str, description: str) -> dict:
-    """Reads the constants of a script from the command line. Refuses other arguments.
-
-    Args:
-        script: path of the script. Its constants are the assignments at its top, before the first other statement. The
-            comment to the right of each is its help text.
-        description: first lines of the help text.
-    Returns:
-        dict of the constants that were given, each parsed as a Python literal where possible and otherwise left as
-        text, and of `train_arc` and `summary`, which are False if they were not given.
-    """
-    with open(script) as file:
-        source = file.read()
-    comments = {
-        token.start[0]: token.string.lstrip("# ")
-        for token in tokenize.generate_tokens(io.StringIO(source).readline)
-        if token.type == tokenize.COMMENT
-    }
-    statements = ast.parse(source).body[1:]  # after the docstring
-    constants = list(itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements))
-    parser = argparse.ArgumentParser(
-        usage="%(prog)s [--train_arc] [--CONSTANT VALUE ...]",
-        description=description,
-        allow_abbrev=False,
-        exit_on_error=False,
-        argument_default=argparse.SUPPRESS,
-        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=120),
-    )
-    for title, rules in GROUPS.items():
-        group = parser.add_argument_group(title)
-        if title == "retraining":
-            for name, text in FLAGS.items():
-                group.add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
-        for constant in constants:
-            name = constant.targets[0].id
-            if name in rules:
-                text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
-                kind = str if name in TEXTS else _literal
-                group.add_argument(f"--{name}", type=kind, metavar=rules[name].kind, help=text.replace("%", "%%"))
-    try:
-        given, unknown = parser.parse_known_args()
-    except argparse.ArgumentError as error:
-        refuse([str(error)])
-    if unknown:
-        names = [name for name in unknown if name.startswith("--")]
-        refuse(map(_nearest, names) if names else [f"{unknown[0]!r} belongs to no constant; quote a value with spaces"])
-    return vars(given)
+def _number(least, most):
+    words = f"a number from {least:g} to {most:g}"
+    return Rule("FLOAT", words, lambda v: type(v) in (int, float) and least <= v <= most)
 
 
-def _nearest(argument):
-    """What to say of an argument that is no constant."""
-    constants = {name.upper(): f"--{name}" for name in [*RULES, *FLAGS]}
-    name = argument.split("=")[0]
-    near = [constants[match] for match in difflib.get_close_matches(name[2:].upper(), constants)]
-    return f"there is no constant {name:.80}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help")
+def _text(words, accepts):
+    return Rule("TEXT", words, lambda v: isinstance(v, str) and "\0" not in v and accepts(v))
 
 
-def _literal(text):
-    try:
-        return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
-        return text
+def _optional(rule):
+    return Rule(f"{rule.kind}|None", f"None or {rule.accepted}", lambda v: v is None or rule.accepts(v))
 
 
-def search_settings(constants: dict, dataset: str, keras_backend: str) -> dict:
-    """The constants on which rewards and choices depend. A search resumes only from results of the same settings.
-
-    Args:
-        constants: dict of all constants of train.py.
-        dataset: name of the data set that was loaded.
-        keras_backend: name of the Keras backend.
-    Returns:
-        dict of JSON types. It also holds the versions of Keras and its backend.
-    """
-    settings = {name: value for name, value in constants.items() if name not in WITHOUT_INFLUENCE}
-    settings.update(DATASET=dataset, BACKEND=keras_backend)
-    for package in ("keras", keras_backend):
-        settings[package + VERSION] = importlib.import_module(package).__version__
-    return json.loads(json.dumps(settings))  # as they are read from a file
-
-
-def retrain_command(command: list[str], representation: str) -> str:
-    """The command line that trains an architecture with the constants of this run.
-
-    Args:
-        command: this run's `sys.argv`. A `--train_arc False` in it does not count, as the last one is ours.
-        representation: the architecture's representation string.
-    """
-    command = [*command, "--train_arc", "--REPRESENTATION_STRING", representation]
-    return " ".join(["python", *map(quoted, command)])
-
-
-def quoted(argument: str) -> str:
-    """An argument as a shell reads it, in double quotes if possible: operators contain single ones."""
-    plain = re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument)
-    return shlex.quote(argument) if plain else f'"{argument}"'
-
-
-def _integer(value, least):
-    return type(value) is int and value >= least
-
-
-def _number(value, least, most):
-    return type(value) in (int, float) and least <= value <= most
-
-
-def _learning_rate(value):
-    return _number(value, 1e-12, 10)
-
-
-def _integers(value):
-    return isinstance(value, (list, tuple)) and len(value) > 0 and all(_integer(v, 1) for v in value)
+def _list(words, accepts):
+    return Rule("LIST", words, lambda v: isinstance(v, (list, tuple)) and len(v) > 0 and accepts(v))
 
 
 def _operations():
     from pnas.model import OPERATIONS
 
     return OPERATIONS
+
+
+BOOL = Rule("BOOL", "True or False", lambda v: type(v) is bool)
+COUNT = _integer(1)
+LIMIT = _optional(COUNT)
+RATE = _number(0, 0.99)
+COUNTS = _list("a list of positive integers", lambda v: all(map(COUNT.accepts, v)))
+OPERATORS = _list(
+    "a list of different operators, each one of {operators}", lambda v: len(v) == len({*map(str, v)} & {*_operations()})
+)
+LOOKBACK = Rule("INT", "0 or a negative integer", lambda v: type(v) is int and v <= 0)
+EXPERIMENT = _text("1 to 64 letters, digits, '_' and '-', a letter or digit first", NAME.fullmatch)
+DATA = _text(
+    "'mnist', 'digits', the path of an .npz file or that of a folder with four IDX files",
+    lambda v: v in TRAINING_IMAGES or v.endswith(".npz") or os.path.isdir(v),
+)
+DROPOUTS = _list(
+    "(True or False, rate of the input, rate before dense layers)",
+    lambda v: len(v) == 3 and BOOL.accepts(v[0]) and all(map(RATE.accepts, v[1:])),
+)
+LEARNING_RATE = _number(1e-12, 10)
+LEARNING_RATES = Rule(
+    "FLOAT|TUPLE",
+    f"{LEARNING_RATE.accepted}, or (initial, final), two of them",
+    lambda v: (
+        LEARNING_RATE.accepts(v) or _list("", lambda v: len(v) == 2 and all(map(LEARNING_RATE.accepts, v))).accepts(v)
+    ),
+)
+WORKERS = Rule("INT|auto", f"'auto' or {COUNT.accepted}", lambda v: v == "auto" or COUNT.accepts(v))
+CLUSTER = _text("the address of a cluster, such as 'tcp://host:8786'", re.compile(r"[!-~]{1,200}").fullmatch)
+
+
+def _field(group, rule, decides=True):
+    """A constant: its heading in --help, its Rule, and whether the rewards or choices of a search depend on it."""
+    return dataclasses.field(metadata={"group": group, "rule": rule, "decides": decides})
+
+
+_search, _data, _machine, _retraining = (
+    functools.partial(_field, group) for group in ("search", "network and data", "machine", "retraining")
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """The constants of train.py. The comments beside them there say what they mean."""
+
+    B: int = _search(COUNT)
+    K_: int = _search(COUNT)
+    operators: list[str] = _search(OPERATORS)
+    INPUT_LOOKBACK_DEPTH: int = _search(LOOKBACK)
+    INPUT_LOOKFORWARD_DEPTH: int | None = _search(_optional(_integer(0)))
+    MAX_MACS: int | None = _search(LIMIT)
+    MAX_BINARY_WEIGHTS: int | None = _search(LIMIT)
+    REGULARIZATION: float = _search(_number(0, 1e9))
+    CONTROLLER_CELLS: int = _search(COUNT)
+    RNN_TRAINING_EPOCHS: int = _search(COUNT)
+    NUM_PREDICTORS: int = _search(COUNT)
+    STOP_EARLY: bool = _search(BOOL)
+    FINALISTS: int = _search(_integer(0), decides=False)
+    FINAL_SEEDS: int = _search(COUNT, decides=False)
+    REWARD_NOISE: float = _search(_number(0, 1), decides=False)
+    RESTORE_CONTROLLER: bool = _search(BOOL, decides=False)
+    EXPERIMENT_NAME: str = _search(EXPERIMENT, decides=False)
+    SEED: int = _search(_integer(0, 2**32 - 1))
+    DATASET: str = _data(DATA)
+    DATA_DIR: str = _data(_text("the path of a folder", bool), decides=False)
+    TRAIN_SIZE: int | None = _data(_optional(_integer(2)))
+    USE_EXPANSION: bool = _data(BOOL)
+    DROPOUT: tuple[bool, float, float] = _data(DROPOUTS)
+    MAX_EPOCHS: int = _data(COUNT)
+    BATCHSIZE: int = _data(_integer(2))
+    LEARNING_RATE: tuple[float, float] = _data(LEARNING_RATES)
+    NUM_CELLS: int = _data(COUNT)
+    NUM_CELL_FILTERS: list[int] = _data(COUNTS)
+    DENSE_LAYERS: list[int] = _data(COUNTS)
+    N_WORKERS: int | str = _machine(WORKERS, decides=False)
+    THREADS_PER_CHILD: int = _machine(COUNT)
+    PARALLEL_BACKEND: str = _machine(_text("'loky', 'dask' or 'ray'", {"loky", *PACKAGES}.__contains__), decides=False)
+    SCHEDULER: str | None = _machine(_optional(CLUSTER), decides=False)
+    NUM_EPOCHS: int = _retraining(COUNT, decides=False)
+    REPRESENTATION_STRING: str = _retraining(_text("a representation string", lambda v: True), decides=False)
+    LOAD_SAVED: bool = _retraining(BOOL, decides=False)
+
+    def __post_init__(self):
+        if type(self.LEARNING_RATE) in (int, float):
+            object.__setattr__(self, "LEARNING_RATE", (self.LEARNING_RATE, self.LEARNING_RATE))
+
+    @classmethod
+    def of(cls, constants: Mapping[str, Any]) -> "Settings":
+        """The settings that a dict holds under their names, such as `globals()` of train.py."""
+        return cls(**{name: constants[name] for name in FIELDS})
+
+    def deciding(self) -> dict[str, Any]:
+        """The constants on which rewards and choices depend. A search resumes only where they are the same."""
+        return {name: getattr(self, name) for name, field in FIELDS.items() if field.metadata["decides"]}
+
+
+FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+RULES = {name: field.metadata["rule"] for name, field in FIELDS.items()} | {"DROP_INPUT": RATE, "DROP_HIDDEN": RATE}
+
+
+def faults(constants: Mapping[str, Any]) -> list[str]:
+    """A line for each value that its rule does not accept, with what it got and what is accepted."""
+    operators = ", ".join(map(repr, _operations()))
+    return [
+        f"{name} must be {RULES[name].accepted.format(operators=operators)}, got {value!r:.200}"
+        for name, value in constants.items()
+        if not RULES[name].accepts(value)
+    ]
+
+
+def conflicts(settings: Settings, action: str) -> Iterator[str]:
+    """A line for each pair of constants that do not go together; every constant is accepted by its own rule.
+
+    Args:
+        settings: Settings.
+        action: 'search', 'train_arc' or 'summary'.
+    """
+    s = settings
+    if len(s.NUM_CELL_FILTERS) != s.NUM_CELLS:
+        yield f"NUM_CELL_FILTERS must have NUM_CELLS = {s.NUM_CELLS} entries, got {s.NUM_CELL_FILTERS!r}"
+    if s.DATASET in TRAINING_IMAGES:  # other data sets are checked when they are loaded
+        most = TRAINING_IMAGES[s.DATASET]
+        if s.TRAIN_SIZE is not None and not 10 <= s.TRAIN_SIZE <= most:
+            yield f"TRAIN_SIZE must be None or an integer from 10 to {most} with {s.DATASET!r}, got {s.TRAIN_SIZE!r}"
+        if s.DENSE_LAYERS[-1] != 10:
+            yield f"DENSE_LAYERS must end with 10, the classes of {s.DATASET!r}, got {s.DENSE_LAYERS!r}"
+    if action == "search":
+        yield from _conflicts_of_search(s)
+    else:
+        from pnas.encoder import StateSpace
+
+        space = StateSpace(s.B, s.operators, s.INPUT_LOOKBACK_DEPTH, s.INPUT_LOOKFORWARD_DEPTH)
+        try:
+            space.decode(s.REPRESENTATION_STRING)
+        except ValueError as error:
+            yield f"REPRESENTATION_STRING: {error}"
+
+
+def _conflicts_of_search(s):
+    deepest = 1 - s.NUM_CELLS
+    if s.INPUT_LOOKBACK_DEPTH < deepest:  # below it, all inputs of all cells are the image
+        accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
+        got = s.INPUT_LOOKBACK_DEPTH
+        yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"
+    if s.STOP_EARLY and s.MAX_EPOCHS < 4:
+        yield f"STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with {s.MAX_EPOCHS}"
+    unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
+    if unknown:
+        yield (
+            f"operators: {unknown} must be registered in pnas/model.py or in a module that it imports: worker "
+            "processes import that, not train.py"
+        )
+    module, pip_name = PACKAGES.get(s.PARALLEL_BACKEND, (None, None))
+    if module and importlib.util.find_spec(module) is None:
+        yield f'PARALLEL_BACKEND {s.PARALLEL_BACKEND!r} needs a package that is not installed: pip install "{pip_name}"'
+    if (s.PARALLEL_BACKEND, s.SCHEDULER is None) in (("dask", True), ("loky", False)):
+        accepted = "the address of a Dask cluster with 'dask', such as 'tcp://host:8786', and None with 'loky'"
+        yield f"SCHEDULER must be {accepted}; got {s.SCHEDULER!r} with {s.PARALLEL_BACKEND!r}"
 
 
 def _unknown_to_workers(operators):
@@ -180,162 +220,5 @@ def _unknown_to_workers(operators):
         return []
     code = "from pnas.model import OPERATIONS; print(*OPERATIONS, sep='\\n')"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
     return [name for name in elsewhere if name not in process.stdout.splitlines()]
-
-
-class Rule(typing.NamedTuple):
-    """What a constant may be: its type for --help, whether a value is accepted, and what is accepted in words."""
-
-    kind: str
-    is_accepted: typing.Callable[[typing.Any], bool]
-    accepted: str
-
-
-BOOL = Rule("BOOL", lambda v: type(v) is bool, "True or False")
-COUNT = Rule("INT", lambda v: _integer(v, 1), "an integer of at least 1")
-COUNT_OR_ZERO = Rule("INT", lambda v: _integer(v, 0), "an integer of at least 0")
-COUNTS = Rule("LIST", _integers, "a list of positive integers")
-LIMIT = Rule("INT|None", lambda v: v is None or _integer(v, 1), "None or an integer of at least 1")
-RATE = Rule("FLOAT", lambda v: _number(v, 0, 0.99), "a number from 0 to 0.99")
-
-GROUPS = {  # title in --help -> dict, name of a constant -> Rule
-    "search": {
-        "B": COUNT,
-        "K_": COUNT,
-        "operators": Rule(
-            "LIST",
-            lambda v: isinstance(v, (list, tuple)) and 0 < len(v) == len({*map(str, v)} & {*_operations()}),
-            "a list of different operators, each one of {operators}",
-        ),
-        "INPUT_LOOKBACK_DEPTH": Rule("INT", lambda v: type(v) is int and v <= 0, "0 or a negative integer"),
-        "INPUT_LOOKFORWARD_DEPTH": Rule(
-            "INT|None", lambda v: v is None or _integer(v, 0), "None or an integer of at least 0"
-        ),
-        "MAX_MACS": LIMIT,
-        "MAX_BINARY_WEIGHTS": LIMIT,
-        "REGULARIZATION": Rule("FLOAT", lambda v: _number(v, 0, 1e9), "a number of at least 0"),
-        "CONTROLLER_CELLS": COUNT,
-        "RNN_TRAINING_EPOCHS": COUNT,
-        "NUM_PREDICTORS": COUNT,
-        "STOP_EARLY": BOOL,
-        "FINALISTS": COUNT_OR_ZERO,
-        "FINAL_SEEDS": COUNT,
-        "REWARD_NOISE": Rule("FLOAT", lambda v: _number(v, 0, 1), "a number from 0 to 1"),
-        "RESTORE_CONTROLLER": BOOL,
-        "EXPERIMENT_NAME": Rule(
-            "TEXT", is_experiment_name, "1 to 64 letters, digits, '_' and '-', a letter or digit first"
-        ),
-        "SEED": Rule("INT", lambda v: _integer(v, 0) and v < 2**32, "an integer from 0 to 2**32 - 1"),
-    },
-    "network and data": {
-        "DATASET": Rule(
-            "TEXT",
-            lambda v: isinstance(v, str) and (v in TRAINING_IMAGES or v.endswith(".npz")) and "\0" not in v,
-            "'mnist', 'digits' or the path of an .npz file",
-        ),
-        "DATA_DIR": Rule("TEXT", lambda v: isinstance(v, str) and v != "" and "\0" not in v, "the path of a folder"),
-        "TRAIN_SIZE": Rule("INT|None", lambda v: v is None or _integer(v, 2), "None or an integer of at least 2"),
-        "USE_EXPANSION": BOOL,
-        "DROP_INPUT": RATE,
-        "DROP_HIDDEN": RATE,
-        "DROPOUT": Rule(
-            "TUPLE",
-            lambda v: (
-                isinstance(v, (list, tuple))
-                and len(v) == 3
-                and type(v[0]) is bool
-                and all(_number(rate, 0, 0.99) for rate in v[1:])
-            ),
-            "(True or False, rate of the input, rate of the hidden dense layers)",
-        ),
-        "MAX_EPOCHS": COUNT,
-        "BATCHSIZE": Rule("INT", lambda v: _integer(v, 2), "an integer of at least 2"),
-        "LEARNING_RATE": Rule(
-            "FLOAT|TUPLE",
-            lambda v: (
-                _learning_rate(v) or (isinstance(v, (list, tuple)) and len(v) == 2 and all(map(_learning_rate, v)))
-            ),
-            "a positive number of at most 10, or (initial, final), two of them",
-        ),
-        "NUM_CELLS": COUNT,
-        "NUM_CELL_FILTERS": COUNTS,
-        "DENSE_LAYERS": COUNTS,
-    },
-    "machine": {
-        "N_WORKERS": Rule("INT|auto", lambda v: v == "auto" or _integer(v, 1), "'auto' or an integer of at least 1"),
-        "THREADS_PER_CHILD": COUNT,
-        "PARALLEL_BACKEND": Rule("TEXT", lambda v: v in ("loky", "dask", "ray"), "'loky', 'dask' or 'ray'"),
-        "SCHEDULER": Rule(
-            "TEXT|None",
-            lambda v: v is None or (isinstance(v, str) and re.fullmatch(r"[!-~]{1,200}", v) is not None),
-            "None or the address of a cluster, such as 'tcp://host:8786'",
-        ),
-    },
-    "retraining": {
-        "NUM_EPOCHS": COUNT,
-        "REPRESENTATION_STRING": Rule("TEXT", lambda v: isinstance(v, str), "a representation string"),
-        "LOAD_SAVED": BOOL,
-    },
-}
-RULES = {name: rule for rules in GROUPS.values() for name, rule in rules.items()}
-
-
-def check(constants: dict, train_arc: bool) -> list[str]:
-    """Checks all constants.
-
-    Args:
-        constants: dict of all constants of train.py.
-        train_arc: whether REPRESENTATION_STRING will be trained, and so has to fit the search space.
-    Returns:
-        A line for each wrong constant, with what it got and what is accepted.
-    """
-    import keras
-
-    from pnas.encoder import StateSpace
-
-    operators = ", ".join(map(repr, _operations()))
-    faults = [
-        f"{name} must be {rule.accepted.format(operators=operators)}, got {constants[name]!r:.200}"
-        for name, rule in RULES.items()
-        if not rule.is_accepted(constants[name])
-    ]
-    if type(train_arc) is not bool:
-        faults.append(f"train_arc must be True or False, got {train_arc!r:.200}")
-    if keras.backend.backend() not in ("tensorflow", "jax"):
-        faults.append(f"KERAS_BACKEND must be 'tensorflow' or 'jax', got {keras.backend.backend()!r}")
-    if faults:
-        return faults
-    c = constants
-    if len(c["NUM_CELL_FILTERS"]) != c["NUM_CELLS"]:
-        faults.append(f"NUM_CELL_FILTERS must have NUM_CELLS = {c['NUM_CELLS']} entries, got {c['NUM_CELL_FILTERS']!r}")
-    if c["DATASET"] in TRAINING_IMAGES:  # other data sets are checked when they are loaded
-        name, size, most = c["DATASET"], c["TRAIN_SIZE"], TRAINING_IMAGES[c["DATASET"]]
-        if size is not None and not 10 <= size <= most:
-            faults.append(f"TRAIN_SIZE must be None or an integer from 10 to {most} with {name!r}, got {size!r}")
-        if c["DENSE_LAYERS"][-1] != 10:
-            faults.append(f"DENSE_LAYERS must end with 10, the classes of {name!r}, got {c['DENSE_LAYERS']!r}")
-    if not train_arc:
-        depth, deepest = c["INPUT_LOOKBACK_DEPTH"], 1 - c["NUM_CELLS"]
-        if depth < deepest:  # below it, all inputs of all cells are the image
-            accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
-            faults.append(f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {c['NUM_CELLS']}, got {depth}")
-        unknown = _unknown_to_workers(c["operators"])
-        if unknown:
-            faults.append(
-                f"operators: {', '.join(map(repr, unknown))} must be registered in pnas/model.py or in a module that "
-                "it imports: worker processes import that, not train.py"
-            )
-    backend, scheduler = c["PARALLEL_BACKEND"], c["SCHEDULER"]
-    if not train_arc and missing_package(backend):
-        faults.append(f"PARALLEL_BACKEND {backend!r} needs a package that is not installed: {missing_package(backend)}")
-    if (backend == "dask" and scheduler is None) or (backend == "loky" and scheduler is not None):
-        accepted = "the address of a Dask cluster with 'dask', such as 'tcp://host:8786', and None with 'loky'"
-        faults.append(f"SCHEDULER must be {accepted}; got {scheduler!r} with {backend!r}")
-    if train_arc:
-        space = StateSpace(c["B"], c["operators"], c["INPUT_LOOKBACK_DEPTH"], c["INPUT_LOOKFORWARD_DEPTH"])
-        try:
-            space.decode(c["REPRESENTATION_STRING"])
-        except ValueError as error:
-            faults.append(f"REPRESENTATION_STRING: {error}")
-    return faults

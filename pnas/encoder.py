@@ -7,7 +7,7 @@ their inputs and the two results are concatenated. Input 0 is the cell's own inp
 Source: Liu et al. 2018, arXiv:1712.00559, sections 3 and 4.
 """
 
-from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import itertools
 import json
 import math
@@ -17,7 +17,7 @@ import zlib
 
 import numpy as np
 
-from pnas.journal.children import counted
+from pnas.child import counted
 from pnas.lstm import LSTMs
 
 Cell = list[int | str]  # [input1, op1, input2, op2, ...]

@@ -1,6 +1,6 @@
 """Several LSTMs in one Keras layer for training, and the same function in numpy for ranking many sequences."""
 
-from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import joblib
 import numpy as np
 import threadpoolctl

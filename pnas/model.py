@@ -11,7 +11,7 @@ output, are normalized together. This is the same arithmetic in fewer and larger
 input once, and normalization is per channel.
 """
 
-from pnas.training.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import collections
 import inspect
 import itertools

@@ -9,8 +9,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from pnas.child import Child
 from pnas.encoder import Cell, StateSpace
-from pnas.journal.children import Child
+from pnas.store.store import Store
 
 
 class Finalist(NamedTuple):
@@ -20,34 +21,36 @@ class Finalist(NamedTuple):
     repeats: list[Child]
 
     @property
-    def rewards(self) -> list[float]:
-        """The rewards of all trainings that did not fail."""
-        return [child.reward for child in (self.child, *self.repeats) if not child.error]
+    def trainings(self) -> list[Child]:
+        """All trainings that did not fail, the first one first."""
+        return [child for child in (self.child, *self.repeats) if not child.error]
 
     @property
     def mean(self) -> float:
-        return float(np.mean(self.rewards))
+        return float(np.mean([child.reward for child in self.trainings]))
 
     @property
     def standard_deviation(self) -> float:
         """Over the trainings, NaN if there is only one."""
-        return float(np.std(self.rewards, ddof=1)) if len(self.rewards) > 1 else math.nan
+        rewards = [child.reward for child in self.trainings]
+        return float(np.std(rewards, ddof=1)) if len(rewards) > 1 else math.nan
 
 
-class SearchCallback:
-    """What a search keeps and shows. Nothing here; subclasses override what they need."""
+class Callback:
+    """What is told about a search, after the store has kept it. It decides nothing. Subclasses override what they need."""
 
-    def known_child(self, cell: Cell) -> Child | None:
-        """The child of a cell that an earlier run has trained, or None."""
+    def on_size_begin(self, blocks: int, new: list[Child], known: list[Child], later: list[int]):
+        """Called before the children of a block size are trained.
 
-    def known_choice(self, blocks: int) -> tuple[list[Cell], list[float]] | None:
-        """The cells of a block size that an earlier run chose, with their predicted rewards, or None."""
-
-    def on_size_begin(self, blocks: int, children: int):
-        """Called before the children of a block size, so many, are trained."""
+        Args:
+            blocks: the size.
+            new: the children to train, in the order in which they are handed out.
+            known: those that an earlier run has trained.
+            later: the largest numbers of children of the following sizes.
+        """
 
     def on_child_end(self, child: Child):
-        """Called after each child that was trained."""
+        """Called after each training of a child; `child.repeat` tells the further trainings of finalists."""
 
     def on_size_end(self, blocks: int, children: list[Child]):
         """Called after all children of a block size, given in the order of their numbers."""
@@ -55,73 +58,104 @@ class SearchCallback:
     def on_fit_end(self, blocks: int, losses: list[float]):
         """Called after the surrogate was fitted to all children of up to `blocks` blocks."""
 
-    def on_choice(self, blocks: int, cells: list[Cell], predicted: list[float]):
-        """Called when the cells of the next block size have been chosen."""
+    def on_choice(self, blocks: int, cells: list[Cell]):
+        """Called when the cells of the next block size have been chosen; there may be none."""
 
-    def known_finalists(self) -> list[int] | None:
-        """The numbers of the finalists that an earlier run chose, or None."""
+    def on_repeat_begin(self, repeat: int, finalists: list[Child], new: list[Child]):
+        """Called before finalists are trained with a further seed, counted from 1; `new` are those to train."""
 
-    def on_finalists_chosen(self, numbers: list[int]):
-        """Called when the finalists have been chosen."""
-
-    def known_repeats(self, seed: int) -> list[Child]:
-        """The finalists that an earlier run has trained with a further seed, counted from 1."""
-        return []
-
-    def on_repeat_end(self, seed: int, child: Child):
-        """Called after each finalist that was trained with a further seed."""
+    def on_search_end(self, finalists: list[Finalist]):
+        """Called with the finalists, the winner first."""
 
 
 def progressive_search(
     state_space: StateSpace,
     surrogate,
-    train: Callable[[int, list[tuple[int, Cell, float]], list[Child]], Iterable[Child]],
+    train: Callable[[list[Child]], Iterable[Child]],
     K: int,
-    callback: SearchCallback = SearchCallback(),
-    fits: Callable[[Cell], bool] = lambda cell: True,
+    store: Store | None = None,
+    callbacks: Sequence[Callback] = (),
+    fits: Callable[[Cell], bool] | None = None,
 ) -> list[Child]:
     """Trains all cells of one block, then, for every larger size, the K expansions that the surrogate ranks highest.
+
+    Children that fail are neither expanded nor shown to the surrogate.
 
     Args:
         state_space: StateSpace of the cells.
         surrogate: has `fit(cells, rewards)`, which returns losses, and `rank(cells, K)`, which returns the K cells of
             the highest predicted reward and these rewards, best first; such as `pnas.encoder.Encoder`.
-        train: function of the block size, a list of (number, cell, predicted reward) and the children of this size that
-            are known already. Yields a Child for each entry of the list, in any order. Numbers count from 1; the
-            predicted reward of one-block cells is NaN.
+        train: function of a list of untrained children that yields each of them trained, in any order. Their numbers
+            count from 1; the predicted reward of one-block cells is NaN.
         K: number of children for each block size after the first.
-        callback: SearchCallback.
-        fits: function that says whether a cell may be trained, such as that of `pnas.costs.budget`. Other cells are
-            never ranked, trained or expanded. A search ends at the first block size of which no cell fits.
+        store: keeps every child and choice; what an earlier run has kept there is not trained again. None keeps them in
+            memory.
+        callbacks: told what happens.
+        fits: function that says whether a cell may be trained, such as that of `pnas.costs.budget`; None admits all.
+            Other cells are never ranked, trained or expanded. A search ends at the first block size of which no cell
+            fits.
     Returns:
         All children, in the order of their numbers.
     """
+    store = store or Store()
     trained = []
     cells = list(filter(fits, state_space.initial_children()))
     predicted = [math.nan] * len(cells)
     for blocks in range(1, state_space.B + 1):
-        numbers = range(len(trained) + 1, len(trained) + len(cells) + 1)
-        known = [child for child in map(callback.known_child, cells) if child]
-        new = [entry for entry in zip(numbers, cells, predicted) if not callback.known_child(entry[1])]
-        callback.on_size_begin(blocks, len(cells))
-        children = list(known)
-        for child in train(blocks, new, known):
-            callback.on_child_end(child)
-            children.append(child)
+        known, new = [], []
+        for number, (cell, prediction) in enumerate(zip(cells, predicted), start=len(trained) + 1):
+            child = store.child(cell)
+            (known if child else new).append(child or Child(number, cell, prediction))
+        later = _later_sizes(state_space, cells, K, fits)
+        _tell(callbacks, "on_size_begin", blocks, new, known, later)
+        children = known + list(_kept(train(new), store, callbacks))
         children.sort(key=lambda child: child.number)  # they end in any order
         trained += children
-        callback.on_size_end(blocks, children)
-        if blocks == state_space.B or not cells:
+        _tell(callbacks, "on_size_end", blocks, children)
+        parents = [child.cell for child in children if not child.error]
+        if blocks == state_space.B or not parents:
             break
-        losses = surrogate.fit([child.cell for child in trained], [child.reward for child in trained])
-        callback.on_fit_end(blocks, losses)
-        choice = callback.known_choice(blocks + 1)
-        if choice is None:
-            best, rewards = surrogate.rank(list(filter(fits, state_space.expand(cells))), K)
+        rewarded = [child for child in trained if not child.error]
+        losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
+        _tell(callbacks, "on_fit_end", blocks, losses)
+        # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on another
+        # processor or to a child that had failed, may rank close cells in another order.
+        choice = store.choice(blocks + 1)
+        if choice is None or not store.children(blocks + 1):
+            best, rewards = surrogate.rank(list(filter(fits, state_space.expand(parents))), K)
             choice = best, [float(reward) for reward in rewards]
-            callback.on_choice(blocks + 1, *choice)
+            store.add_choice(blocks + 1, *choice)
         cells, predicted = choice
+        _tell(callbacks, "on_choice", blocks + 1, cells)
+        if not cells:
+            break
     return trained
+
+
+def _later_sizes(state_space, cells, K, fits):
+    """The largest numbers of children of the block sizes after that of `cells`."""
+    numbers, children = [], len(cells)
+    for blocks in range(len(cells[0]) // 4 + 1, state_space.B + 1):
+        if numbers or fits is None:
+            children = state_space.most_expansions(children, blocks)
+        else:
+            children = sum(map(fits, state_space.expand(cells)))
+        children = min(K, children)
+        numbers.append(children)
+    return numbers
+
+
+def _kept(results, store, callbacks):
+    """Yields children as they come, each after it was kept."""
+    for child in results:
+        store.add(child)
+        _tell(callbacks, "on_child_end", child)
+        yield child
+
+
+def _tell(callbacks, event, *facts):
+    for callback in callbacks:
+        getattr(callback, event)(*facts)
 
 
 def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: float) -> np.ndarray:
@@ -181,41 +215,50 @@ def finalists(children: list[Child], surrogate, noise: float, count: int) -> lis
 def train_finalists(
     children: list[Child],
     surrogate,
+    train: Callable[[list[Child]], Iterable[Child]],
     noise: float,
     count: int,
-    seeds: int,
-    train: Callable[[int, list[Child], list[tuple[int, Cell, float]]], Iterable[Child]],
-    callback: SearchCallback = SearchCallback(),
+    repeats: int,
+    store: Store | None = None,
+    callbacks: Sequence[Callback] = (),
 ) -> list[Finalist]:
     """Chooses the winner of a search by more than one noisy reward: trains the best cells again with further seeds.
 
     Args:
         children: all children of the search, in the order of their numbers. At least one did not fail.
         surrogate, noise: see `finalists`.
-        count: number of finalists. With 0 the child of the highest reward wins as it is.
-        seeds: number of further seeds.
-        train: function of a further seed (counted from 1), the finalists, and a list of (number, cell, predicted
-            reward) of those that are not known yet. Yields a Child for each entry of the list, in any order, under the
-            same number.
-        callback: SearchCallback.
+        train: function of a list of untrained children that yields each of them trained, in any order.
+        count: number of finalists. With 0, or where there is only one candidate, the child of the highest reward wins
+            as it is.
+        repeats: number of further trainings of each finalist.
+        store, callbacks: see `progressive_search`.
     Returns:
         List of Finalist, the winner first: the highest mean reward, of equal ones the lower number.
     """
-    if not count:
-        return [Finalist(max(children, key=lambda child: (not child.error, child.reward, -child.number)), [])]
-    numbers = callback.known_finalists()
-    if numbers is None or len(numbers) != min(count, len(_candidates(children))):
-        numbers = [child.number for child in finalists(children, surrogate, noise, count)]
-        callback.on_finalists_chosen(numbers)
-    chosen = [child for child in children if child.number in numbers]
-    repeats = {child.number: [] for child in chosen}
-    for seed in range(1, seeds + 1):
-        known = {child.number: child for child in callback.known_repeats(seed)}
-        new = [(child.number, child.cell, child.predicted) for child in chosen if child.number not in known]
-        for child in train(seed, chosen, new):
-            callback.on_repeat_end(seed, child)
-            known[child.number] = child
-        for number in repeats:
-            repeats[number].append(known[number])
-    ranked = [Finalist(child, repeats[child.number]) for child in chosen]
-    return sorted(ranked, key=lambda finalist: (-finalist.mean, finalist.child.number))
+    store = store or Store()
+    count = min(count, len(_candidates(children)))
+    if count < 2:
+        ranked = [Finalist(max(children, key=lambda child: (not child.error, child.reward, -child.number)), [])]
+    else:
+        numbers = store.finalists()
+        if len(numbers) != count:
+            numbers = [child.number for child in finalists(children, surrogate, noise, count)]
+            store.keep_finalists(numbers)
+        chosen = [child for child in children if child.number in numbers]
+        trainings = {child.number: [] for child in chosen}
+        for repeat in range(1, repeats + 1):
+            known = {child.number: child for child in store.children(repeat=repeat) if not child.error}
+            new = [
+                Child(child.number, child.cell, child.predicted, repeat=repeat)
+                for child in chosen
+                if child.number not in known
+            ]
+            _tell(callbacks, "on_repeat_begin", repeat, chosen, new)
+            known |= {child.number: child for child in _kept(train(new), store, callbacks)}
+            for number, trained in trainings.items():
+                trained.append(known[number])
+        ranked = [Finalist(child, trainings[child.number]) for child in chosen]
+        ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
+    store.keep_winner(ranked[0].child.number)
+    _tell(callbacks, "on_search_end", ranked)
+    return ranked

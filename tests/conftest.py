@@ -5,7 +5,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from pnas.training.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
 import numpy as np  # noqa: E402
 import pytest  # noqa: E402
 

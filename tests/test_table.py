@@ -19,9 +19,10 @@ from benchmarks.replays import (
     space_of,
 )
 
+from pnas.child import Child
 from pnas.costs import Costs
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.children import Child, read_table
+from pnas.journal.children import read_table
 from pnas.report.ranking import ranking_quality
 from pnas.search import SearchCallback, progressive_search
 

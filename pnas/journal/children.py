@@ -4,10 +4,8 @@ import ast
 import csv
 import io
 import re
-import typing
 
-import numpy as np
-
+from pnas.child import Child, as_fraction
 from pnas.journal.files import text_lines
 
 COLUMNS = (
@@ -28,70 +26,6 @@ COLUMNS = (
 )
 
 EARLIER = tuple(name for name in COLUMNS if name != "epochs")  # of earlier versions
-
-LIMITS = {"macs": "MAX_MACS", "binary_weights": "MAX_BINARY_WEIGHTS"}  # cost of a child -> the constant that limits it
-
-
-class Child(typing.NamedTuple):
-    """A child, before and after its training.
-
-    `number` counts the children of a search from 1. `predicted` is the reward that the surrogate predicted before
-    training, or NaN. `history` holds lists of one number an epoch: loss, accuracy, val_loss, val_accuracy,
-    learning_rate and sign_flips, the share of binary weights whose signs the epoch flipped. `network` is the content of
-    a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. Of its `seconds`,
-    `training_seconds` were spent on training steps and validation. `epochs` is the number of epochs that were trained,
-    0 where a table of an earlier version does not say.
-    """
-
-    number: int
-    cell: list
-    predicted: float
-    seed: int
-    reward: float = 0.0
-    seconds: float = 0.0
-    training_seconds: float = 0.0
-    parameters: int = 0
-    binary_weights: int = 0
-    macs: int = 0
-    epochs: int = 0
-    history: dict = {}
-    network: bytes = b""
-    error: str = ""
-
-    @property
-    def blocks(self):
-        return len(self.cell) // 4
-
-    def failed(self, reason):
-        """This child as a failed one, with the reason in one line of at most 500 printable characters."""
-        printable = "".join(character if character.isprintable() else " " for character in reason[:500])
-        return self._replace(reward=0.0, error=printable)
-
-    @property
-    def is_failed(self):
-        return self.error != "" and self.reward == 0
-
-
-def as_fraction(accuracy):
-    """The shortest number that is the same float32 as an accuracy: 0.8006, not 0.800599992275238."""
-    return float(str(np.float32(accuracy)))
-
-
-def in_short(cell):
-    """A cell on one line, such as `3x3 bconv ×2 | linear + -1:3x3 maxpool | 1:linear + 5x5 bconv`.
-
-    Blocks are separated by ` | ` and the two operators of a block by ` + `. `×2` means the same operator twice on the
-    same input. An operator reads the cell's own input unless another one stands before its colon: -k is the cell k
-    before that, j is block j.
-    """
-    halves = [f"{source}:{op}" if source else op for source, op in zip(cell[0::2], cell[1::2])]
-    blocks = zip(halves[0::2], halves[1::2])
-    return " | ".join(f"{left} ×2" if left == right else f"{left} + {right}" for left, right in blocks)
-
-
-def counted(number, noun="child", plural="children"):
-    """A number with its noun, such as `1 child` or `2 children`."""
-    return f"{number} {noun if number == 1 else plural}"
 
 
 def header():

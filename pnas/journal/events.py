@@ -11,7 +11,7 @@ from tensorboard.plugins.scalar.summary_v2 import scalar_pb
 from tensorboard.plugins.text.summary_v2 import text_pb
 from tensorboard.summary.writer.record_writer import RecordWriter
 
-from pnas.journal.children import in_short
+from pnas.child import in_short
 from pnas.journal.files import write_atomically
 
 

@@ -9,7 +9,8 @@ import warnings
 import zipfile
 import zlib
 
-from pnas.journal.children import LIMITS, counted, header, read_table, row, split_rows
+from pnas.child import LIMITS, counted
+from pnas.journal.children import header, read_table, row, split_rows
 from pnas.journal.events import Events
 from pnas.journal.files import (
     append,

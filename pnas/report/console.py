@@ -16,7 +16,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from pnas.journal.children import counted, in_short
+from pnas.child import counted, in_short
 from pnas.report.ranking import TOO_FEW
 
 SHOWN = 8  # children in training that get a line of their own, at most

@@ -11,7 +11,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.journal.children import LIMITS, counted, read_table
+from pnas.child import LIMITS, counted
+from pnas.journal.children import read_table
 from pnas.journal.files import is_experiment_name, read_json, write_atomically
 from pnas.journal.finalists import read_winner
 from pnas.report.cell_drawing import LINES, draw_cell

@@ -1,6 +1,7 @@
 """Training one child."""
 
-from pnas.training.backend import has_gpu, release_networks  # isort: skip  (first, also in a worker process)
+from pnas.backend import has_gpu  # isort: skip  (first, also in a worker process)
+import contextlib
 import errno
 import re
 import time
@@ -10,11 +11,12 @@ import keras
 import numpy as np
 
 from binarized.seeds import layer_seeds
-from pnas.journal.children import as_fraction
+from pnas.child import as_fraction
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, StopBelow, file_content
 from pnas.training.optimizer import decaying_adam
+from pnas.training.private_names import python_functions, registered_gradients
 
 CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
@@ -62,6 +64,33 @@ def train_child(child, network, training, epochs, *arrays):
             if isinstance(error, HOPELESS):
                 break
     return child.failed(reason)
+
+
+@contextlib.contextmanager
+def release_networks():
+    """Releases, at its end, the memory of all networks that were built inside it. They cannot be used afterwards.
+
+    Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique
+    name. And functions compiled at module level keep the graph that was the default one when they were traced, and with
+    it the Python functions through which data sets read their batches. Without this, a worker would keep every network
+    that it has trained, and map the images into its memory once more for each.
+    """
+    gradients = functions = None
+    if keras.backend.backend() == "tensorflow":
+        import tensorflow as tf
+
+        gradients = registered_gradients()
+        functions = python_functions(tf.compat.v1.get_default_graph())
+    names, count = set(gradients or ()), len(functions or ())
+    try:
+        yield
+    finally:
+        for name in set(gradients or ()) - names:
+            if name.startswith("CustomGradient-"):
+                del gradients[name]
+        if functions is not None:
+            del functions[count:]
+        keras.utils.clear_session()  # last, because it also collects garbage
 
 
 def informative_line(message):

@@ -143,7 +143,7 @@ def start_backend(threads: int, keras_backend: str):
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
     hidden = [name for name in UNUSED if name not in sys.modules]
     sys.modules.update(dict.fromkeys(hidden))  # so that importing them is an ImportError
-    import pnas.training.backend  # noqa: F401
+    import pnas.backend  # noqa: F401
 
     for name in hidden:
         del sys.modules[name]

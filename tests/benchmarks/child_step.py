@@ -127,7 +127,7 @@ def prepare(variant, number, threads, pythons):
         return prepare_peer([pythons[variant], script, variant, str(number), str(threads)])
     os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads), **ENVIRONMENTS[variant])
     if variant in ("project", "bound"):
-        import pnas.training.backend  # noqa: F401
+        import pnas.backend  # noqa: F401
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     import keras
 

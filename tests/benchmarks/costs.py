@@ -18,7 +18,7 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
-import pnas.training.backend  # noqa: E402, F401  (first: it imports Keras without its messages)
+import pnas.backend  # noqa: E402, F401  (first: it imports Keras without its messages)
 from pnas.costs import Costs  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
 

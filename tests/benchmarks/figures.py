@@ -14,7 +14,8 @@ sys.path[:0] = [str(ROOT)]
 
 from replays import read_rows  # noqa: E402
 
-from pnas.journal.children import Child, header, row  # noqa: E402
+from pnas.child import Child  # noqa: E402
+from pnas.journal.children import header, row  # noqa: E402
 from pnas.report.figures import write_report  # noqa: E402
 
 SHEETS = ("best_cell", "rewards", "surrogate")

@@ -18,7 +18,7 @@ import textwrap
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from pnas.training.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
+from pnas.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
 import train  # noqa: E402
 from pnas.constants import quoted  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402

@@ -20,8 +20,8 @@ from pathlib import Path
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the script's own folder is there by itself
+from pnas.backend import keras  # noqa: E402
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
-from pnas.training.backend import keras  # noqa: E402
 
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"]
 OPERATORS += ["1x7-7x1 bconv", "3x3 maxpool"]

@@ -53,7 +53,7 @@ def without_multiplier(build):
     """`build_child`, but the optimizer's steps move W as they are."""
 
     def build_without(*args, **kwargs):
-        from pnas.training.backend import keras
+        from pnas.backend import keras
 
         def copy(layer):
             config = layer.get_config()
@@ -90,9 +90,9 @@ def train(
 ):
     """The trained `Child` of a cell."""
     from mnist.mnist_data import load_data
-    from pnas.journal.children import Child
+    from pnas.backend import keras
+    from pnas.child import Child
     from pnas.training import child as training_child
-    from pnas.training.backend import keras
 
     schedules = keras.optimizers.schedules
     schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay

@@ -14,8 +14,8 @@ from sklearn.linear_model import Ridge
 ROOT = Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT)]
 
+from pnas.child import Child  # noqa: E402
 from pnas.encoder import Encoder, StateSpace  # noqa: E402
-from pnas.journal.children import Child  # noqa: E402
 from pnas.report.ranking import rank_correlation  # noqa: E402
 from pnas.search import finalists, progressive_search  # noqa: E402
 

@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from pnas.backend import keras
 from pnas.constants import RULES, check, read_command_line, retrain_command
 from pnas.model import OPERATIONS, build_child
 from pnas.training import workers
-from pnas.training.backend import keras
 
 ROOT = Path(__file__).parents[2]
 

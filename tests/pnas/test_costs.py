@@ -15,9 +15,9 @@ from keras import layers
 from messages import without_foreign_warnings
 
 from binarized.binary_layers import BinaryConv2D
+from pnas.child import Child
 from pnas.costs import Costs, budget
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child
 from pnas.journal.journal import Journal
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
 from pnas.report.figures import _draw_cost, write_report

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
+from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child
 from pnas.search import SearchCallback, finalists, progressive_search, shrunk_rewards, train_finalists
 
 # -------------------------------------------------------------------------------------------------- progressive search

@@ -8,8 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from malformed import MEGABYTE, damaged, many
 
+from pnas.child import Child, as_fraction, counted
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child, as_fraction, counted, header, read_table, row
+from pnas.journal.children import header, read_table, row
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookback_depth=-1, input_lookforward_depth=None)
 

@@ -11,7 +11,7 @@ from tensorboard.plugins.base_plugin import TBContext
 from tensorboard.plugins.hparams import backend_context, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.journal.events import Events
 
 CELL = [0, "linear", 0, "3x3 bconv", 1, "linear", 0, "linear"]

@@ -2,8 +2,8 @@
 
 import pytest
 
+from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child
 from pnas.journal.finalists import FinalistsJournal, read_winner
 
 SPACE = StateSpace(1, ["linear"])

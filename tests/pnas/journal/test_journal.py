@@ -11,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from malformed import MEGABYTE, damaged, some
 
+from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child, row
+from pnas.journal.children import row
 from pnas.journal.journal import Journal
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])

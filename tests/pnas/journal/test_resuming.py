@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import EARLIER, Child, header, read_table, row
+from pnas.journal.children import EARLIER, header, read_table, row
 from pnas.journal.files import check_settings
 from pnas.journal.journal import Journal
 

@@ -2,7 +2,8 @@
 
 import math
 
-from pnas.journal.children import Child, header, row
+from pnas.child import Child
+from pnas.journal.children import header, row
 
 
 def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, macs=1000, error=""):

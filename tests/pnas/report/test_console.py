@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child, in_short
 from pnas.report.console import Progress, finalist_lines
 from pnas.search import Finalist
 
@@ -170,7 +170,7 @@ def test_a_child_is_saved_before_it_is_shown(capsys):
 
 SEARCH = """
 import sys, time
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.report.console import Progress
 
 def results():

@@ -4,7 +4,7 @@ import math
 
 import pytest
 
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.report.ranking import judge, ranking_quality
 
 

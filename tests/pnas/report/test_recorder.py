@@ -4,8 +4,8 @@ import csv
 
 import pytest
 
+from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import Child
 from pnas.journal.journal import Journal
 from pnas.report.console import Progress
 from pnas.report.recorder import Recorder

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from malformed import damaged, some
 from tiny_training import CELL, manager_of
 
+from pnas.backend import keras
 from pnas.journal.architecture import ArchitectureJournal, read_curve
 from pnas.model import build_child
 from pnas.training import architecture
 from pnas.training.architecture import load_network
-from pnas.training.backend import keras
 from pnas.training.callbacks import SaveNetworks, file_content
 
 

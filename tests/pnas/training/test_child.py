@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from tiny_training import CELL, images
 
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.training import child as training
 from pnas.training.architecture import load_network
 from pnas.training.batches import Batches

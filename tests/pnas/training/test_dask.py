@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import tiny_search
 
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.training import workers
 
 pytest.importorskip("distributed")

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_training import CELL, images
 
-from pnas.journal.children import Child
-from pnas.training import backend, optimizer, private_names
+from pnas.child import Child
+from pnas.training import optimizer, private_names
 from pnas.training.child import train_child
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="private names are TensorFlow's")
@@ -79,7 +79,7 @@ def test_without_the_gradient_registry_rewards_are_the_same(monkeypatch):
 
     reward, losses = trained_child()
     patch_during(
-        monkeypatch, backend, "registered_gradients", lambda context: context.delattr(ops, "gradient_registry")
+        monkeypatch, child, "registered_gradients", lambda context: context.delattr(ops, "gradient_registry")
     )
     with pytest.warns(RuntimeWarning) as caught:
         assert trained_child() == (reward, pytest.approx(losses))
@@ -101,7 +101,7 @@ def test_without_the_function_list_rewards_are_the_same(monkeypatch):
         context.setattr(tf.Graph, "_py_funcs_used_in_graph", Functions(), raising=False)
 
     reward, losses = trained_child()
-    patch_during(monkeypatch, backend, "python_functions", patch)
+    patch_during(monkeypatch, child, "python_functions", patch)
     with pytest.warns(RuntimeWarning) as caught:
         assert trained_child() == (reward, pytest.approx(losses))
         trained_child()  # without another warning

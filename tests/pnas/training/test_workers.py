@@ -9,7 +9,7 @@ import pytest
 import tiny_search
 from tiny_training import CELL, manager_of
 
-from pnas.journal.children import Child
+from pnas.child import Child
 from pnas.training import local, workers
 
 

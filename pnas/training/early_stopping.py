@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from pnas.encoder import Cell
-from pnas.journal.children import Child
+from pnas.child import Child
+from pnas.store.store import Store
 
 PIONEERS = 1 / 8  # share of the children of a block size, those of the highest predicted reward, trained to the end
 EPOCHS = 1 / 4  # share of the epochs after which the others are compared with them
@@ -24,35 +24,34 @@ def count_pioneers(children: int, share: float = PIONEERS) -> int:
 
 
 def train_with_stops(
-    train: Callable[[list[tuple[int, Cell, float]], tuple[int, float] | None], Iterable[Child]],
-    new: list[tuple[int, Cell, float]],
-    known: list[Child],
-    epochs: int,
-    learning_curve: Callable[[int], list[float]],
+    train: Callable[..., Iterable[Child]], store: Store, epochs: int, children: list[Child]
 ) -> Iterator[Child]:
     """Trains the children of a block size: first the pioneers, then the others, which may be stopped early.
 
     As all pioneers are trained before the others begin, the results depend neither on the number of workers nor on the
     order in which children end. A stopped child keeps the reward that it had by then, its best validation accuracy.
+    Children of one block are all trained to the end.
 
     Args:
-        train: function of a list of (number, cell, predicted reward) and, for children that may be stopped, of (epoch,
-            least validation accuracy by then). Yields a Child for each entry of the list, in any order.
-        new: the children to train. Numbers follow the predicted reward, highest first.
-        known: the children of this size that an earlier run has trained.
+        train: function of a list of children and, for children that may be stopped, of `stop`: (epoch, least validation
+            accuracy by then). Yields each of them trained, in any order.
+        store: has the children of this size that an earlier run has trained.
         epochs: training epochs of a child that is not stopped.
-        learning_curve: function of a known child's number that returns its validation accuracy after each epoch.
+        children: the children to train, of one size. Numbers follow the predicted reward, highest first.
     Yields:
         Child.
     """
-    numbers = sorted([number for number, _, _ in new] + [child.number for child in known])
+    if not children or children[0].blocks == 1:
+        yield from train(children)
+        return
+    known = [child for child in store.children(children[0].blocks) if not child.error]
+    numbers = sorted(child.number for child in children + known)
     pioneers = numbers[: count_pioneers(len(numbers))]
     epoch = max(1, round(EPOCHS * epochs))
-    curves = [learning_curve(child.number) for child in known if child.number in pioneers]
-    for child in train([entry for entry in new if entry[0] in pioneers], None):
+    curves = [store.curve(child.number) for child in known if child.number in pioneers]
+    for child in train([child for child in children if child.number in pioneers]):
         if not child.error:
             curves.append(child.history["val_accuracy"])
         yield child
-    accuracies = np.float32([max(curve[:epoch]) for curve in curves])  # an event file keeps as many digits
-    stop = (epoch, float(np.quantile(accuracies, QUANTILE))) if curves else None
-    yield from train([entry for entry in new if entry[0] not in pioneers], stop)
+    stop = (epoch, float(np.quantile([max(curve[:epoch]) for curve in curves], QUANTILE))) if curves else None
+    yield from train([child for child in children if child.number not in pioneers], stop=stop)

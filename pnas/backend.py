@@ -8,8 +8,6 @@ import contextlib
 import logging
 import os
 
-from pnas.training.private_names import python_functions, registered_gradients
-
 
 @contextlib.contextmanager
 def _quiet_stderr():
@@ -52,30 +50,3 @@ def has_gpu():
         return bool(keras.distribution.list_devices("gpu"))
     except RuntimeError:  # raised by JAX if there is none
         return False
-
-
-@contextlib.contextmanager
-def release_networks():
-    """Releases, at its end, the memory of all networks that were built inside it. They cannot be used afterwards.
-
-    Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique
-    name. And functions compiled at module level keep the graph that was the default one when they were traced, and with
-    it the Python functions through which data sets read their batches. Without this, a worker would keep every network
-    that it has trained, and map the images into its memory once more for each.
-    """
-    gradients = functions = None
-    if keras.backend.backend() == "tensorflow":
-        import tensorflow as tf
-
-        gradients = registered_gradients()
-        functions = python_functions(tf.compat.v1.get_default_graph())
-    names, count = set(gradients or ()), len(functions or ())
-    try:
-        yield
-    finally:
-        for name in set(gradients or ()) - names:
-            if name.startswith("CustomGradient-"):
-                del gradients[name]
-        if functions is not None:
-            del functions[count:]
-        keras.utils.clear_session()  # last, because it also collects garbage

@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 from tiny_training import CELL, images
 
-from pnas.journal.children import Child
+from pnas.backend import keras
+from pnas.child import Child
 from pnas.training import child as training
-from pnas.training.backend import keras
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")

@@ -5,8 +5,9 @@ import random
 import pytest
 import tiny_search
 
+from pnas.child import Child
 from pnas.early_stopping import train_with_stops
-from pnas.journal.children import Child, read_table
+from pnas.journal.children import read_table
 from pnas.search import finalists
 
 CELL = [0, "linear", 0, "linear"]

@@ -1,0 +1,156 @@
+"""The command line of train.py: any constant, given as --NAME VALUE, and what is done."""
+
+import argparse
+import ast
+import dataclasses
+import difflib
+import io
+import itertools
+import os
+import re
+import shlex
+import sys
+import tokenize
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, NoReturn
+
+from pnas.constants import FIELDS, RULES, Settings, conflicts, faults
+
+ACTIONS = {
+    "train_arc": "train REPRESENTATION_STRING instead of searching",
+    "summary": "show the network of REPRESENTATION_STRING and its costs",
+}
+
+
+def refuse(lines: Iterable[str]) -> NoReturn:
+    """Prints what is wrong, a line each, and ends the program with exit code 2."""
+    print(*(f"train.py: {line}" for line in lines), sep="\n", file=sys.stderr)
+    sys.exit(2)
+
+
+def read_command_line(settings: Settings, script: str, description: str) -> tuple[Settings, str]:
+    """The settings of a script with the constants of the command line in their place. Refuses other arguments.
+
+    Args:
+        settings: the constants as they are in the script.
+        script: its path. Its constants are the assignments at its top, before the first other statement; the comment to
+            the right of each is its help text.
+        description: first lines of the help text.
+    Returns:
+        The settings, not checked yet, and what is done: 'search' or one of ACTIONS.
+    """
+    given = _parse(script, description)
+    actions = {name: given.pop(name) for name in ACTIONS}
+    rates = {name: given.pop(name) for name in ("DROP_INPUT", "DROP_HIDDEN") if name in given}
+    wrong = [
+        f"{name} must be True or False, got {value!r:.200}" for name, value in actions.items() if type(value) is not bool
+    ]
+    wrong += faults(rates) if rates else []
+    if wrong:
+        refuse(wrong)
+    if rates and "DROPOUT" not in given:
+        use, *others = settings.DROPOUT
+        given["DROPOUT"] = (use, *(rates.get(name, rate) for name, rate in zip(("DROP_INPUT", "DROP_HIDDEN"), others)))
+    action = next((name for name in ("summary", "train_arc") if actions[name]), "search")
+    return dataclasses.replace(settings, **given), action
+
+
+def _parse(script, description):
+    """dict of what was given, each parsed as a Python literal where its rule is no text and this is possible."""
+    source = Path(script).read_text()
+    comments = {
+        token.start[0]: token.string.lstrip("# ")
+        for token in tokenize.generate_tokens(io.StringIO(source).readline)
+        if token.type == tokenize.COMMENT
+    }
+    statements = ast.parse(source).body[1:]  # after the docstring
+    constants = itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements)
+    parser = argparse.ArgumentParser(
+        usage="%(prog)s [--train_arc] [--CONSTANT VALUE ...]",
+        description=description,
+        allow_abbrev=False,
+        exit_on_error=False,
+        argument_default=argparse.SUPPRESS,
+        formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=32, width=120),
+    )
+    titles = dict.fromkeys(field.metadata["group"] for field in FIELDS.values())
+    groups = {title: parser.add_argument_group(title) for title in titles}
+    for name, text in ACTIONS.items():
+        groups["retraining"].add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
+    for constant in constants:
+        name = constant.targets[0].id
+        rule, field = RULES[name], FIELDS.get(name, FIELDS["DROPOUT"])
+        text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
+        groups[field.metadata["group"]].add_argument(
+            f"--{name}",
+            type=str if rule.kind == "TEXT" else _literal,
+            metavar=rule.kind,
+            help=text.replace("%", "%%"),
+        )
+    try:
+        given, unknown = parser.parse_known_args()
+    except argparse.ArgumentError as error:
+        refuse([str(error)])
+    if unknown:
+        names = [name for name in unknown if name.startswith("--")]
+        refuse(map(_nearest, names) if names else [f"{unknown[0]!r} belongs to no constant; quote a value with spaces"])
+    return vars(given)
+
+
+def _nearest(argument):
+    """What to say of an argument that is no constant."""
+    constants = {name.upper(): f"--{name}" for name in [*RULES, *ACTIONS]}
+    name = argument.split("=")[0]
+    near = [constants[match] for match in difflib.get_close_matches(name[2:].upper(), constants)]
+    return f"there is no constant {name:.80}; " + (f"did you mean {' or '.join(near)}?" if near else "see --help")
+
+
+def _literal(text):
+    try:
+        return ast.literal_eval(text)
+    except (ValueError, SyntaxError, MemoryError, RecursionError):
+        return text
+
+
+def import_keras(threads: Any) -> None:
+    """Imports Keras and its backend. Ends the program with one line if this fails.
+
+    Args:
+        threads: number of threads of the backend, which reads it when it is imported.
+    """
+    os.environ.update(TF_NUM_INTRAOP_THREADS=str(threads), TF_NUM_INTEROP_THREADS=str(threads))
+    accepted = "KERAS_BACKEND must be 'tensorflow' or 'jax', and installed"
+    try:
+        from pnas.backend import keras
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())
+        got = os.environ.get("KERAS_BACKEND")
+        refuse([f"Keras's backend cannot be imported ({reason:.300}). {accepted}; got {got!r}"])
+    if keras.backend.backend() not in ("tensorflow", "jax"):
+        refuse([f"{accepted}; got {keras.backend.backend()!r}"])
+
+
+def check(settings: Settings, action: str) -> None:
+    """Refuses settings that are not accepted, or do not go together, with a line for each; see `read_command_line`."""
+    wrong = faults({name: getattr(settings, name) for name in FIELDS}) or list(conflicts(settings, action))
+    if wrong:
+        refuse(wrong)
+
+
+def retrain_command(command: list[str], representation: str) -> str:
+    """The command line that trains an architecture with the constants and the Keras backend of this run.
+
+    Args:
+        command: this run's `sys.argv`. A `--train_arc False` in it does not count, as the last one is ours.
+        representation: the architecture's representation string.
+    """
+    backend = os.environ.get("KERAS_BACKEND")
+    command = ["python", *command, "--train_arc", "--REPRESENTATION_STRING", representation]
+    return f"KERAS_BACKEND={quoted(backend)} " * bool(backend) + " ".join(map(quoted, command))
+
+
+def quoted(argument: str) -> str:
+    """An argument as a shell reads it, in double quotes if possible: operators contain single ones."""
+    plain = re.fullmatch(r"[\w./-]*", argument) or re.search(r'["$`\\!]', argument)
+    return shlex.quote(argument) if plain else f'"{argument}"'
