@@ -18,7 +18,7 @@ of epochs that are trained, one-block cells included, and the regret less the re
 Last, what the surrogate learns of stopped children, whose rewards are those that they had by then: Spearman's rank
 correlation of its predictions with the rewards of the two-block cells that were not trained, after K that were ranked
 highest, when all of these were trained to the end and when some were stopped by BUILT, the rule of
-`pnas.early_stopping`.
+`pnas.training.early_stopping`.
 
 NOISE is the standard deviation of normal noise on every accuracy of a curve, drawn for each epoch by itself.
 """
@@ -30,8 +30,8 @@ import numpy as np
 from replays import CONNECTED, read_curves, read_rewards, space_of
 from scipy.stats import spearmanr
 
-from pnas import early_stopping
 from pnas.encoder import Encoder
+from pnas.training import early_stopping
 
 BUDGETS = (8, 16, 32, 64, 128)  # K
 PIONEERS = (0.125, 0.25, 0.5)  # share of the K cells that is trained to the end

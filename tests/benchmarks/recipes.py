@@ -20,6 +20,7 @@ sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
 import joblib  # noqa: E402
+from cells import settings_of  # noqa: E402
 
 CELLS = {
     "ONE": [0, "3x3 bconv", 0, "3x3 bconv"],
@@ -29,21 +30,21 @@ RECIPES = {  # name -> what differs
     "train.py's": {},
     "multiplier ignored": {"multiplier": False},
     "running moments, not re-estimated": {"recalibration": False},
-    "neither, 1e-3 to 1e-4": {"multiplier": False, "recalibration": False, "learning_rate": (1e-3, 1e-4)},
-    "1e-3 to 1e-4": {"learning_rate": (1e-3, 1e-4)},
-    "3e-3 to 1e-5": {"learning_rate": (3e-3, 1e-5)},
-    "1e-2 to 1e-4": {"learning_rate": (1e-2, 1e-4)},
-    "1e-2 to 1e-6": {"learning_rate": (1e-2, 1e-6)},
-    "3e-2 to 1e-5": {"learning_rate": (3e-2, 1e-5)},
-    "3e-2 to 1e-5, warm-up": {"learning_rate": (3e-2, 1e-5), "warm_up": True},
-    "batches of 64": {"batch_size": 64},
-    "batches of 256": {"batch_size": 256},
-    "dropout 0.2 and 0.5": {"dropout": (True, 0.2, 0.5)},
-    "dropout 0 and 0.2": {"dropout": (True, 0.0, 0.2)},
-    "expansion": {"expansion": True},
-    "expansion, batches of 256": {"expansion": True, "batch_size": 256},
-    "expansion, batches of 256, 3e-2 to 1e-5": {"expansion": True, "batch_size": 256, "learning_rate": (3e-2, 1e-5)},
-    "expansion, dropout 0 and 0.2": {"expansion": True, "dropout": (True, 0.0, 0.2)},
+    "neither, 1e-3 to 1e-4": {"multiplier": False, "recalibration": False, "LEARNING_RATE": (1e-3, 1e-4)},
+    "1e-3 to 1e-4": {"LEARNING_RATE": (1e-3, 1e-4)},
+    "3e-3 to 1e-5": {"LEARNING_RATE": (3e-3, 1e-5)},
+    "1e-2 to 1e-4": {"LEARNING_RATE": (1e-2, 1e-4)},
+    "1e-2 to 1e-6": {"LEARNING_RATE": (1e-2, 1e-6)},
+    "3e-2 to 1e-5": {"LEARNING_RATE": (3e-2, 1e-5)},
+    "3e-2 to 1e-5, warm-up": {"LEARNING_RATE": (3e-2, 1e-5), "warm_up": True},
+    "batches of 64": {"BATCHSIZE": 64},
+    "batches of 256": {"BATCHSIZE": 256},
+    "dropout 0.2 and 0.5": {"DROPOUT": (True, 0.2, 0.5)},
+    "dropout 0 and 0.2": {"DROPOUT": (True, 0.0, 0.2)},
+    "USE_EXPANSION": {"USE_EXPANSION": True},
+    "expansion, batches of 256": {"USE_EXPANSION": True, "BATCHSIZE": 256},
+    "expansion, batches of 256, 3e-2 to 1e-5": {"USE_EXPANSION": True, "BATCHSIZE": 256, "LEARNING_RATE": (3e-2, 1e-5)},
+    "expansion, dropout 0 and 0.2": {"USE_EXPANSION": True, "DROPOUT": (True, 0.0, 0.2)},
 }
 WARM_UP = 430  # steps, an epoch of MNIST
 COLUMNS = ("cell", "epochs", "recipe", "seed", "best", "last", "seconds", "error")
@@ -84,9 +85,7 @@ def train(
     multiplier=True,
     recalibration=True,
     warm_up=False,
-    expansion=False,
-    dropout=None,
-    **training,
+    **constants,
 ):
     """The trained `Child` of a cell."""
     from mnist.mnist_data import load_data
@@ -96,9 +95,8 @@ def train(
 
     schedules = keras.optimizers.schedules
     schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay
-    training = {"batch_size": 128, "learning_rate": (1e-2, 1e-5), **training}
-    data = load_data("mnist", data_dir, use_expansion=expansion)
-    network = {"num_cells": 3, "filters": [16, 24, 32], "dense_layers": [32, 10], "dropout": dropout or (False, 0, 0)}
+    settings = settings_of(MAX_EPOCHS=epochs, **constants)
+    data = load_data("mnist", data_dir, use_expansion=settings.USE_EXPANSION)
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
     build = training_child.build_child if multiplier else without_multiplier(training_child.build_child)
     callback = training_child.Recalibration if recalibration else lambda *args: keras.callbacks.Callback()
@@ -107,7 +105,7 @@ def train(
         mock.patch.object(training_child, "Recalibration", callback),
         mock.patch.object(schedules, "ExponentialDecay", schedule),
     ):
-        return training_child.train_child(Child(1, cell, 0.0, seed), network, training, epochs, *arrays)
+        return training_child.train_child(Child(1, cell, 0.0, seed), settings, None, *arrays)
 
 
 def row_of(cell, epochs, recipe, seed, data_dir):

@@ -143,8 +143,8 @@ class Judged:
 def progressive(rewards, space, surrogate, K):
     """The children of the search of train.py among the cells that have a reward, in the order of their training."""
 
-    def look_up(blocks, new, known):
-        return [Child(number, cell, predicted, 0, rewards[tuple(cell)]) for number, cell, predicted in new]
+    def look_up(children):
+        return [child._replace(reward=rewards[tuple(child.cell)]) for child in children]
 
     def fits(cell):
         return tuple(space.canonical(cell)) in rewards

@@ -35,8 +35,10 @@ from pathlib import Path
 import numpy as np
 
 sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
-from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
+from cells import CELLS, DENSE_LAYERS, FILTERS, settings_of  # noqa: E402
 from turns import random_images, take_turns  # noqa: E402
+
+from pnas.child import Child  # noqa: E402
 
 CORES = os.cpu_count()
 VARIANTS = ("search", "one", "stock")
@@ -50,7 +52,7 @@ def random_data(images):
     return Data("random", *random_images(images), *random_images(VALIDATION_IMAGES))
 
 
-def manager_of(images, workers, threads):
+def manager_of(images, workers, threads, epochs):
     """A Manager, made in a process whose own backend has so many threads too."""
     from joblib.externals.loky import get_reusable_executor
 
@@ -58,14 +60,14 @@ def manager_of(images, workers, threads):
 
     # A process of multiprocessing waits for its children when it ends, and these for work, so they are sent home first.
     Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(kill_workers=True), exitpriority=1)
-    network = NUM_CELLS, FILTERS, DENSE_LAYERS, (False, 0, 0)
-    return Manager(random_data(images), *network, BATCH, n_workers=workers, threads_per_child=threads)
+    settings = settings_of(MAX_EPOCHS=epochs, N_WORKERS=workers, THREADS_PER_CHILD=threads)
+    return Manager(random_data(images), settings)
 
 
-def train(manager, cells, epochs):
+def train(manager, cells):
     """Wall seconds in which a manager trains cells."""
     start = time.perf_counter()
-    for child in manager.train_children([(number, cell, 0.5) for number, cell in enumerate(cells)], epochs):
+    for child in manager.train_children([Child(number, cell, 0.5) for number, cell in enumerate(cells)]):
         if child.error:
             raise RuntimeError(child.error)
     return time.perf_counter() - start
@@ -95,9 +97,9 @@ def prepare(variant, images, epochs, workers):
         train_stock(CELLS[:1], BATCH, 1)
         return None, lambda: train_stock(cells, images, epochs)
     count = workers if variant == "search" else 1
-    manager = manager_of(images, count, threads)
-    train(manager, CELLS[:1] * 2 * count, 1)
-    return None, lambda: train(manager, cells, epochs)
+    manager = manager_of(images, count, threads, epochs)
+    train(manager, CELLS[:1] * 2 * count)
+    return None, lambda: train(manager, cells)
 
 
 def memory_of(pid):
@@ -117,7 +119,7 @@ def memory_of(pid):
 def measure_memory(images, workers, pipe):
     """Sends (peak PSS, peak bytes of shared pages, bytes of the data) of a worker, the largest of all workers."""
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
-    manager = manager_of(images, workers, 1)
+    manager = manager_of(images, workers, 1, epochs=1)
     peaks = collections.defaultdict(lambda: (0, 0))
     is_over = threading.Event()
 
@@ -133,7 +135,7 @@ def measure_memory(images, workers, pipe):
 
     watcher = threading.Thread(target=watch)
     watcher.start()
-    train(manager, [cell for cell in TRAINED for _ in range(workers)], 1)
+    train(manager, [cell for cell in TRAINED for _ in range(workers)])
     is_over.set()
     watcher.join()
     pipe.send((*np.max(list(peaks.values()), axis=0), sum(array.nbytes for array in manager.arrays)))

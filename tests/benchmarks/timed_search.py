@@ -140,12 +140,15 @@ def run():
         if not is_started:  # everything is imported by now
             is_started = True
             write("start of the search", began)
+            from pnas.store.files import Files
+            from pnas.store.store import Store
+
             from pnas.encoder import Encoder
-            from pnas.report.recorder import Recorder
 
             time_function(Encoder, "fit", "surrogate")
             time_function(Encoder, "rank", "surrogate")
-            time_function(Recorder, "on_child_end", "keeping results")
+            time_function(Store, "add", "keeping results")
+            time_function(Files, "on_child_end", "keeping results")
             time_function(sys.modules["__main__"], "write_report", "report")
         start = clock()
         yield from train(*positional, **options)
