@@ -55,129 +55,119 @@ REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.
 LOAD_SAVED = False  # Resume the saved training of this architecture after its last epoch
 # ------------------------------------------
 
-import os
+import dataclasses
+import functools
 import sys
-import time
 import warnings
+from pathlib import Path
 
 import joblib
 
-from pnas.constants import check, read_command_line, refuse, refuse_missing_backend, retrain_command, search_settings
+from pnas.command_line import check, import_keras, read_command_line, retrain_command
+from pnas.constants import Settings
 
-started = time.monotonic()
-train_arc = summary = False
-defaults = {name: value for name, value in globals().items() if name.isupper() or name == "operators"}
+settings, action = Settings.of(globals()), "search"
 if __name__ == "__main__":
-    given = read_command_line(__file__, __doc__)
-    globals().update(given)
-    if "DROPOUT" not in given and given.keys() & {"DROP_INPUT", "DROP_HIDDEN"}:
-        DROPOUT = (DROPOUT[0], given.get("DROP_INPUT", DROPOUT[1]), given.get("DROP_HIDDEN", DROPOUT[2]))
-    if type(LEARNING_RATE) in (int, float):
-        LEARNING_RATE = (LEARNING_RATE, LEARNING_RATE)
-constants = {name: globals()[name] for name in defaults}
+    settings, action = read_command_line(settings, __file__, __doc__)
+# In a search the surrogate gets as many threads as a child, so that its predictions do not depend on the number of
+# cores. A single architecture gets all cores.
+import_keras(threads=joblib.cpu_count() if action == "train_arc" else settings.THREADS_PER_CHILD)
 
-# Keras's backend reads the number of threads when it is imported. In a search the surrogate gets as many as a child, so
-# that its predictions do not depend on the number of cores. A single architecture gets all cores.
-threads = str(joblib.cpu_count() if train_arc else THREADS_PER_CHILD)
-os.environ.update(TF_NUM_INTRAOP_THREADS=threads, TF_NUM_INTEROP_THREADS=threads)
-refuse_missing_backend()
-
-from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 from binarized.bitwise.packing import pack
-from mnist.mnist_data import SIDE, load_data
+from mnist import DataError
+from mnist.mnist_data import SIDE, Data, load_data
+from pnas import UsageError
 from pnas.costs import Costs, budget
-from pnas.early_stopping import train_with_stops
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.architecture import ArchitectureJournal
-from pnas.journal.controller import KeptEncoder
-from pnas.journal.files import lock, set_aside
-from pnas.journal.finalists import FinalistsJournal
-from pnas.journal.journal import Journal
 from pnas.manager import Manager
-from pnas.model import build_child
-from pnas.report.console import Progress, finalist_lines
+from pnas.report.console import Progress, end_lines
 from pnas.report.figures import write_report
-from pnas.report.recorder import Recorder
+from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
 from pnas.search import progressive_search, train_finalists
-from pnas.training.architecture import measure
+from pnas.store.architecture import ArchitectureJournal
+from pnas.store.atomic import set_aside
+from pnas.store.files import Files
+from pnas.store.paths import Paths
+from pnas.store.store import Store
+from pnas.store.surrogate import KeptSurrogate
+from pnas.training.architecture import measure, train_architecture
+from pnas.training.child import build_with_seed
+from pnas.training.data import check_data
+from pnas.training.early_stopping import train_with_stops
 from pnas.training.local import remove_folders
 from pnas.training.local import stop as stop_workers
 from pnas.training.stopping import Stopped, stop_on_signals
 
 
-def search():
-    """Searches for the best cell: keeps and shows every child, then draws the report."""
-    state_space = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH)
-    data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
-    costs = Costs(NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, data.x_train.shape[1:])
-    fits = budget(costs, state_space.initial_children(), MAX_MACS, MAX_BINARY_WEIGHTS)
-    manager = make_manager(data)
-    settings = search_settings(constants, data.name, keras.backend.backend())
-    journal = Journal(EXPERIMENT_NAME, settings, RESTORE_CONTROLLER, state_space, defaults)
-    finalists_journal = FinalistsJournal(journal.logs, data.name, state_space)
-    encoder = Encoder(state_space, CONTROLLER_CELLS, RNN_TRAINING_EPOCHS, REGULARIZATION, NUM_PREDICTORS, SEED)
-    surrogate = KeptEncoder(encoder, journal.controller_path)
-    progress = Progress(K_, B, manager.workers.count, FINALISTS, FINAL_SEEDS, MAX_EPOCHS, state_space.most_expansions)
-    recorder = Recorder(journal, finalists_journal, progress)
+def search(settings: Settings):
+    """Searches for the best cell: keeps and shows every child, trains the best ones again, and draws the report."""
+    data, settings = load(settings)
+    space = settings.state_space()
+    costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS, data.x_train.shape[1:])
+    fits = budget(costs, space.initial_children(), settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
+    manager = Manager(data, settings)
+    store = Store(settings.EXPERIMENT_NAME, settings.deciding(), settings.RESTORE_CONTROLLER)
+    surrogate = KeptSurrogate(make_surrogate(settings), store.paths.surrogate)
+    files = Files(store, space, settings, judge)
+    train = manager.train_children
+    if settings.STOP_EARLY:
+        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
+    with Progress(settings, manager.workers) as progress:
+        told = {"store": store, "callbacks": [files, progress]}
+        children = progressive_search(space, surrogate, train, settings.K_, fits=fits, **told)
+        if all(child.error for child in children):
+            raise UsageError(f"all children failed; {store.paths.text} gives the reasons")
+        noise, count, repeats = settings.REWARD_NOISE, settings.FINALISTS, settings.FINAL_SEEDS
+        finalists = train_finalists(children, surrogate, manager.train_children, noise, count, repeats, **told)
+    command = retrain_command(sys.argv, space.encode(finalists[0].child.cell))
+    lines = end_lines(finalists, settings, command)
+    files.write_end(lines)
+    print(*lines, f"Log:         {store.paths.text}", sep="\n")
+    draw_report(settings.EXPERIMENT_NAME)
 
-    def train(blocks, new, known):
-        if not STOP_EARLY or blocks == 1:
-            results = manager.train_children(new, MAX_EPOCHS)
-        else:
-            results = train_with_stops(train_some, new, known, MAX_EPOCHS, journal.events.learning_curve)
-        return progress.follow(blocks, new, known, results)
 
-    def train_some(new, stop):
-        return manager.train_children(new, MAX_EPOCHS, stop=stop)
-
-    def train_again(seed, chosen, new):
-        return progress.follow_finalists(seed, FINAL_SEEDS, chosen, new, manager.train_children(new, MAX_EPOCHS, seed))
-
-    children = progressive_search(state_space, surrogate, train, K_, recorder, fits)
-    if journal.best is None:
-        raise ValueError(f"all children failed; {journal.text_path} gives the reasons")
-    finalists = train_finalists(children, surrogate, REWARD_NOISE, FINALISTS, FINAL_SEEDS, train_again, recorder)
-    recorder.keep_winner(finalists[0])
-
-    winner = finalists[0].child
-    command = retrain_command(sys.argv, state_space.encode(winner.cell))
-    lines = finalist_lines(finalists) if FINALISTS else []
-    journal.write_end(winner, lines, command)
-    if not manager.workers.is_elastic:
-        progress.show_times(time.monotonic() - started)
-    print(
-        *("", *lines, f"Best: reward {winner.reward:.4f}, {winner.cell}, in {journal.text_path}"),
-        f"Costs:       {journal.costs_of(winner)}",
-        f"Retrain it:  {command}",
-        sep="\n",
+def make_surrogate(settings: Settings) -> Encoder:
+    """The surrogate: anything with the `fit`, `predict` and `rank` of `Encoder`."""
+    return Encoder(
+        settings.state_space(),
+        lstm_cells=settings.CONTROLLER_CELLS,
+        epochs=settings.RNN_TRAINING_EPOCHS,
+        regularization=settings.REGULARIZATION,
+        num_predictors=settings.NUM_PREDICTORS,
+        seed=settings.SEED,
     )
+
+
+def draw_report(name: str):
+    """Draws the figures of a search. If they cannot be drawn, a warning says so: all results are kept and shown."""
     try:
-        write_report(EXPERIMENT_NAME)
-        print(f"Pictures:    {journal.logs}/report")
-    except Exception as error:  # all results are kept and shown already
-        warnings.warn(f"the report cannot be drawn: {error}; `python -m pnas.report {EXPERIMENT_NAME}` draws it later")
+        print(f"Figures:     {Path(write_report(name)[0]).parent}")
+    except Exception as error:
+        warnings.warn(f"the report cannot be drawn: {error}; `python -m pnas.report {name}` draws it later", stacklevel=2)
 
 
-def train_architecture():
+def train_to_convergence(settings: Settings):
     """Trains REPRESENTATION_STRING to convergence; looks at the test images once, with the best epoch."""
-    cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
-    data = load_data(DATASET, DATA_DIR, TRAIN_SIZE, USE_EXPANSION, SEED)
-    manager = make_manager(data)
-    folder = os.path.join("weights", EXPERIMENT_NAME)
-    held = lock(f"{folder}.lock")  # noqa: F841  (held until the process ends)
-    print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {NUM_EPOCHS} epochs; weights in {folder}")
-    journal = ArchitectureJournal(os.path.join("logs", EXPERIMENT_NAME))
-    network = manager.train_architecture(cell, NUM_EPOCHS, folder, LOAD_SAVED, journal)
+    cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
+    data, settings = load(settings)
+    arrays = check_data(data, settings.DENSE_LAYERS)
+    paths = Paths(settings.EXPERIMENT_NAME)
+    journal = ArchitectureJournal(paths.logs)
+    print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {settings.NUM_EPOCHS} epochs")
+    network = train_architecture(cell, settings, arrays, paths.weights, journal)
 
-    packed = pack(network)
-    packed_path = os.path.join(folder, "network.npz")
+    packed, packed_path = pack(network), paths.weights / "network.npz"
     set_aside(packed_path)
     packed.save(packed_path)
     accuracies = measure(network, packed, data)
-    sizes = {"bytes_as_float32": packed.float_bytes, "bytes_as_bits": packed.packed_bytes}
     journal.write_result(
-        architecture=cell, representation_string=REPRESENTATION_STRING, dataset=data.name, **accuracies, **sizes
+        architecture=cell,
+        representation_string=settings.REPRESENTATION_STRING,
+        dataset=data.name,
+        **accuracies,
+        bytes_as_float32=packed.float_bytes,
+        bytes_as_bits=packed.packed_bytes,
     )
     print(f"Validation accuracy: {accuracies['validation_accuracy']:.4f}, best epoch {journal.best_epoch()}")
     print(f"Test accuracy: {accuracies['test_accuracy']:.4f}")
@@ -187,41 +177,43 @@ def train_architecture():
     print(f"Learning curve and result: {journal.curve_path}, {journal.result_path}")
 
 
-def show_summary():
+def show_summary(settings: Settings):
     """Shows the layers of REPRESENTATION_STRING's network, without training it."""
-    cell = StateSpace(B, operators, INPUT_LOOKBACK_DEPTH, INPUT_LOOKFORWARD_DEPTH).decode(REPRESENTATION_STRING)
-    shape = (SIDE, SIDE, 1)
-    if DATASET.endswith(".npz"):
-        shape = load_data(DATASET, seed=SEED).x_train.shape[1:]
-    print_summary(build_child(cell, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT, shape))
+    cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
+    is_built_in = settings.DATASET in ("mnist", "digits")
+    shape = (SIDE, SIDE, 1) if is_built_in else load(settings)[0].x_train.shape[1:]
+    print_summary(build_with_seed(cell, settings, shape, settings.SEED))
 
 
-def make_manager(data):
-    return Manager(
-        *(data, NUM_CELLS, NUM_CELL_FILTERS, DENSE_LAYERS, DROPOUT),
-        *(BATCHSIZE, LEARNING_RATE, SEED, N_WORKERS, THREADS_PER_CHILD, PARALLEL_BACKEND, SCHEDULER),
+def load(settings: Settings) -> tuple[Data, Settings]:
+    """The data, and the settings with its name and size: the digits take MNIST's place where that cannot be had."""
+    data = load_data(
+        settings.DATASET, settings.DATA_DIR, settings.TRAIN_SIZE, settings.USE_EXPANSION, settings.SEED
     )
+    return data, dataclasses.replace(settings, DATASET=data.name, TRAIN_SIZE=data.train_size)
 
 
 def main():
-    faults = check(constants, train_arc or summary)
-    if faults:
-        refuse(faults)
+    check(settings, action)
+    formatwarning = warnings.formatwarning  # put back at the end, as in a notebook other work goes on
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
-    if train_arc:
-        kept = f"Stopped. weights/{EXPERIMENT_NAME} keeps every whole epoch; --LOAD_SAVED True resumes there."
-    else:
-        kept = f"Stopped. logs/{EXPERIMENT_NAME} keeps every child reported above; the same command resumes there."
-    stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True)))
+    run, kept = {
+        "search": (search, "logs/{0} keeps every child reported above; the same command resumes there."),
+        "train_arc": (train_to_convergence, "weights/{0} keeps every whole epoch; --LOAD_SAVED True resumes there."),
+        "summary": (show_summary, ""),
+    }[action]
+    kept = "Stopped. " + kept.format(settings.EXPERIMENT_NAME)
     try:
-        show_summary() if summary else train_architecture() if train_arc else search()
-    except (ValueError, OSError) as error:
+        with stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True))):
+            run(settings)
+    except (UsageError, DataError, OSError) as error:
         sys.exit(f"train.py: {error}")
     except Stopped as stopped:
         print(f"\n{kept}", file=sys.stderr)
         sys.exit(stopped.exit_code)
     finally:
         stop_workers()
+        warnings.formatwarning = formatwarning
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ A new constant is a line in train.py and one in `Settings`.
 import dataclasses
 import functools
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any, NamedTuple
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
+VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
 PACKAGES = {"dask": ("distributed", "dask[distributed]"), "ray": ("ray", "ray")}  # to import, and to install with pip
 
 
@@ -144,9 +146,20 @@ class Settings:
         """The settings that a dict holds under their names, such as `globals()` of train.py."""
         return cls(**{name: constants[name] for name in FIELDS})
 
+    def state_space(self) -> "StateSpace":
+        """The space of cells."""
+        from pnas.encoder import StateSpace
+
+        return StateSpace(self.B, self.operators, self.INPUT_LOOKBACK_DEPTH, self.INPUT_LOOKFORWARD_DEPTH)
+
     def deciding(self) -> dict[str, Any]:
-        """The constants on which rewards and choices depend. A search resumes only where they are the same."""
-        return {name: getattr(self, name) for name, field in FIELDS.items() if field.metadata["decides"]}
+        """What the rewards and choices of a search depend on, in JSON types: constants, Keras backend and versions."""
+        import keras
+
+        backend = keras.backend.backend()
+        settings = {name: getattr(self, name) for name, field in FIELDS.items() if field.metadata["decides"]}
+        versions = {package + VERSION: importlib.import_module(package).__version__ for package in ("keras", backend)}
+        return json.loads(json.dumps({**settings, "BACKEND": backend, **versions}))
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
@@ -182,11 +195,8 @@ def conflicts(settings: Settings, action: str) -> Iterator[str]:
     if action == "search":
         yield from _conflicts_of_search(s)
     else:
-        from pnas.encoder import StateSpace
-
-        space = StateSpace(s.B, s.operators, s.INPUT_LOOKBACK_DEPTH, s.INPUT_LOOKFORWARD_DEPTH)
         try:
-            space.decode(s.REPRESENTATION_STRING)
+            s.state_space().decode(s.REPRESENTATION_STRING)
         except ValueError as error:
             yield f"REPRESENTATION_STRING: {error}"
 

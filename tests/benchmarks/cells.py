@@ -1,16 +1,7 @@
-"""The 12 cells that benchmarks compare on, and their networks in any library; and the constants of train.py.
+"""The 12 cells that benchmarks compare on, and their networks in any library.
 
 The cells have every operator; 1, 2 and 3 blocks; flat, lookback and block inputs.
 """
-
-import dataclasses
-import sys
-from pathlib import Path
-
-ROOT = Path(__file__).resolve().parents[2]
-sys.path[:0] = [str(ROOT)]
-
-from pnas.constants import Settings  # noqa: E402
 
 NUM_CELLS, FILTERS, DENSE_LAYERS = 3, [16, 24, 32], [32, 10]  # the constants of train.py
 CELLS = [
@@ -27,13 +18,6 @@ CELLS = [
     [-2, "3x3 avgpool", -1, "1x7-7x1 bconv", 0, "5x5 sep-bconv", 0, "3x3 bconv", -1, "linear", 0, "3x3 maxpool"],
     [0, "3x3 sep-bconv", 0, "3x3 bconv", 1, "5x5 bconv", 0, "1x7-7x1 bconv", 1, "linear", 2, "7x7 bconv"],
 ]
-
-
-def settings_of(**changes):
-    """The Settings of train.py with changes. Keras is not imported, as importing train.py would do."""
-    constants = {}
-    exec(Path(ROOT, "train.py").read_text().partition("\nimport ")[0], constants)
-    return dataclasses.replace(Settings.of(constants), **changes)
 
 
 def wire(cell, image, library, filters=FILTERS, dense_layers=DENSE_LAYERS):

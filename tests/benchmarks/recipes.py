@@ -16,11 +16,11 @@ import sys
 from pathlib import Path
 from unittest import mock
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")
 
 import joblib  # noqa: E402
-from cells import settings_of  # noqa: E402
+from train_constants import settings_of_train  # noqa: E402
 
 CELLS = {
     "ONE": [0, "3x3 bconv", 0, "3x3 bconv"],
@@ -95,7 +95,7 @@ def train(
 
     schedules = keras.optimizers.schedules
     schedule = with_warm_up(schedules.ExponentialDecay) if warm_up else schedules.ExponentialDecay
-    settings = settings_of(MAX_EPOCHS=epochs, **constants)
+    settings = settings_of_train(MAX_EPOCHS=epochs, **constants)
     data = load_data("mnist", data_dir, use_expansion=settings.USE_EXPANSION)
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
     build = training_child.build_child if multiplier else without_multiplier(training_child.build_child)

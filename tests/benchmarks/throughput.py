@@ -34,8 +34,9 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path[:0] = [str(Path(__file__).resolve().parents[2])]
-from cells import CELLS, DENSE_LAYERS, FILTERS, settings_of  # noqa: E402
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+from cells import CELLS, DENSE_LAYERS, FILTERS  # noqa: E402
+from train_constants import settings_of_train  # noqa: E402
 from turns import random_images, take_turns  # noqa: E402
 
 from pnas.child import Child  # noqa: E402
@@ -60,7 +61,7 @@ def manager_of(images, workers, threads, epochs):
 
     # A process of multiprocessing waits for its children when it ends, and these for work, so they are sent home first.
     Finalize(None, lambda: get_reusable_executor(reuse=True).shutdown(kill_workers=True), exitpriority=1)
-    settings = settings_of(MAX_EPOCHS=epochs, N_WORKERS=workers, THREADS_PER_CHILD=threads)
+    settings = settings_of_train(MAX_EPOCHS=epochs, N_WORKERS=workers, THREADS_PER_CHILD=threads)
     return Manager(random_data(images), settings)
 
 
