@@ -124,7 +124,7 @@ class Database:
         rows = self.read("SELECT number, value FROM facts WHERE name = ? ORDER BY number", name)
         try:
             return {number: json.loads(value) for number, value in rows}
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise self.damaged(f"{name}: {error}") from None
 
     def put(self, name: str, value: Any, number: int = 0):

@@ -56,7 +56,7 @@ class Events:
         self._write(self._path(f"surrogate/after_{blocks}_blocks"), curves("surrogate", {"training_loss": losses}))
 
     def write_quality(self, blocks: int, quality: dict):
-        """Writes how well the surrogate predicted the children of a block size. Texts, such as too few, are left out."""
+        """Writes how well the surrogate predicted the children of a block size; no texts, such as too few."""
         numbers = {name: value for name, value in quality.items() if not isinstance(value, str)}
         events = [(blocks, scalar_pb(f"surrogate/{name}", value)) for name, value in numbers.items()]
         self._write(self._path("surrogate/quality", f".{blocks}_blocks"), events)

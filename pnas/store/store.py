@@ -25,7 +25,7 @@ CREATE TABLE children (
     {", ".join(f"{name} {KINDS[kind]}" for name, kind in FIELDS.items())},
     PRIMARY KEY (number, repeat),
     CHECK (number > 0 AND repeat >= 0),
-    CHECK (CASE WHEN error = '' THEN reward BETWEEN 0 AND 1 ELSE reward IS NULL END)
+    CHECK ((reward IS NULL) = (error != '') AND (reward IS NULL OR reward BETWEEN 0 AND 1))
 );
 CREATE INDEX cells ON children (cell);
 CREATE TABLE curves (
@@ -223,7 +223,7 @@ class Store(Database):
             if not kinds or kinds != [int, str] * (len(kinds) // 4 * 2):
                 raise ValueError(f"{row['cell']} is no cell")
             return Child(**{name: kind(row[name]) for name, kind in FIELDS.items()})
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, RecursionError) as error:
             raise self.damaged(f"child {row['number']}: {error}") from None
 
     # The search
