@@ -10,11 +10,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from malformed import MEGABYTE, damaged, some
+from pnas.journal.children import row
+from pnas.journal.journal import Journal
 
 from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.journal.children import row
-from pnas.journal.journal import Journal
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
 CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]

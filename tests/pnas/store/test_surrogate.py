@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.controller import KeptEncoder
+from pnas.store.surrogate import KeptSurrogate
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookforward_depth=None)
 SMALL = SPACE.initial_children()
@@ -28,7 +28,7 @@ class Counting(Encoder):
 @pytest.fixture(autouse=True)
 def count(monkeypatch):
     """Encoders that are read from files count, too."""
-    monkeypatch.setattr("pnas.journal.controller.Encoder", Counting)
+    monkeypatch.setattr("pnas.store.surrogate.Encoder", Counting)
     Counting.made = 0
 
 
@@ -67,30 +67,30 @@ def test_keras_loads_the_file_as_a_model(path):
 
 
 def test_a_resumed_search_restores_the_surrogate_without_a_fit(path, uninterrupted):
-    first = KeptEncoder(encoder(), path)
+    first = KeptSurrogate(encoder(), path)
     for fit in FITS:
         first.fit(*fit)
     Counting.made = 0
-    resumed = KeptEncoder(encoder(), path)
+    resumed = KeptSurrogate(encoder(), path)
     assert [resumed.fit(*fit) for fit in FITS] == [losses for losses, _ in uninterrupted]
     assert resumed.predict(LARGE).tolist() == uninterrupted[1][1]
     assert Counting.made == 0
 
 
 def test_a_resumed_search_goes_on_where_the_file_ends(path, uninterrupted):
-    KeptEncoder(encoder(), path).fit(*FITS[0])
+    KeptSurrogate(encoder(), path).fit(*FITS[0])
     Counting.made = 0
-    resumed = KeptEncoder(encoder(), path)
+    resumed = KeptSurrogate(encoder(), path)
     assert resumed.fit(*FITS[0]) == uninterrupted[0][0] and Counting.made == 0
     assert (resumed.fit(*FITS[1]), resumed.predict(LARGE).tolist()) == uninterrupted[1] and Counting.made == 1
     assert len(Encoder.load(path).fits) == 2
 
 
 def test_a_prediction_between_the_kept_fits_is_that_of_its_time(path, uninterrupted):
-    first = KeptEncoder(encoder(), path)
+    first = KeptSurrogate(encoder(), path)
     for fit in FITS:
         first.fit(*fit)
-    resumed = KeptEncoder(encoder(), path)
+    resumed = KeptSurrogate(encoder(), path)
     resumed.fit(*FITS[0])
     assert resumed.predict(LARGE).tolist() == uninterrupted[0][1]
     assert (resumed.fit(*FITS[1]), resumed.predict(LARGE).tolist()) == uninterrupted[1]
@@ -103,14 +103,14 @@ def test_a_file_of_other_fits_is_not_restored(path, uninterrupted, other):
         rewards = [0.5, 0.6, 0.8]
     elif other == "cells":
         cells = cells[::-1]
-    KeptEncoder(encoder(epochs=3 if other == "settings" else 2), path).fit(cells, rewards)
-    resumed = KeptEncoder(encoder(), path)
+    KeptSurrogate(encoder(epochs=3 if other == "settings" else 2), path).fit(cells, rewards)
+    resumed = KeptSurrogate(encoder(), path)
     assert [(resumed.fit(*fit), resumed.predict(LARGE).tolist()) for fit in FITS] == uninterrupted
 
 
 @pytest.mark.parametrize("damage", ["empty", "cut", "other", "fits"])
 def test_a_damaged_file_is_replaced_with_a_warning(path, uninterrupted, damage):
-    KeptEncoder(encoder(), path).fit(*FITS[0])
+    KeptSurrogate(encoder(), path).fit(*FITS[0])
     with open(path, "r+b") as file:
         content = file.read()
         file.truncate({"empty": 0, "cut": len(content) // 2, "other": 0, "fits": 0}[damage])
@@ -120,6 +120,6 @@ def test_a_damaged_file_is_replaced_with_a_warning(path, uninterrupted, damage):
         with zipfile.ZipFile(path, "w") as file:
             file.writestr(Encoder.SETTINGS_FILE, "[1]")
     with pytest.warns(UserWarning, match="controller.keras is not a whole file of an Encoder: .*fitted again"):
-        resumed = KeptEncoder(encoder(), path)
+        resumed = KeptSurrogate(encoder(), path)
     assert [(resumed.fit(*fit), resumed.predict(LARGE).tolist()) for fit in FITS] == uninterrupted
     assert len(Encoder.load(path).fits) == 2

@@ -1,4 +1,4 @@
-"""Learning curves and hyperparameters for TensorBoard, read back from the event files."""
+"""Learning curves and hyperparameters for TensorBoard, as TensorBoard reads them."""
 
 import math
 
@@ -12,7 +12,7 @@ from tensorboard.plugins.hparams import backend_context, metadata
 from tensorboard.util.tensor_util import make_ndarray
 
 from pnas.child import Child
-from pnas.journal.events import Events
+from pnas.store.events import Events
 
 CELL = [0, "linear", 0, "3x3 bconv", 1, "linear", 0, "linear"]
 
@@ -23,14 +23,6 @@ HISTORY = {"loss": [0.5, 0.25, 0.125], "sign_flips": [0.25, 0.125, 0.0]}
 @pytest.fixture
 def events(tmp_path):
     return Events(tmp_path, ["3x3 bconv", "5x5 bconv", "linear"])
-
-
-def test_a_learning_curve_is_read_back(events):
-    curve = [0.25, 0.5, 0.375]
-    events.write_child(Child(7, CELL, 0.5, seed=1, reward=0.5, history={"val_accuracy": curve, "loss": [1, 2, 3]}))
-    assert events.learning_curve(7) == curve
-    with pytest.raises(ValueError, match="0008 has no learning curve any more .* Put its event file back"):
-        events.learning_curve(8)
 
 
 def child(number=7, predicted=0.5, **other):
@@ -93,13 +85,8 @@ def test_the_hyperparameter_page_has_the_columns_of_all_searches(tmp_path):
     assert {"child/reward", "child/predicted"} <= {info.name.tag for info in found.metric_infos}
 
 
-def test_a_failed_child_writes_no_events(tmp_path, events):
-    events.write_child(child(error="FloatingPointError: the loss diverged"))
-    assert not (tmp_path / "children" / "0007").exists()
-
-
 def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
-    events.write_surrogate(1, [0.5, 0.25])
+    events.write_fit(1, [0.5, 0.25])
     events.write_quality(2, {"spearman": 0.5, "top_5_recall": 1.0})
     events.write_quality(3, {"spearman": 0.25, "top_5_recall": 0.0})
     assert read(tmp_path / "surrogate" / "after_1_blocks")[0] == {"surrogate/training_loss": [(1, 0.5), (2, 0.25)]}
@@ -109,12 +96,10 @@ def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
     }
 
 
-def test_a_resumed_run_writes_no_curve_twice(tmp_path):
-    for _ in range(2):
-        events = Events(tmp_path, ["linear"])
-        events.write_surrogate(1, [0.5, 0.25])
-        for blocks in (2, 3):
-            events.write_quality(blocks, {"spearman": 1 / blocks})
-    events.write_quality(4, {"spearman": 0.0})
-    assert len([*tmp_path.rglob("events.*")]) == 4  # the loss, and three sizes
-    assert [step for step, _ in read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"]] == [2, 3, 4]
+def test_a_fit_that_was_made_again_replaces_the_curve(tmp_path, events):
+    for losses in ([0.5, 0.25], [0.5, 0.125]):
+        events.write_fit(1, losses)
+        events.write_quality(2, {"spearman": losses[1]})
+    assert len([*tmp_path.rglob("events.*")]) == 2
+    assert read(tmp_path / "surrogate" / "after_1_blocks")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.125)]
+    assert read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"] == [(2, 0.125)]
