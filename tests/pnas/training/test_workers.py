@@ -4,19 +4,32 @@ import concurrent.futures
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
-import tiny_search
-from tiny_training import CELL, manager_of
+from deadly import deadly
+from tiny_training import CELL, manager_of, settings_of
 
+from pnas import UsageError, backend
 from pnas.child import Child
 from pnas.training import local, workers
+
+ROOT = Path(__file__).parents[3]
+
+
+@pytest.mark.parametrize("has_gpu, cores, count", [(False, 6, 3), (False, 1, 1), (True, 32, 4), (True, 2, 1)])
+def test_auto_workers_follow_cores_and_gpu(has_gpu, cores, count, monkeypatch):
+    monkeypatch.setattr(backend, "has_gpu", lambda: has_gpu)
+    monkeypatch.setattr(workers.joblib, "cpu_count", lambda: cores)
+    some = workers.Workers(settings_of(N_WORKERS="auto", THREADS_PER_CHILD=2))
+    assert some.count == some.pool.count == count and not some.is_elastic
+    assert workers.Workers(settings_of(N_WORKERS=7, THREADS_PER_CHILD=2)).count == 7
 
 
 @pytest.mark.parametrize("count", [1, 2, 4])
 def test_a_child_that_kills_its_worker_fails_alone(count, monkeypatch):
-    monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
-    pool = workers.Workers("loky", None, count, "tensorflow", 1)
+    monkeypatch.setattr(workers, "train_in_worker", deadly)
+    pool = workers.Workers(settings_of(N_WORKERS=count))
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 8)]
     trained = {child.number: child for child in pool.train(children, {3, 7}, arrays=())}
     assert {number: child.reward for number, child in trained.items()} == {
@@ -41,18 +54,18 @@ class Pool:
         self.failing = failing
 
     def map(self, function, tasks, count, arrays):
-        for _, child in tasks:
+        for _, child, *_ in tasks:
             yield child.failed("ValueError: no such operator") if child.number in self.failing else child
 
 
 def numbers_trained(failing):
-    pool = workers.Workers("loky", None, 1, "tensorflow", 1)
+    pool = workers.Workers(settings_of())
     pool.pool = Pool(failing)
     numbers, error = [], None
     try:
-        for child in pool.train([Child(n, [0, "linear", 0, "linear"], 0.5, seed=1) for n in range(1, 31)], arrays=()):
+        for child in pool.train([Child(n, CELL, 0.5, seed=1) for n in range(1, 31)], None, arrays=()):
             numbers.append(child.number)
-    except ValueError as raised:
+    except UsageError as raised:
         error = str(raised)
     return numbers, error
 
@@ -69,7 +82,7 @@ def test_failed_children_between_others_stop_nothing():
 
 
 def test_a_process_refuses_a_second_child():
-    with workers._training, pytest.raises(ValueError, match="two children at the same time"):
+    with workers._training, pytest.raises(UsageError, match="two children at the same time"):
         workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
 
 
@@ -78,7 +91,7 @@ def test_keras_json_has_no_effect_in_workers(tmp_path, monkeypatch):
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     monkeypatch.setenv("KERAS_HOME", str(tmp_path))
     local.stop()  # workers of other tests have started Keras already
-    (child,) = manager_of(n_workers=1).train_children([(1, CELL, 0.5)], epochs=1)
+    (child,) = manager_of().train_children([Child(1, CELL, 0.5)])
     local.stop()
     # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
     # numbers for each of 4 and 10 channels, and a counter of batches.
@@ -92,5 +105,5 @@ start_backend(threads=1, keras_backend="tensorflow")
 assert "pnas.training.child" in sys.modules and not sys.modules.keys() & {"matplotlib", "sklearn"}
 assert gc.get_freeze_count() > 10**5
 import matplotlib, sklearn  # an operator may need them"""
-    result = subprocess.run([sys.executable, "-c", code], cwd=tiny_search.ROOT, capture_output=True, text=True)
+    result = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert result.returncode == 0, result.stderr
