@@ -8,6 +8,7 @@ import distributed
 
 from pnas import UsageError
 
+TIMEOUT = 20  # seconds to reach the scheduler
 
 class DaskCluster:
     """A Dask cluster whose workers can import this project. The scheduler need not.
@@ -25,7 +26,7 @@ class DaskCluster:
     deaths = distributed.KilledWorker, distributed.client.FutureCancelledError
 
     def __init__(self, scheduler: str):
-        self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
+        self.client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
         self._check_workers()
 
     @property

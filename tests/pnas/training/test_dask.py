@@ -13,6 +13,7 @@ from pnas.child import Child
 from pnas.training import workers
 
 pytest.importorskip("distributed")
+from pnas.training import dask  # noqa: E402  (it needs that package)
 
 
 def workers_of(address):
@@ -43,6 +44,7 @@ def test_workers_without_the_project_are_refused(cluster, tmp_path):
         workers_of(cluster.address)
 
 
-def test_an_unreachable_cluster_is_named():
+def test_an_unreachable_cluster_is_named(monkeypatch):
+    monkeypatch.setattr(dask, "TIMEOUT", 1)
     with pytest.raises(OSError, match="tcp://127.0.0.1:9"):
         workers_of("tcp://127.0.0.1:9")

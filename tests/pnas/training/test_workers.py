@@ -2,17 +2,18 @@
 
 import concurrent.futures
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 from deadly import deadly
-from tiny_training import CELL, manager_of, settings_of
+from tiny_training import CELL, settings_of
 
 from pnas import UsageError, backend
 from pnas.child import Child
-from pnas.training import local, workers
+from pnas.training import workers
 
 ROOT = Path(__file__).parents[3]
 
@@ -86,16 +87,35 @@ def test_a_process_refuses_a_second_child():
         workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
 
 
-def test_keras_json_has_no_effect_in_workers(tmp_path, monkeypatch):
+NOTEBOOK = """
+import sys
+class Cell:
+    write = flush = lambda self, *text: None
+    isatty = lambda self: False
+output, sys.stdout = sys.stdout, Cell()
+assert not hasattr(sys.modules["__main__"], "__file__")
+from tiny_training import CELL, manager_of
+from pnas.child import Child
+from pnas.encoder import Encoder, StateSpace
+manager = manager_of()
+(child,) = manager.train_children([Child(1, CELL, 0.5)])
+encoder = Encoder(StateSpace(1, ["3x3 bconv", "linear"]), 4, 1, 0, 1, 0)
+encoder.fit([CELL], [child.reward])
+print([child.error, child.parameters, len(encoder.predict([CELL])), manager.workers.count], file=output)
+"""
+
+
+def test_a_notebook_trains_children_whatever_keras_json_says(tmp_path):
+    """Its main module is no file and its output no stream."""
     settings = {"image_data_format": "channels_first", "floatx": "float16", "backend": "tensorflow", "epsilon": 1e-7}
     (tmp_path / "keras.json").write_text(json.dumps(settings))
-    monkeypatch.setenv("KERAS_HOME", str(tmp_path))
-    local.stop()  # workers of other tests have started Keras already
-    (child,) = manager_of().train_children([Child(1, CELL, 0.5)])
-    local.stop()
+    path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": path}
+    result = subprocess.run([sys.executable], input=NOTEBOOK, capture_output=True, text=True, env=environment)
     # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
     # numbers for each of 4 and 10 channels, and a counter of batches.
-    assert (child.error, child.parameters) == ("", 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2)
+    parameters = 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2
+    assert (result.stdout, result.stderr) == (f"{['', parameters, 1, 1]}\n", "")
 
 
 def test_a_worker_starts_without_packages_that_only_keras_asks_for():
