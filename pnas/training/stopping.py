@@ -58,11 +58,12 @@ def stop_on_signals(at_last: Callable[[], object]) -> Iterator[None]:
     has_ended = threading.Event()
 
     def stop(number, frame):
-        for each in handlers:
-            signal.signal(each, signal.SIG_IGN)
+        if not has_ended.is_set():
+            for each in handlers:
+                signal.signal(each, signal.SIG_IGN)
         if not _is_postponed:
             raise Stopped(number)
-        _pending.append(number)
+        _pending[:] = [number]
 
     def watch():
         for content in iter(lambda: received.recv(1), b""):  # until the other end is closed
@@ -81,10 +82,10 @@ def stop_on_signals(at_last: Callable[[], object]) -> Iterator[None]:
         yield
     finally:
         with postponed():
+            has_ended.set()
             for number, handler in handlers.items():
                 signal.signal(number, handler)
             signal.set_wakeup_fd(wakeup)
-            has_ended.set()
             sent.close()
             watcher.join()
             received.close()

@@ -111,7 +111,7 @@ def test_a_notebook_trains_children_whatever_keras_json_says(tmp_path):
     (tmp_path / "keras.json").write_text(json.dumps(settings))
     path = os.pathsep.join([str(ROOT), str(ROOT / "tests")])
     environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": path}
-    result = subprocess.run([sys.executable], input=NOTEBOOK, capture_output=True, text=True, env=environment)
+    result = subprocess.run([sys.executable, "-c", NOTEBOOK], capture_output=True, text=True, env=environment)
     # 3x3 and 1x1 weights of one channel for two filters each, 4x4x4 inputs of ten units, and two normalizations: four
     # numbers for each of 4 and 10 channels, and a counter of batches.
     parameters = 9 * 2 + 2 + 64 * 10 + 4 * (4 + 10) + 2
