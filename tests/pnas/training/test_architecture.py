@@ -82,8 +82,24 @@ def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkey
     assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
     for expected, weight in zip(whole.get_weights(), resumed.get_weights(), strict=True):
         np.testing.assert_allclose(weight, expected, atol=1e-6)
-    for expected, weight in zip(load_network(tmp_path / "architecture_best.keras").get_weights(), best.get_weights()):
-        np.testing.assert_array_equal(weight, expected)
+    for expected, weight in zip(
+        load_network(trained[0] / "architecture_best.keras").get_weights(), best.get_weights(), strict=True
+    ):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+
+
+def test_a_resumed_training_knows_the_best_accuracy_so_far(trained, monkeypatch):
+    known = []
+
+    class Told(SaveNetworks):
+        def __init__(self, best_path, last_path, best_accuracy):
+            super().__init__(best_path, last_path, best_accuracy)
+            known.append(best_accuracy)
+
+    monkeypatch.setattr(architecture, "SaveNetworks", Told)
+    folder, journal = trained
+    train(folder, journal, LOAD_SAVED=True)
+    assert known == [pytest.approx(max(row["val_accuracy"] for row in journal.rows.values()))]
 
 
 def test_each_epoch_is_kept_with_its_measures(trained):

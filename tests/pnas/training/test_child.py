@@ -1,5 +1,6 @@
 """Training one child: its reward, its network, the batches it sees, and how it fails."""
 
+import errno
 import inspect
 import zlib
 
@@ -174,12 +175,18 @@ def test_a_reason_of_a_megabyte_is_shortened(monkeypatch):
     assert len(trained_with(monkeypatch, train).error) == 500
 
 
-def test_a_full_disk_ends_the_search_not_the_child(monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_ends_the_search_not_the_child(number, monkeypatch):
     def train(*arguments):
-        raise OSError(28, "No space left on device")
+        raise OSError(number, "No room")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No room"):
         trained_with(monkeypatch, train)
+
+
+def test_a_training_set_smaller_than_a_batch_is_trained():
+    child = trained_child(BATCHSIZE=64)
+    assert child.error == "" and np.isfinite(child.history["val_loss"]).all()
 
 
 def test_a_child_that_diverges_fails_and_is_not_trained_again(monkeypatch):

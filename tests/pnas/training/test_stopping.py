@@ -80,6 +80,12 @@ def test_a_hangup_that_nohup_ignores_stays_ignored():
     assert signalled(signal.SIGHUP, before=before, work=work) == (0, "went on\n")
 
 
+def test_other_signals_do_not_end_a_run():
+    before = "signal.signal(signal.SIGUSR1, lambda *_: print('seen', flush=True))"
+    work = "time.sleep(0.2); stopping.GRACE = 0; signal.raise_signal(signal.SIGUSR1); time.sleep(0.3); print('went on')"
+    assert signalled(before=before, work=work) == (0, "seen\nwent on\n")
+
+
 def state():
     """What `stop_on_signals` changes, except for the pipe of wake-ups."""
     return [signal.getsignal(number) for number in stopping.SIGNALS], threading.enumerate()

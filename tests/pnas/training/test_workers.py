@@ -82,6 +82,43 @@ def test_failed_children_between_others_stop_nothing():
     assert numbers == [*range(1, 31)] and error is None
 
 
+class Dying(Pool):
+    """A death comes before the first result so many times."""
+
+    def __init__(self, deaths, is_lost=False):
+        super().__init__(())
+        self.left, self.is_lost = deaths, is_lost
+
+    def map(self, *arguments):
+        if self.left:
+            self.left -= 1
+            raise concurrent.futures.BrokenExecutor("killed")
+        yield from super().map(*arguments)
+
+
+@pytest.mark.parametrize("deaths, error", [(1, ""), (2, "its worker died: killed")])
+def test_a_child_whose_worker_dies_once_is_trained_again(deaths, error):
+    pool = workers.Workers(settings_of())
+    pool.pool = Dying(deaths)
+    assert [child.error for child in pool.train([Child(1, CELL, 0.5)], None, arrays=())] == [error]
+
+
+def test_a_lost_cluster_ends_the_search():
+    pool = workers.Workers(settings_of())
+    pool.pool = Dying(1, is_lost=True)
+    with pytest.raises(OSError, match="^the cluster was lost: killed$"):
+        next(pool.train([Child(1, CELL, 0.5)], None, arrays=()))
+
+
+def test_a_process_that_started_keras_otherwise_is_refused():
+    start = {"keras_backend": "tensorflow", "threads": 1}
+    for started, words in (({}, "settings of its own"), ({**start, "threads": 2}, "'threads': 2")):
+        with pytest.MonkeyPatch.context() as patched, pytest.raises(UsageError, match=words):
+            patched.setattr(workers, "_started", started)
+            workers.train_in_worker(start, None)
+    assert not workers._training.locked()
+
+
 def test_a_process_refuses_a_second_child():
     with workers._training, pytest.raises(UsageError, match="two children at the same time"):
         workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
