@@ -19,7 +19,7 @@ def _open_closed_streams():
         if getattr(sys, name) is None:
             descriptor = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
             os.set_inheritable(descriptor, True)
-            setattr(sys, name, open(descriptor, mode, closefd=False))
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
 
 
 def _import_matplotlib():

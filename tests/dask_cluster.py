@@ -63,7 +63,7 @@ class Cluster:
         folder.mkdir()
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
-        with open(folder / "log", "w") as log:
+        with (folder / "log").open("w") as log:
             process = subprocess.Popen(
                 command,
                 shell=True,

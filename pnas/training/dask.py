@@ -10,6 +10,7 @@ from pnas import UsageError
 
 TIMEOUT = 20  # seconds to reach the scheduler
 
+
 class DaskCluster:
     """A Dask cluster whose workers can import this project. The scheduler need not.
 
