@@ -7,6 +7,36 @@ environment.
 import contextlib
 import logging
 import os
+import sys
+
+
+def _open_closed_streams():
+    """Opens the null device in place of the standard streams that are closed, as standard error is by `2>&-`.
+
+    Otherwise the next file that is opened would get the number of such a stream, and everybody's messages.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        if getattr(sys, name) is None:
+            descriptor = os.open(os.devnull, os.O_RDWR)  # gets the lowest number that is free
+            os.set_inheritable(descriptor, True)
+            setattr(sys, name, os.fdopen(descriptor, mode, closefd=False))
+
+
+def _import_matplotlib():
+    """Imports Matplotlib, as Keras does where it is installed, also if MPLBACKEND names what this Python lacks.
+
+    A notebook leaves such a name to the programs that it starts, and Matplotlib could not be imported.
+    """
+    if "matplotlib" in sys.modules:
+        return
+    name = os.environ.pop("MPLBACKEND", None)
+    with contextlib.suppress(ImportError, ValueError):
+        import matplotlib
+
+        if name:
+            matplotlib.rcParams["backend"] = name
+    if name is not None:
+        os.environ["MPLBACKEND"] = name
 
 
 @contextlib.contextmanager
@@ -32,6 +62,8 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")
 # oneDNN's convolutions are faster, also on processors for which TensorFlow does not select them by default.
 os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 logging.getLogger("tensorflow").setLevel(logging.ERROR)
+_open_closed_streams()
+_import_matplotlib()
 with _quiet_stderr():
     import keras
 
@@ -44,7 +76,7 @@ with _quiet_stderr():
             import tensorflow  # noqa: F401  (otherwise Keras imports it when it saves the first network)
 
 
-def has_gpu():
+def has_gpu() -> bool:
     """Whether Keras's backend sees a GPU."""
     try:
         return bool(keras.distribution.list_devices("gpu"))

@@ -40,10 +40,18 @@ class Child(typing.NamedTuple):
     def blocks(self):
         return len(self.cell) // 4
 
-    def failed(self, reason):
-        """This child as a failed one, with the reason in one line of at most 500 printable characters."""
+    def failed(self, reason: str, traceback: str = "") -> "Child":
+        """This child as a failed one.
+
+        Args:
+            reason: kept as one line of at most 500 printable characters.
+            traceback: kept as text of at most 100,000 characters, from its beginning and its end.
+        """
         printable = "".join(character if character.isprintable() else " " for character in reason[:500])
-        return self._replace(reward=0.0, error=printable)
+        text = traceback.encode(errors="replace").decode()  # a store takes no half of a character
+        if len(text) > 100_000:
+            text = f"{text[:50_000]}\n...\n{text[-49_995:]}"
+        return self._replace(reward=0.0, error=printable, traceback=text)
 
 
 def as_fraction(accuracy):

@@ -8,14 +8,13 @@ import sys
 import time
 from pathlib import Path
 
-import tiny_search
-
+ROOT = Path(__file__).parents[1]
 LOCAL = "--host 127.0.0.1 --port 0 --no-dashboard"  # hides a scheduler from other machines and from other schedulers
 
 
 def readme_commands():
     """README's commands that start a scheduler, the workers of a machine, and a search."""
-    text = (tiny_search.ROOT / "README.md").read_text()
+    text = (ROOT / "README.md").read_text()
     (scheduler,) = re.findall(r"\*\*Cluster\.\*\* Start `(.*?)`", text)
     ((worker, search),) = re.findall(r"^    (PYTHONPATH=.*)\n    (python train\.py .*dask.*)$", text, re.M)
     return scheduler, worker, search
@@ -35,7 +34,7 @@ class Cluster:
         self.folder, self.processes = folder, []
         folder.mkdir()
 
-    def start(self, machines=2, cores=1, threads=1, path=tiny_search.ROOT, place=LOCAL):
+    def start(self, machines=2, cores=1, threads=1, path=ROOT, place=LOCAL):
         """Starts the cluster and waits for its workers.
 
         Args:
@@ -64,7 +63,7 @@ class Cluster:
         folder.mkdir()
         environment = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
         environment["PATH"] = os.pathsep.join([str(Path(sys.executable).parent), environment["PATH"]])
-        with open(folder / "log", "w") as log:
+        with (folder / "log").open("w") as log:
             process = subprocess.Popen(
                 command,
                 shell=True,

@@ -15,15 +15,15 @@ class Batches(keras.utils.PyDataset):
     Args:
         images, labels: arrays with the same number of rows.
         batch_size: rows in a batch. The last batch of an epoch has the rest.
-        seed: int, for `shuffle`.
+        seed: for `shuffle`.
     """
 
-    def __init__(self, images, labels, batch_size, seed=0):
+    def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int = 0):
         super().__init__()
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
         self.order = np.arange(len(images))
 
-    def shuffle(self, epoch, logs=None):
+    def shuffle(self, epoch: int, logs: dict | None = None):
         """Draws the order of an epoch, counted from 0."""
         self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
 

@@ -1,15 +1,14 @@
 """Keras callbacks: what is measured, re-estimated and saved while a network is trained."""
 
-import os
-import tempfile
 import time
+from pathlib import Path
 
 import keras
 import numpy as np
 
 from binarized.normalization import recalibrate
-from pnas.journal.files import write_atomically
 from pnas.model import binary_kernels
+from pnas.store.atomic import file_content, write_atomically
 
 
 class EpochTimes(keras.callbacks.Callback):
@@ -24,7 +23,7 @@ class EpochTimes(keras.callbacks.Callback):
     def on_epoch_end(self, epoch, logs=None):
         self.seconds.append(time.perf_counter() - self.start)
 
-    def training_seconds(self):
+    def training_seconds(self) -> float:
         """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
         first, *others = self.seconds
         return sum(others) + min(first, np.mean(others or first))
@@ -60,7 +59,7 @@ class StopBelow(keras.callbacks.Callback):
         accuracy: the least that goes on.
     """
 
-    def __init__(self, epoch, accuracy):
+    def __init__(self, epoch: int, accuracy: float):
         super().__init__()
         self.epoch, self.accuracy = epoch, accuracy
 
@@ -104,7 +103,7 @@ class SaveNetworks(keras.callbacks.Callback):
         best_accuracy: validation accuracy of the network at `best_path`, -1 if there is none.
     """
 
-    def __init__(self, best_path, last_path, best_accuracy):
+    def __init__(self, best_path: Path, last_path: Path, best_accuracy: float):
         super().__init__()
         self.best_path, self.last_path, self.best_accuracy = best_path, last_path, best_accuracy
 
@@ -114,12 +113,3 @@ class SaveNetworks(keras.callbacks.Callback):
             self.best_accuracy = logs["val_accuracy"]
             write_atomically(self.best_path, content)
         write_atomically(self.last_path, content)
-
-
-def file_content(model):
-    """The bytes of a .keras file of a model, or of what has a `save` like one, including the state of its optimizer."""
-    with tempfile.TemporaryDirectory() as folder:
-        path = os.path.join(folder, "network.keras")
-        model.save(path)
-        with open(path, "rb") as file:
-            return file.read()

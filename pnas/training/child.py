@@ -5,16 +5,20 @@ import contextlib
 import errno
 import re
 import time
+import traceback
 import zlib
+from collections.abc import Iterator
 
 import keras
 import numpy as np
 
 from binarized.seeds import layer_seeds
-from pnas.child import as_fraction
+from pnas.child import Child, as_fraction
+from pnas.constants import Settings
 from pnas.model import build_child, count_binary_weights, count_macs
+from pnas.store.atomic import file_content
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, StopBelow, file_content
+from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, StopBelow
 from pnas.training.optimizer import decaying_adam
 from pnas.training.private_names import python_functions, registered_gradients
 
@@ -27,7 +31,7 @@ UNINFORMATIVE = re.compile(  # lines of TensorFlow's and Keras's exceptions that
 )
 
 
-def child_seed(seed, cell, repeat=0):
+def child_seed(seed: int, cell: list, repeat: int = 0) -> int:
     """Seed of a cell's initial weights and batches, a function of the search's seed and the cell alone.
 
     So the reward does not depend on when, where or after which other child a child is trained. A cell that is trained
@@ -36,38 +40,36 @@ def child_seed(seed, cell, repeat=0):
     return zlib.crc32(repr((seed, cell, repeat) if repeat else (seed, cell)).encode())
 
 
-def train_child(child, network, training, epochs, *arrays):
+def train_child(child: Child, settings: Settings, stop: tuple[int, float] | None, *arrays: np.ndarray) -> Child:
     """Builds and trains one child. If it fails, for example without enough memory, it is trained once more.
 
     With the same seed the same loss diverges again, and a wrong operator fails again, so these get no second try.
 
     Args:
-        child: Child with number, cell, predicted reward and seed.
-        network: dict, arguments of `pnas.model.build_child`.
-        training: dict of batch_size, learning_rate and, for a child that may be stopped early, stop: (epoch, least
-            validation accuracy by then).
-        epochs: int.
+        child: untrained, with its seed.
+        settings: those of the network and its training.
+        stop: (epoch, least validation accuracy by then) of a child that may be stopped early.
         arrays: x_train, y_train, x_val, y_val.
     Returns:
-        Child with its results. If it failed, its reward is 0 and `error` gives the reason.
+        The child with its results. If it failed, its reward is 0, and `error` and `traceback` give the reason.
     Raises:
         OSError: the disk is full or cannot be written, which is not the child's fault.
     """
     for _ in range(2):
         try:
             with release_networks():
-                return _train_once(child, network, training, epochs, *arrays)
+                return _train_once(child, settings, stop, *arrays)
         except Exception as error:  # the search goes on without this child
             if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
                 raise
-            reason = f"{type(error).__name__}: {informative_line(str(error))}"
+            failed = child.failed(f"{type(error).__name__}: {informative_line(str(error))}", traceback.format_exc())
             if isinstance(error, HOPELESS):
                 break
-    return child.failed(reason)
+    return failed
 
 
 @contextlib.contextmanager
-def release_networks():
+def release_networks() -> Iterator[None]:
     """Releases, at its end, the memory of all networks that were built inside it. They cannot be used afterwards.
 
     Under TensorFlow `keras.utils.clear_session` is not enough. Every custom gradient stays registered under a unique
@@ -93,23 +95,24 @@ def release_networks():
         keras.utils.clear_session()  # last, because it also collects garbage
 
 
-def informative_line(message):
+def informative_line(message: str) -> str:
     """The first line of an exception's message that says what is wrong."""
     lines = re.sub(r"\x1b\[\d*m", "", message).splitlines() or [""]
     return next((line.strip() for line in lines if not UNINFORMATIVE.match(line)), lines[0])
 
 
-def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val):
+def _train_once(child, settings, stop, x_train, y_train, x_val, y_val):
     start = time.perf_counter()
-    model = build_with_seed(child.cell, network, child.seed)
-    batches = Batches(x_train, y_train, training["batch_size"], child.seed)
-    compile_child(model, epochs * len(batches), training["learning_rate"])
+    epochs = settings.MAX_EPOCHS
+    model = build_with_seed(child.cell, settings, x_train.shape[1:], child.seed)
+    batches = Batches(x_train, y_train, settings.BATCHSIZE, child.seed)
+    compile_child(model, epochs * len(batches), settings.LEARNING_RATE)
     # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
     callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best]
-    if training.get("stop"):
-        callbacks.append(StopBelow(*training["stop"]))
+    if stop:
+        callbacks.append(StopBelow(*stop))
     history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
@@ -127,18 +130,26 @@ def _train_once(child, network, training, epochs, x_train, y_train, x_val, y_val
     )
 
 
-def build_with_seed(cell, network, seed):
-    """`build_child` with initial weights and dropout masks drawn from `seed`."""
+def build_with_seed(cell: list, settings: Settings, input_shape: tuple[int, int, int], seed: int) -> keras.Model:
+    """`build_child` with initial weights and dropout masks drawn from `seed`, named after DATASET and the cell."""
     keras.utils.set_random_seed(seed)  # for operators with stock Keras layers
     with layer_seeds(seed):
-        return build_child(cell, **network)
+        return build_child(
+            cell,
+            num_cells=settings.NUM_CELLS,
+            filters=settings.NUM_CELL_FILTERS,
+            dense_layers=settings.DENSE_LAYERS,
+            dropout=settings.DROPOUT,
+            input_shape=input_shape,
+            prefix=settings.DATASET,
+        )
 
 
-def compile_child(model, steps, learning_rate):
+def compile_child(model: keras.Model, steps: int, learning_rate: tuple[float, float]) -> None:
     """Compiles a child: squared hinge loss, Adam, accuracy.
 
     Args:
-        model: keras.Model of `build_child`.
+        model: network of `build_child`.
         steps: training steps over which the learning rate decays.
         learning_rate: (initial, final).
     """
@@ -155,17 +166,21 @@ def compile_child(model, steps, learning_rate):
     model.optimizer.build(model.trainable_variables)
 
 
-def fit_child(model, batches, validation, callbacks, **options):
+def fit_child(
+    model: keras.Model,
+    batches: Batches,
+    validation: tuple[np.ndarray, np.ndarray],
+    callbacks: list[keras.callbacks.Callback],
+    **options,
+) -> keras.callbacks.History:
     """`model.fit` with re-estimated batch-norm statistics before every validation.
 
     Args:
         model: compiled child.
-        batches: Batches of the training images.
+        batches: those of the training images.
         validation: (images, labels).
         callbacks: further callbacks, called after those of this function.
         options: other arguments of `fit`.
-    Returns:
-        keras.callbacks.History.
     """
     size, count = batches.batch_size, len(batches.images)
     seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches

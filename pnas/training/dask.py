@@ -2,8 +2,13 @@
 
 import importlib.util
 import pickle
+from collections.abc import Callable, Iterator
 
 import distributed
+
+from pnas import UsageError
+
+TIMEOUT = 20  # seconds to reach the scheduler
 
 
 class DaskCluster:
@@ -15,14 +20,14 @@ class DaskCluster:
         deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or the
             only worker with a copy of the images died.
     Raises:
-        ValueError: a worker cannot import this package, or would train several children in one process.
+        UsageError: a worker cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached, or has no worker.
     """
 
     deaths = distributed.KilledWorker, distributed.client.FutureCancelledError
 
     def __init__(self, scheduler: str):
-        self.client = distributed.Client(scheduler, timeout=20, set_as_default=False)
+        self.client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
         self._check_workers()
 
     @property
@@ -34,7 +39,7 @@ class DaskCluster:
         """Number of tasks that the cluster runs at the same time."""
         return sum(self.client.nthreads().values())
 
-    def map(self, function, tasks: list[tuple], count: int, arrays: tuple):
+    def map(self, function: Callable, tasks: list[tuple], count: int, arrays: tuple) -> Iterator:
         """Calls a function on the workers and yields the results as they come.
 
         Functions, arguments and results are sent as bytes. The scheduler unpickles what it passes on, and it may lack
@@ -92,14 +97,14 @@ class DaskCluster:
         without = {worker: package for worker, package in found.items() if package}
         if without:
             worker, package = next(iter(without.items()))
-            raise ValueError(
+            raise UsageError(
                 f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import "
                 f"{package}. Install what requirements.txt names, and start the workers with the folder of train.py in "
                 "PYTHONPATH"
             )
         several = [name for name, threads in self.client.nthreads().items() if threads != 1]
         if several:
-            raise ValueError(
+            raise UsageError(
                 f"PARALLEL_BACKEND: {len(several)} workers of the cluster would train several children in one process, "
                 f"such as {several[0]}. Start them with --nthreads 1 and with --nworkers set to the number of cores"
             )

@@ -8,7 +8,7 @@ from keras import ops
 from pnas.training.private_names import adam_moments
 
 
-def decaying_adam(initial, final, steps):
+def decaying_adam(initial: float, final: float, steps: int) -> keras.optimizers.Adam:
     """Adam with a learning rate that decays exponentially from `initial` to `final` over `steps` training steps.
 
     Under TensorFlow, TensorFlow's single kernel for Adam updates each variable, where Keras composes about 25
@@ -16,10 +16,8 @@ def decaying_adam(initial, final, steps):
     is the same, and the optimizer is saved as a `keras.optimizers.Adam`.
 
     Args:
-        initial, final: learning rates, floats above 0.
+        initial, final: learning rates, above 0.
         steps: number of training steps.
-    Returns:
-        keras.optimizers.Adam.
     Source: Kingma and Ba 2015, arXiv:1412.6980.
     """
     schedule = keras.optimizers.schedules.ExponentialDecay(initial, steps, final / initial)

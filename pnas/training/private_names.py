@@ -15,7 +15,7 @@ def _warn(package, name, consequence):
     warnings.warn(f"{package} {version} has no {name} as expected here: {consequence}", RuntimeWarning, stacklevel=3)
 
 
-def registered_gradients():
+def registered_gradients() -> dict | None:
     """TensorFlow's dict of the gradients that graphs refer to by name, or None."""
     try:
         from tensorflow.python.framework.ops import gradient_registry
@@ -26,9 +26,10 @@ def registered_gradients():
     except (ImportError, AttributeError):
         pass
     _warn("tensorflow", "gradient_registry._registry", "a worker keeps some 10 MB of every child that it has trained")
+    return None
 
 
-def python_functions(graph):
+def python_functions(graph) -> list | None:
     """The list of the Python functions that a TensorFlow graph keeps alive, or None."""
     if _graphs_list_python_functions():
         if not hasattr(graph, "_py_funcs_used_in_graph"):
@@ -37,6 +38,7 @@ def python_functions(graph):
     _warn(
         "tensorflow", "Graph._py_funcs_used_in_graph", "a worker maps the images into its memory again for every child"
     )
+    return None
 
 
 @functools.cache
@@ -48,7 +50,7 @@ def _graphs_list_python_functions():
     return isinstance(getattr(graph, "_py_funcs_used_in_graph", None), list)
 
 
-def adam_moments(adam, variable):
+def adam_moments(adam, variable) -> tuple | None:
     """(first, second) moment of one variable of a built `keras.optimizers.Adam`, or None."""
     try:
         index = adam._get_variable_index(variable)
@@ -60,3 +62,4 @@ def adam_moments(adam, variable):
     _warn(
         "keras", "Adam._momentums and _velocities", "children are trained by Keras's own step of Adam, which is slower"
     )
+    return None

@@ -5,7 +5,7 @@ import os
 import signal
 import socket
 import threading
-import time
+from collections.abc import Callable, Iterator
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # Ctrl-C; kill, systemd, SLURM; a terminal that is closed
 GRACE = 4  # seconds in which a run ends by itself
@@ -18,7 +18,7 @@ class Stopped(KeyboardInterrupt):
         exit_code: 128 + number of the signal, as in a shell.
     """
 
-    def __init__(self, number):
+    def __init__(self, number: int):
         super().__init__(number)
         self.exit_code = 128 + number
 
@@ -27,7 +27,7 @@ _is_postponed, _pending = False, []
 
 
 @contextlib.contextmanager
-def postponed():
+def postponed() -> Iterator[None]:
     """A signal that comes inside this context raises Stopped at its end."""
     global _is_postponed
     _is_postponed = True
@@ -39,35 +39,53 @@ def postponed():
             raise Stopped(_pending.pop())
 
 
-def stop_on_signals(at_last):
-    """From now on the first of SIGNALS raises Stopped in the main thread, and the others are ignored.
+@contextlib.contextmanager
+def stop_on_signals(at_last: Callable[[], object]) -> Iterator[None]:
+    """Inside this context the first of SIGNALS raises Stopped in the main thread, and the others are ignored.
 
     A signal that is ignored already, as under nohup, stays ignored. While the main thread computes outside Python, it
-    raises nothing. If the process still runs after GRACE seconds, another thread ends it.
+    raises nothing. If the context does not end within GRACE seconds, another thread ends the process. In other threads
+    than the main one, which gets no signals, this context changes nothing.
 
     Args:
-        at_last: function without arguments that this thread calls first.
+        at_last: function without arguments that the other thread calls before it ends the process.
     """
-    ours = [number for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    handlers = {number: signal.getsignal(number) for number in SIGNALS}
+    handlers = {number: handler for number, handler in handlers.items() if handler not in (signal.SIG_IGN, None)}
+    has_ended = threading.Event()
 
     def stop(number, frame):
-        for each in ours:
-            signal.signal(each, signal.SIG_IGN)
+        if not has_ended.is_set():
+            for each in handlers:
+                signal.signal(each, signal.SIG_IGN)
         if not _is_postponed:
             raise Stopped(number)
-        _pending.append(number)
+        _pending[:] = [number]
 
     def watch():
-        number = 0
-        while number not in ours:
-            number = received.recv(1)[0]
-        time.sleep(GRACE)
-        at_last()
-        os._exit(128 + number)
+        for content in iter(lambda: received.recv(1), b""):  # until the other end is closed
+            if content[0] in handlers and not has_ended.wait(GRACE):
+                at_last()
+                os._exit(128 + content[0])
 
     received, sent = socket.socketpair()
     sent.setblocking(False)
-    signal.set_wakeup_fd(sent.detach())
-    threading.Thread(target=watch, daemon=True).start()
-    for number in ours:
-        signal.signal(number, stop)
+    watcher = threading.Thread(target=watch, daemon=True)
+    watcher.start()
+    wakeup = signal.set_wakeup_fd(sent.fileno())
+    try:
+        for number in handlers:
+            signal.signal(number, stop)
+        yield
+    finally:
+        with postponed():
+            has_ended.set()
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+            signal.set_wakeup_fd(wakeup)
+            sent.close()
+            watcher.join()
+            received.close()

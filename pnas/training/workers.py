@@ -5,90 +5,100 @@ Importing this module does not import Keras: a new process first learns from it 
 
 import collections
 import gc
-import importlib.util
 import os
 import sys
 import threading
+from collections.abc import Iterator
 
 import joblib
+import numpy as np
 
+from pnas import UsageError
+from pnas.child import Child
+from pnas.constants import Settings
+
+# Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a
+# core. A GPU of 80 GiB had room for 16; 4 also fit on smaller ones.
+CHILDREN_PER_GPU = 4
 MAX_FAILED = 10  # children that fail one after another before the search stops
-PACKAGES = {"dask": "distributed", "ray": "ray"}  # what each PARALLEL_BACKEND needs beyond joblib
-PIP_NAMES = {"dask": "dask[distributed]", "ray": "ray"}
 UNUSED = ("matplotlib", "sklearn")  # Keras imports them where they are installed, but no child needs them
-
-
-def missing_package(backend: str) -> str | None:
-    """The pip command that a PARALLEL_BACKEND needs first, or None if its package is installed."""
-    package = PACKAGES.get(backend)
-    if package and importlib.util.find_spec(package) is None:
-        return f'pip install "{PIP_NAMES[backend]}"'
 
 
 class Workers:
     """Processes that train children side by side.
 
     Args:
-        backend: 'loky' for processes on this machine, 'dask' or 'ray' for those of a cluster.
-        scheduler: address of the cluster. Without one, Ray starts on this machine.
-        count: children trained at the same time. On a cluster 'auto' uses all workers.
-        keras_backend: name of the Keras backend.
-        threads: threads of this backend in each process.
+        settings: PARALLEL_BACKEND is 'loky' for processes on this machine, 'dask' or 'ray' for those of the cluster at
+            SCHEDULER; without an address, Ray starts on this machine. Each process has THREADS_PER_CHILD threads.
+            N_WORKERS = 'auto' is one process for so many cores, on a GPU at most CHILDREN_PER_GPU, and on a cluster all
+            workers.
     Attributes:
         count: children trained at the same time.
         is_elastic: whether workers may join during the search, so that the cluster gets all children at once.
     Raises:
-        ValueError: a worker of the cluster cannot import this package, or would train several children in one process.
+        UsageError: a worker of the cluster cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached.
     """
 
-    def __init__(self, backend: str, scheduler: str | None, count: int | str, keras_backend: str, threads: int):
-        self.start = {"keras_backend": keras_backend, "threads": threads}
-        self.is_elastic = count == "auto"
-        self.pool, room = None, None
-        if backend == "loky":
+    def __init__(self, settings: Settings):
+        from pnas.backend import has_gpu, keras  # not above, see there
+
+        threads, is_auto = settings.THREADS_PER_CHILD, settings.N_WORKERS == "auto"
+        self.start = {"keras_backend": keras.backend.backend(), "threads": threads}
+        self.is_elastic = is_auto and settings.PARALLEL_BACKEND != "loky"
+        self.pool = None
+        if settings.PARALLEL_BACKEND == "loky":
             from pnas.training.local import LocalPool
 
-            self.pool = LocalPool(count, threads)
-        elif backend == "dask":
+            room = max(1, joblib.cpu_count() // threads)
+            room = min(room, CHILDREN_PER_GPU) if has_gpu() else room
+            self.pool = LocalPool(room if is_auto else settings.N_WORKERS, threads)
+        elif settings.PARALLEL_BACKEND == "dask":
             from pnas.training.dask import DaskCluster
 
-            self.pool = DaskCluster(scheduler)
+            self.pool = DaskCluster(settings.SCHEDULER)
             room = self.pool.room()
-        elif backend == "ray":
+        else:
             import ray
             from ray.util.joblib import register_ray
 
-            ray.init(address=scheduler, ignore_reinit_error=True, log_to_driver=False)
+            ray.init(address=settings.SCHEDULER, ignore_reinit_error=True, log_to_driver=False)
             register_ray()
             room = int(ray.cluster_resources()["CPU"])
             if room == 1:
-                raise ValueError("PARALLEL_BACKEND: a Ray cluster of one CPU trains nothing in workers; use 'loky'")
+                raise UsageError("PARALLEL_BACKEND: a Ray cluster of one CPU trains nothing in workers; use 'loky'")
             self.ray = {"backend": "ray", "n_jobs": room}  # arguments of joblib.parallel_config
         self.deaths = self.pool.deaths if self.pool else ray.exceptions.RayError
-        self.count = room if self.is_elastic else count
+        self.count = room if is_auto else settings.N_WORKERS
 
-    def train(self, children: list, *arguments, arrays: tuple):
+    def train(
+        self,
+        children: list[Child],
+        settings: Settings,
+        stop: tuple[int, float] | None = None,
+        *,
+        arrays: tuple[np.ndarray, ...],
+    ) -> Iterator[Child]:
         """Trains children and yields each as soon as it is done.
 
         When a process dies, the children in training are trained again in two groups, and so on, until the child that
         causes the deaths is alone. A child that has caused two deaths alone counts as failed.
 
         Args:
-            children: list of Child.
-            arguments, arrays: those of `pnas.training.child.train_child`.
+            children: untrained, with their seeds.
+            settings, stop, arrays: those of `pnas.training.child.train_child`.
         Yields:
             Child.
         Raises:
-            ValueError: MAX_FAILED children have failed one after another. They have been yielded.
+            UsageError: MAX_FAILED children have failed one after another. They have been yielded.
             OSError: the cluster was lost, or a disk or the shared memory is full.
         """
         failed = 0
-        for child in self._train_in_groups(children, *arguments, arrays=arrays):
+        for child in self._train_in_groups(children, settings, stop, arrays=arrays):
             failed = failed + 1 if child.error else 0
             yield child
             if failed == MAX_FAILED:
-                raise ValueError(
+                raise UsageError(
                     f"{failed} children failed one after another, the last one with: {child.error}. Remove the cause; "
                     "the same command trains them again"
                 )
@@ -130,7 +140,7 @@ _started = {}  # the settings with which this process has started its Keras back
 _training = threading.Lock()
 
 
-def start_backend(threads: int, keras_backend: str):
+def start_backend(threads: int, keras_backend: str) -> None:
     """Imports Keras and what trains children, unless this process has imported Keras already.
 
     Args:
@@ -153,7 +163,7 @@ def start_backend(threads: int, keras_backend: str):
     gc.freeze()  # what was imported stays, so garbage collection need not look at it again and again
 
 
-def train_in_worker(start: dict, child, *arguments):
+def train_in_worker(start: dict, child: Child, *arguments) -> Child:
     """Trains one child in a worker process. The first child also starts the Keras backend.
 
     Args:
@@ -162,14 +172,14 @@ def train_in_worker(start: dict, child, *arguments):
     Returns:
         Child.
     Raises:
-        ValueError: the process is training another child, or has started its Keras backend with other settings.
+        UsageError: the process is training another child, or has started its Keras backend with other settings.
     """
     if not _training.acquire(blocking=False):
-        raise ValueError("a worker got two children at the same time; start the workers of a cluster with --nthreads 1")
+        raise UsageError("a worker got two children at the same time; start the workers of a cluster with --nthreads 1")
     try:
         start_backend(**start)
         if _started != start:
-            raise ValueError(
+            raise UsageError(
                 f"a worker of the cluster has started Keras with {_started or 'settings of its own'}, but this search "
                 f"needs {start}. Restart the workers"
             )

@@ -9,24 +9,21 @@ import weakref
 from pathlib import Path
 
 import pytest
-from tiny_training import CELL, images
+from tiny_training import images, trained_child
 
 from pnas.backend import keras
-from pnas.child import Child
-from pnas.training import child as training
+
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow that keeps them")
 def test_a_worker_releases_the_children_it_has_trained():
-    # enough filters that normalization is compiled
-    network = {"num_cells": 1, "filters": [48], "dense_layers": [10], "input_shape": (8, 8, 1)}
     read = []
 
     def variables_left(number):
         x, y = images(50)
-        child = Child(number, CELL, 0.5, seed=number)
-        child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
-        assert not child.error
+        # enough filters that normalization is compiled
+        assert not trained_child(arrays=(x, y, x, y), seed=number, NUM_CELL_FILTERS=[48]).error
         read.append(weakref.ref(x))
         del x
         gc.collect()
@@ -45,9 +42,41 @@ model = pnas.model.build_child([0, "3x3 bconv", 0, "3x3 maxpool"], 1, [2], [10])
 print(model.get_layer("flatten").input.shape, model.output.dtype)
 model.save("child.keras")
 print(keras.models.load_model("child.keras").name)"""
-    path = os.pathsep.join([str(Path(__file__).parents[3]), os.environ.get("PYTHONPATH", "")])
-    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": path}
+    environment = {**os.environ, "KERAS_HOME": str(tmp_path), "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True)
     assert result.stderr == ""
     # Two filters and the image's one channel, of half its height and width.
     assert result.stdout == "(None, 14, 14, 3) float32\nchild_0_3x3_bconv_0_3x3_maxpool\n"
+
+
+@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "svg"])  # the one of notebooks
+def test_keras_is_imported_with_any_mplbackend(name):
+    code = """import os
+import pnas.backend, matplotlib
+print(os.environ["MPLBACKEND"], matplotlib.get_backend())
+matplotlib.use("pdf")
+pnas.backend._import_matplotlib()
+print(matplotlib.get_backend())"""
+    environment = {**os.environ, "MPLBACKEND": name, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
+    assert result.stderr == ""
+    (kept, used), (last,) = map(str.split, result.stdout.splitlines())
+    assert kept == name and (used == "svg") == (name == "svg") and last == "pdf"
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")
+def test_closed_standard_streams_are_replaced(tmp_path):
+    """Otherwise the file would get the number of one of them, and what a library prints to it."""
+    code = """import os, sys
+import pnas.backend
+with open("file", "w") as file:
+    os.write(1, b"of a library")
+    os.write(2, b"of a library")
+    print("of ours", file=sys.stderr)
+    print(sys.stdin.read() == "", sys.stdout.isatty(), file.fileno() > 2, file=file)
+subprocess = __import__("subprocess").run([sys.executable, "-c", "import os; os.fstat(1), os.fstat(2)"])
+sys.exit(subprocess.returncode)"""
+    command = f"{sys.executable} -W error -c '{code}' <&- >&- 2>&-"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    assert subprocess.run(command, shell=True, cwd=tmp_path, env=environment).returncode == 0
+    assert (tmp_path / "file").read_text() == "True False True\n"

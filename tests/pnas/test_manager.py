@@ -1,14 +1,29 @@
-"""The number of children that are trained side by side."""
+"""The seeds with which children are trained, and what else the workers get."""
 
-import pytest
-from tiny_training import manager_of
+from types import SimpleNamespace
 
-from pnas import manager
+from tiny_training import CELL, manager_of
+
+from pnas.child import Child
+from pnas.training.child import child_seed
 
 
-@pytest.mark.parametrize("has_gpu, cores, count", [(False, 6, 3), (False, 1, 1), (True, 32, 4), (True, 2, 1)])
-def test_auto_workers_follow_cores_and_gpu(has_gpu, cores, count, monkeypatch):
-    monkeypatch.setattr(manager, "has_gpu", lambda: has_gpu)
-    monkeypatch.setattr(manager.joblib, "cpu_count", lambda: cores)
-    monkeypatch.setattr(manager, "Workers", lambda backend, scheduler, count, keras_backend, threads: count)
-    assert manager_of(threads_per_child=2).workers == count
+def handed_over(children, stop=None, **changes):
+    """What a Manager gives to its workers: (children, settings, stop, arrays)."""
+    manager = manager_of(DATASET="images/noise.npz", **changes)
+    manager.workers = SimpleNamespace(train=lambda *arguments, arrays: (*arguments, arrays))
+    return manager.train_children(children, stop)
+
+
+def test_a_child_gets_a_seed_of_the_search_its_cell_and_its_repeat():
+    other = [0, "linear", 0, "linear"]
+    untrained = [Child(1, CELL, 0.5), Child(2, other, 0.25), Child(2, other, 0.25, repeat=1)]
+    children, *_ = handed_over(untrained, SEED=3)
+    assert [child.seed for child in children] == [child_seed(3, CELL), child_seed(3, other), child_seed(3, other, 1)]
+    assert [child._replace(seed=0) for child in children] == untrained
+
+
+def test_workers_get_the_name_of_the_data_and_when_to_stop():
+    _, settings, stop, arrays = handed_over([], stop=(2, 0.75), MAX_EPOCHS=9)
+    assert (settings.DATASET, settings.MAX_EPOCHS, stop) == ("noise", 9, (2, 0.75))
+    assert [len(array) for array in arrays] == [50, 50, 30, 30]

@@ -1,5 +1,6 @@
 """Training one architecture: what a resumed training starts from, and damaged or hostile files."""
 
+import json
 import tempfile
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,119 +12,161 @@ from hypothesis import strategies as st
 from malformed import damaged, some
 from tiny_training import CELL, manager_of
 
+from pnas import UsageError
 from pnas.backend import keras
-from pnas.journal.architecture import ArchitectureJournal, read_curve
 from pnas.model import build_child
+from pnas.store.atomic import file_content
 from pnas.training import architecture
 from pnas.training.architecture import load_network
-from pnas.training.callbacks import SaveNetworks, file_content
+from pnas.training.callbacks import SaveNetworks
 
 
-def train(folder, load_saved=False, epochs=3, cell=CELL, dropout=(True, 0.2, 0.5), **constants):
-    manager = manager_of(dropout=dropout, **constants)
-    return manager.train_architecture(cell, epochs, str(folder), load_saved, ArchitectureJournal(str(folder / "logs")))
+class Journal:
+    """Keeps in memory what an ArchitectureJournal keeps."""
+
+    def __init__(self):
+        self.kept, self.rows = None, {}
+
+    def settings(self):
+        return self.kept
+
+    def start(self, trained_epochs, settings):
+        self.kept = json.loads(json.dumps(settings))
+        self.rows = {epoch: row for epoch, row in self.rows.items() if epoch <= trained_epochs}
+
+    def write_epoch(self, epoch, measures):
+        assert epoch not in self.rows
+        self.rows[epoch] = measures
 
 
-def learning_curve(folder):
-    return read_curve(folder / "logs" / "architecture.csv")
+def train(folder, journal=None, cell=CELL, DROPOUT=(True, 0.2, 0.5), **changes):
+    manager = manager_of(DROPOUT=DROPOUT, **changes)
+    return architecture.train_architecture(cell, manager.settings, manager.arrays, folder, journal)
 
 
-def killed_after(epoch, monkeypatch):
-    """Makes a training stop after it has saved this epoch, counted from 1."""
+def killed_before_saving(epoch, monkeypatch):
+    """Makes a training stop before it saves this epoch, counted from 1."""
 
     class Killed(SaveNetworks):
         def on_epoch_end(self, number, logs=None):
-            super().on_epoch_end(number, logs)
             if number == epoch - 1:
                 raise KeyboardInterrupt
+            super().on_epoch_end(number, logs)
 
     monkeypatch.setattr(architecture, "SaveNetworks", Killed)
 
 
 @pytest.fixture(scope="module")
 def trained(tmp_path_factory):
-    """Folder of a complete training."""
-    folder = tmp_path_factory.mktemp("whole")
-    train(folder)
-    return folder
+    """Folder of a complete training, and its Journal."""
+    folder, journal = tmp_path_factory.mktemp("whole"), Journal()
+    train(folder, journal)
+    return folder, journal
 
 
 def test_a_resumed_training_ends_with_the_same_weights(trained, tmp_path, monkeypatch, capsys):
     """With dropout, whose masks are random, and after a row of the learning curve whose epoch was not saved."""
+    journal = Journal()
     with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        killed_after(2, patched)
-        train(tmp_path)
-    assert [row["epoch"] for row in learning_curve(tmp_path)] == [1, 2]
-    with open(tmp_path / "logs" / "architecture.csv", "a") as file:
-        file.write("3,9,0,9,1,9,1,9\n4,9")
-    train(tmp_path, load_saved=True)
+        killed_before_saving(3, patched)
+        train(tmp_path, journal)
+    assert list(journal.rows) == [1, 2, 3]
+    best = train(tmp_path, journal, LOAD_SAVED=True)
     assert "Resuming after epoch 2 of 3" in capsys.readouterr().out
-    for expected, row in zip(learning_curve(trained), learning_curve(tmp_path), strict=True):
-        del expected["seconds"], row["seconds"]
-        assert row == pytest.approx(expected, abs=1e-5)
-    whole, resumed = (
-        architecture.load_network(str(folder / "architecture_last.keras")) for folder in (trained, tmp_path)
-    )
+    assert list(journal.rows) == list(trained[1].rows) == [1, 2, 3]
+    for epoch, expected in trained[1].rows.items():
+        names = set(expected) - {"seconds"}
+        row = journal.rows[epoch]
+        assert {name: row[name] for name in names} == pytest.approx({name: expected[name] for name in names}, abs=1e-5)
+    whole, resumed = (load_network(folder / "architecture_last.keras") for folder in (trained[0], tmp_path))
     assert int(resumed.optimizer.iterations) == 3 * 4  # 50 images make 4 batches of 16
-    for expected, weight in zip(whole.get_weights(), resumed.get_weights()):
+    for expected, weight in zip(whole.get_weights(), resumed.get_weights(), strict=True):
+        np.testing.assert_allclose(weight, expected, atol=1e-6)
+    for expected, weight in zip(
+        load_network(trained[0] / "architecture_best.keras").get_weights(), best.get_weights(), strict=True
+    ):
         np.testing.assert_allclose(weight, expected, atol=1e-6)
 
 
+def test_a_resumed_training_knows_the_best_accuracy_so_far(trained, monkeypatch):
+    known = []
+
+    class Told(SaveNetworks):
+        def __init__(self, best_path, last_path, best_accuracy):
+            super().__init__(best_path, last_path, best_accuracy)
+            known.append(best_accuracy)
+
+    monkeypatch.setattr(architecture, "SaveNetworks", Told)
+    folder, journal = trained
+    train(folder, journal, LOAD_SAVED=True)
+    assert known == [pytest.approx(max(row["val_accuracy"] for row in journal.rows.values()))]
+
+
+def test_each_epoch_is_kept_with_its_measures(trained):
+    measures = {"loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "sign_flips", "seconds"}
+    assert all(set(row) == measures and row["seconds"] > 0 for row in trained[1].rows.values())
+
+
 @pytest.mark.parametrize(
-    "constants, difference",
+    "changes, difference",
     [
         ({"count": 34}, "number of training images was 50 and is 34"),
         ({"other": 5}, "their checksum was"),
-        ({"batch_size": 8}, "BATCHSIZE was 16 and is 8"),
-        ({"dropout": (True, 0, 0)}, r"DROPOUT was \[True, 0.2, 0.5\] and is \[True, 0, 0\]"),
-        ({"seed": 1}, "SEED was 0 and is 1"),
-        ({"filters": [3]}, "one of other filters"),
+        ({"BATCHSIZE": 8}, "BATCHSIZE was 16 and is 8"),
+        ({"DROPOUT": (True, 0, 0)}, r"DROPOUT was \[True, 0.2, 0.5\] and is \[True, 0, 0\]"),
+        ({"SEED": 1}, "SEED was 0 and is 1"),
+        ({"NUM_CELL_FILTERS": [3]}, "one of other filters"),
         ({"cell": [0, "linear", 0, "linear"]}, "not noise_0_linear_0_linear in training"),
     ],
 )
-def test_load_saved_refuses_another_training(trained, constants, difference):
-    before = (trained / "architecture_last.keras").read_bytes()
-    with pytest.raises(ValueError, match=difference):
-        train(trained, load_saved=True, epochs=4, **constants)
-    assert (trained / "architecture_last.keras").read_bytes() == before
+def test_load_saved_refuses_another_training(trained, changes, difference):
+    folder, journal = trained
+    before = (folder / "architecture_last.keras").read_bytes()
+    with pytest.raises(UsageError, match=f"LOAD_SAVED: .*{difference}"):
+        train(folder, journal, LOAD_SAVED=True, NUM_EPOCHS=4, **changes)
+    assert (folder / "architecture_last.keras").read_bytes() == before and list(journal.rows) == [1, 2, 3]
 
 
 def test_load_saved_refuses_a_network_without_its_optimizer(trained, tmp_path):
-    network = architecture.load_network(str(trained / "architecture_best.keras"))
+    network = load_network(trained[0] / "architecture_best.keras")
     for name in ("architecture_best.keras", "architecture_last.keras"):
         keras.Model(network.inputs, network.outputs, name=network.name).save(tmp_path / name)
-    with pytest.raises(ValueError, match="without its optimizer"):
-        train(tmp_path, load_saved=True)
+    with pytest.raises(UsageError, match="without its optimizer"):
+        train(tmp_path, LOAD_SAVED=True)
 
 
 def test_load_saved_needs_a_saved_network(tmp_path):
     reason = "LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, .*_last.keras"
-    with pytest.raises(ValueError, match=reason):
-        train(tmp_path, load_saved=True)
+    with pytest.raises(UsageError, match=reason):
+        train(tmp_path, LOAD_SAVED=True)
+
+
+def test_a_new_training_moves_an_earlier_one_aside(tmp_path):
+    earlier = {"architecture_best": b"best", "architecture_last": b"last"}
+    for name, content in earlier.items():
+        (tmp_path / f"{name}.keras").write_bytes(content)
+    train(tmp_path, NUM_EPOCHS=1)
+    for name, content in earlier.items():
+        (moved,) = tmp_path.glob(f"{name}.2*.keras")  # of this millennium
+        assert moved.read_bytes() == content
+        load_network(tmp_path / f"{name}.keras")
 
 
 def test_a_folder_for_temporary_files_that_takes_none_is_named_before_training(tmp_path, monkeypatch):
     (tmp_path / "full").write_text("")
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "full"))
+    journal = Journal()
     with pytest.raises(OSError, match=f"the folder {tmp_path / 'full'} does not take 16 MiB: "):
-        train(tmp_path)
-    assert not (tmp_path / "logs").exists()
+        train(tmp_path, journal)
+    assert journal.kept is None
 
 
 def test_a_resumed_training_without_epochs_left_says_so(trained, capsys):
-    before = (trained / "architecture_last.keras").read_bytes()
-    train(trained, load_saved=True, epochs=2)
+    folder, journal = trained
+    before = (folder / "architecture_last.keras").read_bytes()
+    train(folder, journal, LOAD_SAVED=True, NUM_EPOCHS=2)
     assert "NUM_EPOCHS is 2 and 3 epochs have been trained: no further epoch is trained" in capsys.readouterr().out
-    assert (trained / "architecture_last.keras").read_bytes() == before and len(learning_curve(trained)) == 3
-
-
-def test_files_that_killed_runs_left_half_written_are_removed(trained):
-    names = "architecture_best.keras", "architecture_last.keras", "architecture_settings.json"
-    left = [trained / f"{name}.7.tmp" for name in names]
-    for path in left:
-        path.write_text("")
-    train(trained, load_saved=True, epochs=2)
-    assert not any(path.exists() for path in left)
+    assert (folder / "architecture_last.keras").read_bytes() == before and list(journal.rows) == [1, 2, 3]
 
 
 def test_images_between_pixel_values_are_also_measured_rounded():
@@ -166,15 +209,15 @@ def test_a_damaged_network_is_refused_in_one_line(network, tmp_path_factory, dat
     path.write_bytes(data.draw(st.one_of(damaged(network), st.binary())))
     try:
         load_network(str(path))
-    except ValueError as error:
+    except UsageError as error:
         assert str(path) in str(error) and "\n" not in str(error) and len(str(error)) < 1000
 
 
 def test_code_in_a_network_is_not_run(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     image = keras.Input((4,))
-    keras.Model(image, keras.layers.Lambda(lambda x: (open("harm", "w"), x)[1])(image)).save("lambda.keras")
+    keras.Model(image, keras.layers.Lambda(lambda x: (Path("harm").touch(), x)[1])(image)).save("lambda.keras")
     Path("harm").unlink(missing_ok=True)
-    with pytest.raises(ValueError, match="lambda.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="lambda.keras cannot be loaded"):
         load_network("lambda.keras")
     assert not Path("harm").exists()

@@ -1,11 +1,13 @@
 """Measurements during the training of a child, counted by hand."""
 
+from types import SimpleNamespace
+
 import keras
 import numpy as np
 import pytest
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense
-from pnas.training.callbacks import EpochTimes, ProgressBar, SignFlips
+from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips, StopBelow
 
 
 def test_sign_flips_are_counted_in_all_layers():
@@ -62,3 +64,30 @@ def test_the_progress_bar_ends_at_the_last_step(capsys):
     bar.on_epoch_end(0, {"loss": 1.0})
     shown = capsys.readouterr().out
     assert "13/13" in shown and "20/13" not in shown
+
+
+@pytest.mark.parametrize(
+    "accuracies, stopped", [([0.5, 0.1], False), ([0.1, 0.5], False), ([0.4, 0.4], True), ([0.4, 0.4, 0.9], True)]
+)
+def test_the_best_accuracy_of_the_first_epochs_decides_who_is_stopped(accuracies, stopped):
+    stop = StopBelow(epoch=2, accuracy=0.5)
+    stop.set_model(SimpleNamespace(stop_training=False))
+    stop.on_train_begin()
+    for epoch, accuracy in enumerate(accuracies):
+        stop.on_epoch_end(epoch, {"val_accuracy": accuracy})
+        assert stop.model.stop_training == (stopped and epoch >= 1)
+
+
+def test_the_first_of_equally_good_networks_is_kept(tmp_path):
+    class Network:
+        def save(self, path):
+            path.write_bytes(self.content)
+
+    paths = tmp_path / "best.keras", tmp_path / "last.keras"
+    save = SaveNetworks(*paths, best_accuracy=0.5)
+    save.set_model(Network())
+    for epoch, (accuracy, best) in enumerate([(0.5, None), (0.75, b"1"), (0.75, b"1"), (0.25, b"1"), (0.8, b"4")]):
+        save.model.content = b"%d" % epoch
+        save.on_epoch_end(epoch, {"val_accuracy": accuracy})
+        assert (paths[0].read_bytes() if best else paths[0].exists()) == (best or False)
+        assert paths[1].read_bytes() == b"%d" % epoch

@@ -1,15 +1,19 @@
 """Training one child: its reward, its network, the batches it sees, and how it fails."""
 
+import errno
+import inspect
+import zlib
+
+import keras
 import numpy as np
 import pytest
-from tiny_training import CELL, images
+from tiny_training import images, trained_child
 
 from pnas.child import Child
+from pnas.model import OPERATIONS
 from pnas.training import child as training
 from pnas.training.architecture import load_network
 from pnas.training.batches import Batches
-
-NETWORK = {"num_cells": 1, "filters": [4], "dense_layers": [10], "input_shape": (8, 8, 1)}
 
 
 def rows(count, shift, seed):
@@ -29,8 +33,8 @@ def trained_against_validation(tmp_path, learning_rate, epochs):
     """
     x, y = rows(320, shift=0, seed=0)
     x_val, y_val = rows(80, shift=1, seed=1)
-    training_constants = {"batch_size": 16, "learning_rate": learning_rate}
-    child = training.train_child(Child(1, CELL, 0.5, seed=1), NETWORK, training_constants, epochs, x, y, x_val, y_val)
+    constants = {"NUM_CELL_FILTERS": [4], "LEARNING_RATE": learning_rate, "MAX_EPOCHS": epochs}
+    child = trained_child(arrays=(x, y, x_val, y_val), **constants)
     assert not child.error
     (tmp_path / "network.keras").write_bytes(child.network)
     network = load_network(tmp_path / "network.keras")
@@ -56,13 +60,9 @@ def test_the_network_of_the_best_epoch_is_kept(tmp_path):
 
 @pytest.mark.parametrize("limit, epochs", [(0.0, 4), (1.1, 2)])
 def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had(limit, epochs):
-    x, y = rows(80, shift=0, seed=0)
-
-    def trained(**stop):
-        constants = {"batch_size": 16, "learning_rate": (0.01, 0.001), **stop}
-        return training.train_child(Child(1, CELL, 0.5, seed=1), NETWORK, constants, 4, x, y, x, y)
-
-    whole, child = trained(), trained(stop=(2, limit))
+    arrays = rows(80, shift=0, seed=0) * 2
+    constants = {"NUM_CELL_FILTERS": [4], "LEARNING_RATE": (0.01, 0.001), "MAX_EPOCHS": 4}
+    whole, child = (trained_child(arrays=arrays, stop=stop, **constants) for stop in (None, (2, limit)))
     assert (whole.epochs, child.epochs) == (4, epochs)
     assert child.history["val_accuracy"] == whole.history["val_accuracy"][:epochs]
     assert child.reward == pytest.approx(max(child.history["val_accuracy"]))
@@ -82,10 +82,7 @@ def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
             return super().__getitem__(number)
 
     monkeypatch.setattr(training, "Batches", Watched)
-    x, y = images(50)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = Child(1, CELL, 0.5, seed=1)
-    child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 3, x, y, x, y)
+    child = trained_child(MAX_EPOCHS=3)
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
@@ -102,9 +99,7 @@ def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
     x, y = images(200)
     y = -np.ones_like(y)
     y[np.arange(200), np.arange(200) // 100] = 1
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = Child(1, CELL, 0.5, seed=1)
-    child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+    child = trained_child(arrays=(x, y, x, y))
     (calibration,) = [labels for labels in asked if len(labels) < 200]
     assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
 
@@ -135,7 +130,7 @@ Arguments received by BinaryConv2D.call():
 
 def trained_with(monkeypatch, train):
     monkeypatch.setattr(training, "_train_once", train)
-    return training.train_child(Child(1, [0, "linear", 0, "linear"], 0.5, seed=1), {}, {}, 1)
+    return trained_child()
 
 
 def test_a_child_that_fails_once_is_trained_again(monkeypatch):
@@ -180,25 +175,21 @@ def test_a_reason_of_a_megabyte_is_shortened(monkeypatch):
     assert len(trained_with(monkeypatch, train).error) == 500
 
 
-def test_a_full_disk_ends_the_search_not_the_child(monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_ends_the_search_not_the_child(number, monkeypatch):
     def train(*arguments):
-        raise OSError(28, "No space left on device")
+        raise OSError(number, "No room")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="No room"):
         trained_with(monkeypatch, train)
 
 
-def test_a_child_with_a_loss_of_nan_fails():
-    nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
-    child = Child(1, [0, "3x3 bconv", 0, "3x3 bconv"], 0.5, seed=1)
-    child = training.train_child(
-        child, network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 1, *nothing, *nothing
-    )
-    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
+def test_a_training_set_smaller_than_a_batch_is_trained():
+    child = trained_child(BATCHSIZE=64)
+    assert child.error == "" and np.isfinite(child.history["val_loss"]).all()
 
 
-def test_a_child_that_diverges_is_not_trained_again(monkeypatch):
+def test_a_child_that_diverges_fails_and_is_not_trained_again(monkeypatch):
     epochs = []
 
     def watched(*arguments, **options):
@@ -209,10 +200,8 @@ def test_a_child_that_diverges_is_not_trained_again(monkeypatch):
     fit_child = training.fit_child
     monkeypatch.setattr(training, "fit_child", watched)
     nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
-    training.train_child(
-        Child(1, CELL, 0.5, seed=1), network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 5, *nothing, *nothing
-    )
+    child = trained_child(arrays=nothing * 2, DENSE_LAYERS=[2], BATCHSIZE=10, MAX_EPOCHS=5)
+    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
     assert epochs == [1]
 
 
@@ -227,3 +216,35 @@ def test_only_a_failure_that_may_pass_gets_a_second_try(error, tries, monkeypatc
         raise error("reason")
 
     assert trained_with(monkeypatch, train).error and len(tried) == tries
+
+
+def test_a_mistake_in_an_operator_is_found_in_the_traceback(monkeypatch):
+    monkeypatch.setitem(OPERATIONS, "wrong", lambda x, filters, *_: keras.layers.Conv2D(filters, "three")(x))
+    child = trained_child(cell=[0, "wrong", 0, "linear"])
+    assert child.reward == 0 and child.error.startswith("ValueError: ")
+    assert child.traceback.startswith("Traceback (most recent call last):\n") and child.error in child.traceback
+    assert f'File "{__file__}", line {inspect.currentframe().f_lineno - 4}, in <lambda>\n' in child.traceback
+
+
+def test_a_traceback_has_the_whole_chain(monkeypatch):
+    def train(*arguments):
+        try:
+            raise KeyError("the cause")
+        except KeyError as cause:
+            raise TypeError("the effect") from cause
+
+    traceback = trained_with(monkeypatch, train).traceback
+    assert traceback.index("KeyError: 'the cause'") < traceback.index("TypeError: the effect")
+
+
+def test_a_traceback_of_a_megabyte_keeps_its_beginning_and_its_end():
+    child = Child(1, [0, "linear", 0, "linear"], 0.5).failed("reason", f"first \ud800{'x' * 10**6}last")
+    assert child.traceback.startswith("first ?xx") and child.traceback.endswith("xxlast")
+    assert len(child.traceback) == 100_000 and "xx\n...\nxx" in child.traceback
+
+
+def test_seeds_differ_by_search_cell_and_repeat():
+    cells = [0, "linear", 0, "linear"], [0, "linear", 0, "3x3 bconv"]
+    seeds = [training.child_seed(seed, cell, repeat) for seed in (0, 1) for cell in cells for repeat in (0, 1, 2)]
+    assert len(set(seeds)) == 12 and all(0 <= seed < 2**32 for seed in seeds)
+    assert training.child_seed(0, cells[0]) == zlib.crc32(b"(0, [0, 'linear', 0, 'linear'])")

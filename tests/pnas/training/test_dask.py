@@ -4,20 +4,28 @@ import os
 
 import numpy as np
 import pytest
-import tiny_search
+from dask_cluster import ROOT
+from deadly import deadly
+from tiny_training import settings_of
 
+from pnas import UsageError
 from pnas.child import Child
 from pnas.training import workers
 
 pytest.importorskip("distributed")
+from pnas.training import dask  # noqa: E402  (it needs that package)
+
+
+def workers_of(address):
+    return workers.Workers(settings_of(N_WORKERS="auto", PARALLEL_BACKEND="dask", SCHEDULER=address))
 
 
 def test_a_child_that_kills_every_worker_fails_alone(cluster, monkeypatch):
     """Here Dask gives a child up after one death, by default after four. Both workers take the images with them."""
     monkeypatch.setenv("DASK_DISTRIBUTED__SCHEDULER__ALLOWED_FAILURES", "0")
-    monkeypatch.setattr(workers, "train_in_worker", tiny_search.deadly)
-    cluster.start(path=f"{tiny_search.ROOT}{os.pathsep}{tiny_search.ROOT / 'tests'}")  # where tiny_search is
-    pool = workers.Workers("dask", cluster.address, "auto", "tensorflow", 1)
+    monkeypatch.setattr(workers, "train_in_worker", deadly)
+    cluster.start(path=f"{ROOT}{os.pathsep}{ROOT / 'tests'}")  # where deadly is
+    pool = workers_of(cluster.address)
     children = [Child(number, [0, "linear", 0, "linear"], 0.5, seed=1) for number in range(1, 6)]
     trained = {child.number: child for child in pool.train(children, {3}, arrays=(np.zeros(10_000),))}
     assert {number: child.reward for number, child in trained.items()} == {1: 0.5, 2: 0.5, 3: 0, 4: 0.5, 5: 0.5}
@@ -26,16 +34,17 @@ def test_a_child_that_kills_every_worker_fails_alone(cluster, monkeypatch):
 
 def test_workers_with_two_threads_are_refused(cluster):
     cluster.start(threads=2)
-    with pytest.raises(ValueError, match="2 workers .* one process.*--nthreads 1"):
-        workers.Workers("dask", cluster.address, "auto", "tensorflow", 1)
+    with pytest.raises(UsageError, match="2 workers .* one process.*--nthreads 1"):
+        workers_of(cluster.address)
 
 
 def test_workers_without_the_project_are_refused(cluster, tmp_path):
     cluster.start(path=tmp_path)
-    with pytest.raises(ValueError, match="2 workers .* cannot import pnas.*PYTHONPATH"):
-        workers.Workers("dask", cluster.address, "auto", "tensorflow", 1)
+    with pytest.raises(UsageError, match="2 workers .* cannot import pnas.*PYTHONPATH"):
+        workers_of(cluster.address)
 
 
-def test_an_unreachable_cluster_is_named():
+def test_an_unreachable_cluster_is_named(monkeypatch):
+    monkeypatch.setattr(dask, "TIMEOUT", 1)
     with pytest.raises(OSError, match="tcp://127.0.0.1:9"):
-        workers.Workers("dask", "tcp://127.0.0.1:9", "auto", "tensorflow", 1)
+        workers_of("tcp://127.0.0.1:9")

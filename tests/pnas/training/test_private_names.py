@@ -5,11 +5,9 @@ import importlib.metadata
 import keras
 import numpy as np
 import pytest
-from tiny_training import CELL, images
+from tiny_training import trained_child
 
-from pnas.child import Child
-from pnas.training import optimizer, private_names
-from pnas.training.child import train_child
+from pnas.training import child, optimizer, private_names
 
 pytestmark = pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="private names are TensorFlow's")
 
@@ -65,11 +63,8 @@ def test_without_adams_moments_weights_move_as_in_keras(name, monkeypatch):
         np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-6)
 
 
-def trained_child():
-    x, y = images(50)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = Child(1, CELL, 0.5, seed=1)
-    child = train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
+def reward_and_losses():
+    child = trained_child()
     assert not child.error
     return child.reward, child.history["loss"]
 
@@ -77,13 +72,11 @@ def trained_child():
 def test_without_the_gradient_registry_rewards_are_the_same(monkeypatch):
     from tensorflow.python.framework import ops
 
-    reward, losses = trained_child()
-    patch_during(
-        monkeypatch, child, "registered_gradients", lambda context: context.delattr(ops, "gradient_registry")
-    )
+    reward, losses = reward_and_losses()
+    patch_during(monkeypatch, child, "registered_gradients", lambda context: context.delattr(ops, "gradient_registry"))
     with pytest.warns(RuntimeWarning) as caught:
-        assert trained_child() == (reward, pytest.approx(losses))
-        trained_child()  # without another warning
+        assert reward_and_losses() == (reward, pytest.approx(losses))
+        reward_and_losses()  # without another warning
     only_warning(caught, "tensorflow", "gradient_registry._registry")
 
 
@@ -100,9 +93,9 @@ def test_without_the_function_list_rewards_are_the_same(monkeypatch):
         private_names._graphs_list_python_functions.cache_clear()
         context.setattr(tf.Graph, "_py_funcs_used_in_graph", Functions(), raising=False)
 
-    reward, losses = trained_child()
+    reward, losses = reward_and_losses()
     patch_during(monkeypatch, child, "python_functions", patch)
     with pytest.warns(RuntimeWarning) as caught:
-        assert trained_child() == (reward, pytest.approx(losses))
-        trained_child()  # without another warning
+        assert reward_and_losses() == (reward, pytest.approx(losses))
+        reward_and_losses()  # without another warning
     only_warning(caught, "tensorflow", "Graph._py_funcs_used_in_graph")

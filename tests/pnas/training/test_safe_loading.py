@@ -10,6 +10,7 @@ import numpy as np
 import psutil
 import pytest
 
+from pnas import UsageError
 from pnas.training.architecture import load_network
 
 ELSEWHERE = np.full((4, 2), 42.5, "float32")  # weights that lie in another file
@@ -66,7 +67,7 @@ def test_a_network_that_calls_a_saved_program_is_refused(folder):
     keras.Model(image, layer(image)).save("calls.keras")
     (folder / "harm").unlink(missing_ok=True)
     files = mark_unread(folder / "program")
-    with pytest.raises(ValueError, match="calls.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="calls.keras cannot be loaded"):
         load_network("calls.keras").predict(np.zeros((1, 4)), verbose=0)
     assert not (folder / "harm").exists() and read(files) == []
 
@@ -85,7 +86,7 @@ def test_a_network_with_weights_in_another_file_is_refused(memory, folder, monke
     if memory == "none":
         monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))
     files = mark_unread(folder / "outside")
-    with pytest.raises(ValueError, match="external.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="external.keras cannot be loaded"):
         load_network("external.keras")
     assert read(files) == []
 
@@ -101,7 +102,7 @@ def test_a_network_whose_weights_are_a_link_to_another_file_is_refused(linked, f
 
     save_with_weights("link.keras", link)
     monkeypatch.setattr(psutil, "virtual_memory", lambda: SimpleNamespace(available=0))  # see above
-    with pytest.raises(ValueError, match="link.keras cannot be loaded"):
+    with pytest.raises(UsageError, match="link.keras cannot be loaded"):
         load_network("link.keras")
 
 
