@@ -1,14 +1,15 @@
 """The surrogate of a search, kept in a file."""
 
-import os
 import warnings
+from pathlib import Path
+
+import numpy as np
 
 from pnas.encoder import Encoder
-from pnas.journal.files import write_atomically
-from pnas.training.callbacks import file_content
+from pnas.store.atomic import file_content, write_atomically
 
 
-class KeptEncoder:
+class KeptSurrogate:
     """An Encoder that is kept in a file after each fit, and restored from it where a resumed search repeats its fits.
 
     A resumed search asks for the fits of earlier runs again, one block size after the other. As long as they are those
@@ -20,19 +21,19 @@ class KeptEncoder:
         path: of the file, `weights/NAME/controller.keras`.
     """
 
-    def __init__(self, encoder, path):
-        self.encoder, self.path = encoder, path
+    def __init__(self, encoder: Encoder, path: str | Path):
+        self.encoder, self.path = encoder, Path(path)
         self._asked = []  # (cells, rewards) of each fit
         self._kept = None  # Encoder of the file, as long as it has these fits
-        if os.path.exists(path):
+        if self.path.exists():
             try:
-                kept = Encoder.load(path)
+                kept = Encoder.load(self.path)
             except (ValueError, OSError) as error:
-                warnings.warn(f"{error}. The surrogate is fitted again")
+                warnings.warn(f"{error}. The surrogate is fitted again", stacklevel=2)
             else:
                 self._kept = kept if kept.get_config() == encoder.get_config() else None
 
-    def fit(self, cells, rewards):
+    def fit(self, cells: list[list], rewards: list[float]) -> list[float]:
         """As `Encoder.fit`."""
         self._asked.append((list(map(list, cells)), list(map(float, rewards))))
         number = len(self._asked)
@@ -44,12 +45,12 @@ class KeptEncoder:
             self.encoder, self._kept = self._kept, None
         return fits[number - 1]["losses"]
 
-    def predict(self, cells):
+    def predict(self, cells: list[list]) -> np.ndarray:
         """As `Encoder.predict`."""
         self._catch_up()
         return self.encoder.predict(cells)
 
-    def rank(self, cells, K):
+    def rank(self, cells: list[list], K: int) -> tuple[list[list], np.ndarray]:
         """As `Encoder.rank`."""
         self._catch_up()
         return self.encoder.rank(cells, K)

@@ -1,0 +1,125 @@
+"""What the training of one architecture keeps in logs/NAME: its learning curve and its result."""
+
+import json
+import warnings
+from pathlib import Path
+from typing import Any
+
+from pnas.store.atomic import append, check_writable, set_aside, write_atomically
+from pnas.store.database import Database, lock
+from pnas.store.events import curves, file_version, records
+from pnas.store.files import table
+from pnas.store.store import MEASURES as MEASURES_OF_A_CHILD
+
+MEASURES = (*MEASURES_OF_A_CHILD, "seconds")
+DATABASE = "architecture.db"
+COLUMNS = ("epoch", *MEASURES)
+TABLES = f"CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, {' REAL, '.join(MEASURES)} REAL)"
+
+
+class ArchitectureJournal(Database):
+    """One architecture's training, kept epoch by epoch. See `pnas.training.architecture`.
+
+    - `architecture.db`: all of it. One process at a time writes it.
+    - `architecture.csv`: the learning curve, a row of COLUMNS per epoch, counted from 1. `seconds` are those of the
+      epoch, validation included. `sign_flips` is the share of binary weights whose signs the epoch flipped.
+    - `architecture/`: the same for TensorBoard, as `architecture/loss` and so on.
+    - `architecture.json`: the result, when the training has ended.
+
+    Args:
+        folder: of the experiment, logs/NAME.
+    Attributes:
+        rows: list of dict, column -> number, of all epochs so far.
+        curve_path, result_path: of architecture.csv and architecture.json.
+    Raises:
+        UsageError: another process trains an architecture of this name, or architecture.db is damaged.
+        OSError: the folder cannot be written.
+    """
+
+    def __init__(self, folder: str | Path):
+        check_writable(folder)
+        self.curve_path, self.result_path = Path(folder, "architecture.csv"), Path(folder, "architecture.json")
+        self._events = Path(folder, "architecture", "events.out.tfevents")
+        path = Path(folder, DATABASE)
+        super().__init__(path, TABLES, lock(path))
+        self.rows = _rows(self)
+
+    def settings(self) -> dict[str, Any] | None:
+        """What the kept training was made with, as given to `start`, or None."""
+        return self.get("settings")
+
+    def start(self, trained_epochs: int, settings: dict[str, Any]):
+        """Continues a training, or starts a new one and moves the files of an earlier one aside.
+
+        Args:
+            trained_epochs: number of epochs that were trained and saved, 0 for a new training. A later epoch, which was
+                killed while its network was being saved, is dropped, because it is trained again.
+            settings: what the training is made with, in JSON types.
+        """
+        if not trained_epochs:
+            self._write_tables()  # also what was deleted
+            set_aside(self.curve_path, self.result_path, self._events.parent)
+            self.put("result", None)
+        with self.transaction() as connection:
+            connection.execute("DELETE FROM epochs WHERE epoch > ?", [trained_epochs])
+        self.put("settings", settings)
+        self.rows = _rows(self)
+        if len(self.rows) < trained_epochs:
+            lacks = f"{self.curve_path} lacks some of the {trained_epochs} epochs that were trained"
+            warnings.warn(lacks, stacklevel=2)
+        self._write_tables()
+        self._events.parent.mkdir(exist_ok=True)
+        write_atomically(self._events, file_version() + b"".join(map(_event, self.rows)))
+
+    def write_epoch(self, epoch: int, measures: dict[str, float]):
+        """Adds an epoch, counted from 1, with at least MEASURES."""
+        row = {"epoch": epoch, **{name: float(measures[name]) for name in MEASURES}}
+        with self.transaction() as connection:
+            connection.execute(f"INSERT INTO epochs VALUES (?{', ?' * len(MEASURES)})", list(row.values()))
+        self.rows.append(row)
+        self._write_tables()
+        append(self._events, _event(row))
+
+    def best_epoch(self) -> int | None:
+        """The first epoch with the highest validation accuracy, or None if epochs are lacking."""
+        if not self.rows or len(self.rows) < self.rows[-1]["epoch"]:
+            return None
+        return max(self.rows, key=lambda row: (row["val_accuracy"], -row["epoch"]))["epoch"]
+
+    def write_result(self, **facts: Any):
+        """Writes the result, preceded by the number of epochs, the best one and the seconds of all. Moves one aside."""
+        set_aside(self.result_path)
+        seconds = round(sum(row["seconds"] for row in self.rows), 3)
+        epochs = self.rows[-1]["epoch"] if self.rows else None
+        self.put("result", {"epochs": epochs, "best_epoch": self.best_epoch(), "seconds": seconds, **facts})
+        self._write_tables()
+
+    def _write_tables(self):
+        files, result = {}, self.get("result")
+        if self.rows:
+            files[self.curve_path] = table(COLUMNS, self.rows)
+        if result:
+            files[self.result_path] = (json.dumps(result, indent=2) + "\n").encode()
+        self.write_files(files)
+
+
+def read_curve(folder: str | Path) -> list[dict[str, float]]:
+    """The epochs of a training, also while it runs, as `ArchitectureJournal.rows`; none if there is no training.
+
+    Args:
+        folder: of the experiment, logs/NAME.
+    Raises:
+        UsageError: architecture.db is damaged.
+        OSError: it cannot be read.
+    """
+    path = Path(folder, DATABASE)
+    return _rows(Database(path, TABLES)) if path.exists() and path.stat().st_size else []
+
+
+def _rows(database):
+    return [dict(zip(COLUMNS, row)) for row in database.read("SELECT * FROM epochs ORDER BY epoch")]
+
+
+def _event(row):
+    history = {name: [row[name]] for name in MEASURES}
+    return records([(row["epoch"], summary) for _, summary in curves("architecture", history)])

@@ -1,0 +1,273 @@
+"""What is kept of a search, in one SQLite file: `pnas.search` asks it what is known, and tells it what is new."""
+
+import itertools
+import json
+import math
+import re
+import typing
+import warnings
+from typing import Any
+
+from pnas import UsageError
+from pnas.child import Child
+from pnas.constants import NAME
+from pnas.store.atomic import check_writable, dated, set_aside, write_atomically
+from pnas.store.database import Database, lock
+from pnas.store.paths import Paths
+
+MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "sign_flips")  # of a learning curve
+VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
+FIELDS = {name: kind for name, kind in typing.get_type_hints(Child).items() if name not in ("history", "network")}
+KINDS = {int: "INTEGER", float: "REAL", str: "TEXT", list: "TEXT"}  # a cell is JSON
+# A reward is NULL if training failed, a prediction if there was none.
+TABLES = f"""
+CREATE TABLE children (
+    {", ".join(f"{name} {KINDS[kind]}" for name, kind in FIELDS.items())},
+    PRIMARY KEY (number, repeat),
+    CHECK (number > 0 AND repeat >= 0),
+    CHECK (CASE WHEN error = '' THEN reward BETWEEN 0 AND 1 ELSE reward IS NULL END)
+);
+CREATE INDEX cells ON children (cell);
+CREATE TABLE curves (
+    number INTEGER, repeat INTEGER, epoch INTEGER, {" REAL, ".join(MEASURES)} REAL, PRIMARY KEY (number, repeat, epoch)
+)"""
+
+
+class Store(Database):
+    """Children, choices and finalists of a search. What was kept is on the disk.
+
+    Args:
+        name: EXPERIMENT_NAME, of the files that are written, or None to keep all in memory.
+        settings: on what rewards and choices depend, in JSON types.
+        restore: whether to go on with what earlier runs have kept. Otherwise it is moved aside under dated names.
+    Attributes:
+        name, settings: those given.
+        paths: Paths of the experiment, or None.
+    Raises:
+        UsageError: what was kept was made with other settings, is damaged or gone; or another run writes it.
+        OSError: the files cannot be written.
+    """
+
+    def __init__(self, name: str | None = None, settings: dict[str, Any] | None = None, restore: bool = True):
+        self.name, self.settings, self.paths = name, json.loads(json.dumps(settings or {})), None
+        if name is None:
+            super().__init__(None, TABLES)
+            return
+        self.paths = Paths(name)
+        check_writable(self.paths.text.parent, self.paths.logs, self.paths.weights)
+        is_new = _is_empty(self.paths.database)
+        if restore and is_new and any(self.paths.networks.glob("*.keras")):
+            raise UsageError(
+                f"{self.paths.database} is gone, but the networks of its children are in {self.paths.networks}. Put it "
+                "back, or set RESTORE_CONTROLLER = False to move the rest aside"
+            )
+        held = lock(self.paths.database)
+        moved = self._move_aside(is_new) if is_new or not restore else []
+        if restore and moved:
+            names = ", ".join(map(str, moved))
+            warnings.warn(
+                f"{self.paths.database} is missing. The search starts over; moved aside: {names}", stacklevel=2
+            )
+        if not is_new and not restore:
+            moved, held = held, lock(self.paths.database)
+            moved.close()
+        remedy = "set RESTORE_CONTROLLER = False to move it aside and start over"
+        super().__init__(self.paths.database, TABLES, held, remedy)
+        try:
+            self._check_settings()
+            self._remove_unfinished()
+            for child in self.failed():
+                again = f" (repeat {child.repeat})" * bool(child.repeat)
+                what = f"child {child.number}{again} failed in an earlier run and is trained again"
+                warnings.warn(f"{what}: {child.error}", stacklevel=2)
+        except BaseException:
+            self.close()
+            raise
+
+    @classmethod
+    def open(cls, name: str, logs: str = "logs") -> "Store":
+        """A Store that only reads, also while a search writes.
+
+        Args:
+            name: of the experiment.
+            logs: folder of the experiments.
+        Raises:
+            UsageError: there is no such experiment, or its database is damaged.
+            OSError: it cannot be read.
+        """
+        store = cls.__new__(cls)
+        store.name, store.paths = name, Paths(name, logs)
+        if not NAME.fullmatch(name) or _is_empty(store.paths.database):
+            raise UsageError(f"there is no experiment {name!r:.80}: {store.paths.database!s:.200} does not exist")
+        Database.__init__(store, store.paths.database, TABLES)
+        store.settings = store.get("settings") or {}
+        return store
+
+    def _move_aside(self, is_new):
+        """Moves the files of a search aside, not those of a retraining of the same name. Returns the new paths."""
+        paths, stays = self.paths, ("architecture", *["search.db"] * is_new)
+        files = [path for path in paths.logs.iterdir() if not path.name.startswith(stays)]
+        moved = set_aside(paths.text, paths.best, paths.surrogate, paths.networks)
+        if files not in ([], [paths.report]):  # a retraining has a report, too
+            folder = dated(paths.logs)
+            folder.mkdir()
+            moved += [path.rename(folder / path.name) for path in files]
+        return moved
+
+    def _check_settings(self):
+        kept, given = self.get("settings"), self.settings
+        if kept is None:
+            self.put("settings", given)
+            return
+        different = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
+        changes = {name: f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}" for name in different}
+        versions = [changes.pop(name) for name in different if name.endswith(VERSION)]
+        if changes:
+            raise UsageError(
+                f"{self.paths.logs} was made with other settings: {', '.join(changes.values()):.2000}. Set them back "
+                "to resume it, choose another EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
+            )
+        if versions:
+            what = f"{self.paths.logs}: {', '.join(versions)}"
+            warnings.warn(f"{what}. The same seed may give slightly different rewards", stacklevel=3)
+
+    def _remove_unfinished(self):
+        """Removes what killed runs have left half-written."""
+        paths = self.paths
+        for path in (*paths.logs.rglob("*.tmp"), *paths.weights.glob("[bc]*.tmp"), *paths.networks.glob("*.tmp")):
+            if re.search(r"\.\d+\.tmp$", path.name) and not path.name.startswith("architecture"):
+                path.unlink()
+
+    # Children
+
+    def add(self, child: Child):
+        """Keeps a trained child. It may replace one of its number, repeat and cell that had failed.
+
+        Raises:
+            UsageError: another child has its number and repeat.
+            OSError: the disk is full, or cannot be written.
+        """
+        if child.network and self.paths:
+            path = self.paths.network(child.number, child.repeat)
+            path.parent.mkdir(exist_ok=True)
+            write_atomically(path, child.network)
+        values = child._asdict() | {"cell": json.dumps(child.cell)}
+        row = {name: values[name] if kind is list else kind(values[name]) for name, kind in FIELDS.items()}
+        row |= {"reward": None} if child.error else {}
+        key = {"number": row["number"], "repeat": row["repeat"]}
+        curves = [child.history.get(name, []) for name in MEASURES]
+        with self.transaction() as connection:
+            found = connection.execute(
+                "SELECT cell, error FROM children WHERE (number, repeat) = (:number, :repeat)", key
+            )
+            if any(cell != row["cell"] or not error for cell, error in found):
+                raise UsageError(f"{self.path} already has another child {child.number}, repeat {child.repeat}")
+            columns = ", ".join(f":{name}" for name in FIELDS)
+            connection.execute(f"INSERT OR REPLACE INTO children VALUES ({columns})", row)
+            connection.execute("DELETE FROM curves WHERE (number, repeat) = (:number, :repeat)", key)
+            connection.executemany(
+                f"INSERT INTO curves VALUES (?, ?, ?{', ?' * len(MEASURES)})",
+                [
+                    (*key.values(), epoch, *(None if value is None else float(value) for value in values))
+                    for epoch, values in enumerate(itertools.zip_longest(*curves), start=1)
+                ],
+            )
+
+    def child(self, cell: list) -> Child | None:
+        """The first training of a cell, or None if there is none that did not fail."""
+        found = self._select("WHERE cell = ? AND repeat = 0 AND error = ''", json.dumps(cell))
+        return found[0] if found else None
+
+    def children(self, blocks: int | None = None, repeat: int = 0) -> list[Child]:
+        """Children in the order of their numbers, also those that failed, without histories and networks.
+
+        Args:
+            blocks: the size of all, or None for all sizes.
+            repeat: 0 for the first trainings, or 1, 2, ... for the further trainings of finalists.
+        """
+        return [child for child in self._select("WHERE repeat = ?", repeat) if blocks in (None, child.blocks)]
+
+    def trainings(self, number: int) -> list[Child]:
+        """All trainings of a child that did not fail, the first one first."""
+        return self._select("WHERE number = ? AND error = ''", number)
+
+    def failed(self) -> list[Child]:
+        """All trainings that failed, repeats included."""
+        return self._select("WHERE error != ''")
+
+    def epochs(self) -> list[dict[str, float]]:
+        """All learning curves: number and repeat of a child, epoch from 1, and MEASURES."""
+        rows = self.read("SELECT * FROM curves ORDER BY repeat, number, epoch")
+        return [dict(zip(("number", "repeat", "epoch", *MEASURES), row)) for row in rows]
+
+    def history(self, number: int, repeat: int = 0) -> dict[str, list[float]]:
+        """The learning curves of a child: name -> a number an epoch."""
+        epochs = self.read("SELECT * FROM curves WHERE number = ? AND repeat = ? ORDER BY epoch", number, repeat)
+        curves = zip(MEASURES, list(zip(*epochs))[3:])
+        return {name: list(curve) for name, curve in curves if curve.count(None) < len(curve)}
+
+    def curve(self, number: int, repeat: int = 0) -> list[float]:
+        """The validation accuracy of a child after each epoch."""
+        return self.history(number, repeat).get("val_accuracy", [])
+
+    def _select(self, where="", *values):
+        rows = self.read(f"SELECT * FROM children {where} ORDER BY number, repeat", *values)
+        return [self._child(dict(zip(FIELDS, row))) for row in rows]
+
+    def _child(self, row):
+        row["reward"] = 0.0 if row["error"] else row["reward"]
+        row["predicted"] = math.nan if row["predicted"] is None else row["predicted"]
+        try:
+            row["cell"] = json.loads(row["cell"])
+            kinds = [type(value) for value in row["cell"]]
+            if not kinds or kinds != [int, str] * (len(kinds) // 4 * 2):
+                raise ValueError(f"{row['cell']} is no cell")
+            return Child(**{name: kind(row[name]) for name, kind in FIELDS.items()})
+        except (TypeError, ValueError) as error:
+            raise self.damaged(f"child {row['number']}: {error}") from None
+
+    # The search
+
+    def choice(self, blocks: int) -> tuple[list[list], list[float]] | None:
+        """The cells that were chosen for a block size, in the order of their numbers, and their predicted rewards."""
+        choice = self.get("choice", blocks)
+        return choice and tuple(choice)
+
+    def add_choice(self, blocks: int, cells: list[list], predicted: list[float]):
+        """Keeps the choice of a block size, which may have no cell. It replaces an earlier one."""
+        self.put("choice", [cells, list(map(float, predicted))], blocks)
+
+    def finalists(self) -> list[int]:
+        """The numbers of the finalists; none if they have not been chosen yet."""
+        return self.get("finalists") or []
+
+    def keep_finalists(self, numbers: list[int]):
+        self.put("finalists", numbers)
+
+    def winner(self) -> tuple[int, list[float]] | None:
+        """The number of the child that won the search, and the rewards of its trainings, those that did not fail."""
+        number = self.get("winner")
+        return None if number is None else (number, [child.reward for child in self.trainings(number)])
+
+    def keep_winner(self, number: int):
+        self.put("winner", number)
+
+    # The surrogate
+
+    def fits(self) -> dict[int, list[float]]:
+        """Block size -> the surrogate's loss over the epochs of its fit to all children of up to that size."""
+        return self.numbered("fit")
+
+    def keep_fit(self, blocks: int, losses: list[float]):
+        self.put("fit", list(map(float, losses)), blocks)
+
+    def qualities(self) -> dict[int, dict[str, Any]]:
+        """Block size -> how well the surrogate predicted its children, a dict of measures."""
+        return self.numbered("quality")
+
+    def keep_quality(self, blocks: int, quality: dict[str, Any]):
+        self.put("quality", quality, blocks)
+
+
+def _is_empty(path):
+    return not path.exists() or path.stat().st_size == 0
