@@ -6,6 +6,7 @@ not a terminal.
 
 import bisect
 import contextlib
+import functools
 import io
 import math
 import statistics
@@ -16,7 +17,7 @@ from datetime import timedelta
 from rich.console import Console, Group
 from rich.live import Live
 from rich.progress_bar import ProgressBar
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from pnas.child import LIMITS, Child, counted, in_short
@@ -41,10 +42,7 @@ def standard_output() -> Console:
 
 def finalist_lines(finalists: list[Finalist]) -> list[str]:
     """A line per finalist, best first, with the mean and standard deviation of its rewards."""
-    return [
-        f"{_mean(finalist)}  child {finalist.child.number:<4d}  {in_short(finalist.child.cell)}"
-        for finalist in finalists
-    ]
+    return [f"{_reward(each)}  child {each.child.number:<4d}  {in_short(each.child.cell)}" for each in finalists]
 
 
 def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> list[str]:
@@ -55,25 +53,21 @@ def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> li
         settings: those of the search. The costs name their limits.
         command: command line.
     """
-    winner = finalists[0].child
-    reward = (
-        f"mean reward {_mean(finalists[0])[5:]}" if len(finalists[0].trainings) > 1 else f"reward {winner.reward:.4f}"
-    )
-    limits = _limits(settings)
-    costs = [
-        f"{getattr(winner, cost):,} {unit}" + (f" ({limits[cost]})" if cost in limits else "")
-        for cost, unit in (("macs", "MACs"), ("binary_weights", "binary weights"))
-    ]
+    child, limits = finalists[0].child, _limits(settings)
+    costs = [f"{child.macs:,} MACs", f"{child.binary_weights:,} binary weights"]
+    costs = [f"{cost} ({limits[name]})" if name in limits else cost for cost, name in zip(costs, LIMITS)]
     return [
-        f"Best: {reward}, child {winner.number}, {winner.cell}",
+        f"Best: {_reward(finalists[0])}, child {child.number}, {child.cell}",
         f"Costs:       {', '.join(costs)}",
         f"Retrain it:  {command}",
     ]
 
 
-def _mean(finalist):
-    trainings = counted(len(finalist.trainings), "training", "trainings")
-    return f"mean {finalist.mean:.4f} ± {finalist.standard_deviation:.4f} of {trainings}"
+def _reward(finalist):
+    trainings = len(finalist.trainings)
+    if trainings == 1:
+        return f"reward {finalist.mean:.4f}"
+    return f"mean {finalist.mean:.4f} ± {finalist.standard_deviation:.4f} of {trainings} trainings"
 
 
 def _limits(settings):
@@ -87,7 +81,7 @@ def _duration(seconds):
     return timedelta(seconds=round(max(seconds, 0)))
 
 
-class Progress(Callback):
+class Progress(Callback, contextlib.AbstractContextManager):
     """Shows a search, one block size after the other, and then its finalists.
 
     It is a context manager around the search: at its end the terminal is as before, however the search ends.
@@ -105,9 +99,6 @@ class Progress(Callback):
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> seconds that each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs, which may have used another machine
-
-    def __enter__(self) -> "Progress":
-        return self
 
     def __exit__(self, *_):
         self.live.close()
@@ -200,14 +191,11 @@ class Progress(Callback):
 
     def _panel(self):
         """What stands below the lines of the children: the progress bar, and the children in training."""
-        bar = Table.grid(padding=(0, 2))
-        bar.add_column(no_wrap=True)
-        bar.add_column(max_width=30)  # less where the others need the room
+        text = functools.partial(Column, no_wrap=True)
+        bar = Table.grid(text(), Column(max_width=30), text(), text(), text(), padding=(0, 2))
         best = f"best {-self.best_first[0][0]:.4f}" if self.best_first else ""
         done = f"{self.done}/{self.children}"
         bar.add_row(self.bar_title, ProgressBar(self.children, self.done), done, best, self._left())
-        for column in bar.columns[2:]:
-            column.no_wrap = True
         lines = [
             f"  child {number:<4d}  in training for {_duration(time.monotonic() - start)}  {in_short(cell)}"
             for number, (cell, start) in list(self.running.items())[:SHOWN]

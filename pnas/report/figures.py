@@ -72,7 +72,7 @@ def read_found(store: Store, experiment: str) -> Found:
     winner = max(children, key=lambda child: (child.number == number, child.reward, -child.number))
     reward = f"reward {winner.reward:.4f}"
     if len(rewards) > 1:
-        reward = f"mean reward {np.mean(rewards):.4f} of {len(rewards)} trainings"
+        reward = f"mean {np.mean(rewards):.4f} of {len(rewards)} trainings"
     return Found(about, children, failed, limits, winner, reward)
 
 
@@ -210,10 +210,7 @@ def _draw_surrogate(found):
     title = "Rewards as the surrogate predicted them and as they came\n(ρ: Spearman's rank correlation)"
     sizes = by_size([child for child in found.children if not math.isnan(child.predicted)])
     if not sizes:
-        figure = sheet(title, found.about, height=2.4)
-        figure.set_layout_engine("none")
-        figure.text(0.5, 0.3, "Nothing to compare yet: the surrogate predicts from 2 blocks on.", ha="center")
-        return figure
+        return sheet(f"{title}\nNothing to compare yet: the surrogate predicts from 2 blocks on", found.about, height=1)
     columns = min(2, len(sizes))
     lines = math.ceil(len(sizes) / columns)
     figure = sheet(title, found.about, height=1.6 + 3.6 * lines)

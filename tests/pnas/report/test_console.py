@@ -345,7 +345,7 @@ def test_finalists_are_listed_with_mean_and_standard_deviation(capsys):
 def test_a_search_ends_with_the_mean_of_its_winner():
     cell = [0, A, 0, C]
     assert end_lines(FINALISTS, settings_of(MAX_MACS=5_000_000), "python train.py --train_arc") == [
-        f"Best: mean reward 0.7500 ± 0.2500 of 3 trainings, child 3, {cell}",
+        f"Best: mean 0.7500 ± 0.2500 of 3 trainings, child 3, {cell}",
         "Costs:       4,000,000 MACs (MAX_MACS = 5,000,000), 500 binary weights",
         "Retrain it:  python train.py --train_arc",
     ]

@@ -38,7 +38,7 @@ def test_no_line_is_broken_in_a_file(monkeypatch, capsys):
     monkeypatch.setenv("FORCE_COLOR", "1")
     print_summary(network())
     assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out) == plain
-    assert "cell1_block1_left_3x3_bconv │ 4 x 4 x 2" in plain
+    assert "cell1_block1_left_3x3_bconv    │ 4 x 4 x 2" in plain
 
 
 def test_a_network_whose_name_is_not_utf_8_is_shown(monkeypatch):
