@@ -2,11 +2,12 @@
 
     python -m pnas.report EXPERIMENT_NAME
 
-draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/children.csv and the
-limits in settings.json beside it, at any time, also while the search runs:
+draws five sheets into logs/EXPERIMENT_NAME/report/, each as PNG and SVG, from logs/EXPERIMENT_NAME/search.db, at any
+time, also while the search runs:
 
     rewards     reward of every child, with the best so far of each block size
-    surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none)
+    surrogate   predicted against actual reward, with Spearman's rho of each block size (says so while there is none),
+                and what a count of multiply-accumulates (MACs) alone has
     cost        reward against binary weights and against MACs, with the Pareto fronts within the budget
     operators   how often each operation stands in the best and in the worst tenth of the children
     best_cell   the best cell as a graph
@@ -18,13 +19,14 @@ Children that failed have no reward: the first sheet marks them, the others leav
 """
 
 import argparse
-import os
 import sys
 
-from pnas.journal.architecture import CURVE
-from pnas.journal.files import is_experiment_name
-from pnas.report.figures import write_report
-from pnas.report.learning_curve import write_learning_curve
+from pnas import UsageError
+from pnas.constants import NAME
+from pnas.report.figures import write_report, write_sheets
+from pnas.report.learning_curve import draw_learning_curve
+from pnas.store.architecture import read_curve
+from pnas.store.paths import Paths
 
 
 def main():
@@ -33,13 +35,13 @@ def main():
     )
     parser.add_argument("EXPERIMENT_NAME")
     name = parser.parse_args().EXPERIMENT_NAME
-    curve, table = (os.path.join("logs", name, file) for file in (CURVE, "children.csv"))
     try:
-        paths = write_learning_curve(name) if is_experiment_name(name) and os.path.exists(curve) else []
-        if not paths or os.path.exists(table):
+        curve = read_curve(Paths(name).logs) if NAME.fullmatch(name) else []
+        paths = write_sheets(name, {"architecture": lambda: draw_learning_curve(curve, name)}) if curve else []
+        if not curve or Paths(name).database.exists():
             paths += write_report(name)
         print(*paths, sep="\n")
-    except (ValueError, OSError) as error:
+    except (UsageError, OSError) as error:
         sys.exit(f"pnas.report: {error}")
 
 

@@ -10,7 +10,7 @@ from matplotlib.patches import FancyBboxPatch
 
 LINES = ("-", "--", "-.", ":")  # of sources, and of block sizes: they tell them apart where there is no colour
 WIDTH = 8
-TITLE = 0.75  # height of the title
+LINE = 0.18  # height of a line of the title
 BOX = 0.46  # height of a box
 GAP = 0.24  # between operations and their block
 TRACK = 0.15  # distance of tracks
@@ -21,7 +21,7 @@ def draw_cell(cell, title):
 
     Args:
         cell: flat list `[input1, op1, input2, op2, ...]`.
-        title: text of one or two lines.
+        title: text of a few lines.
     Returns:
         matplotlib Figure, WIDTH inches wide and as high as the cell needs.
     """
@@ -34,7 +34,8 @@ def draw_cell(cell, title):
         for level in range(1, max(levels) + 1)
     ]
     above = [0.32 + TRACK * len(track) for track in tracks]  # a level's operations
-    height = TITLE + BOX + sum(above) + len(tracks) * (2 * BOX + GAP) + 0.32 + BOX + 0.1
+    head = 0.35 + LINE * len(title.split("\n"))
+    height = head + BOX + sum(above) + len(tracks) * (2 * BOX + GAP) + 0.32 + BOX + 0.1
     figure = Figure(figsize=(WIDTH, height))
     figure.suptitle(title)
     axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
@@ -45,7 +46,7 @@ def draw_cell(cell, title):
     block_font = _fitting(column * 0.95, "concatenation")
 
     origins = {}  # source -> where its line begins
-    y = height - TITLE
+    y = height - head
     for source, place in zip(inputs, _spread(len(inputs), len(blocks))):
         x = left + column * place
         words = "the cell before" if source == 0 else f"{1 - source} cells before"

@@ -1,22 +1,24 @@
-"""The sheets of a report, drawn from children.csv, the limits in settings.json and the winner of the finalists."""
+"""The sheets of a report, drawn from what the store keeps of a search."""
 
-import functools
 import io
 import itertools
 import math
-import os
+import textwrap
+from collections.abc import Callable
+from typing import NamedTuple
 
-import matplotlib
+import matplotlib.style
 import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
-from pnas.child import LIMITS, counted
-from pnas.journal.children import read_table
-from pnas.journal.files import is_experiment_name, read_json, write_atomically
-from pnas.journal.finalists import read_winner
+from pnas import UsageError
+from pnas.child import LIMITS, Child, counted
 from pnas.report.cell_drawing import LINES, draw_cell
-from pnas.report.ranking import FEWEST, TOO_FEW, rank_correlation
+from pnas.report.ranking import TOO_FEW, in_words, judge
+from pnas.store.atomic import write_atomically
+from pnas.store.paths import Paths
+from pnas.store.store import Store
 
 MARKERS = "os^DvPX*"  # of block sizes 1, 2, ...; with the lines they tell them apart where there is no colour
 COLOURS = ("#1f3b73", "#e07b1a", "#2f7d53", "#a57bc0")
@@ -31,58 +33,56 @@ STYLE = {
     "grid.color": "0.88",
     "hatch.linewidth": 0.8,
     "text.parse_math": False,  # a name is not a formula
-    "svg.hashsalt": "pnas",  # the same table gives the same file
+    "svg.hashsalt": "pnas",  # the same search gives the same file
 }
 
 
-def by_size(children):
-    """dict, number of blocks -> its children, in their order."""
-    sizes = sorted({child.blocks for child in children})
-    return {size: [child for child in children if child.blocks == size] for size in sizes}
+class Found(NamedTuple):
+    """What a search has found so far.
+
+    `about` names the search in a title. `children` are those that have a reward, `failed` the numbers of the others.
+    `limits` is a dict, cost of a child -> limit on it. `winner` is the best child, and `reward` its reward in words.
+    """
+
+    about: str
+    children: list[Child]
+    failed: list[int]
+    limits: dict[str, int]
+    winner: Child
+    reward: str
 
 
-def best_child(children):
-    """The child of the highest reward; of equal ones the first."""
-    return max(children, key=lambda child: (child.reward, -child.number))
+def read_found(store: Store, experiment: str) -> Found:
+    """Reads what a search has found so far. The best child is the winner of the finalists or, as long as there is none,
+    that of the highest reward, of equal ones the first.
 
-
-def winner_of(children, kept=None):
-    """The child to show as the best one.
-
-    Args:
-        children: list of Child, those that have a reward.
-        kept: the winner of the finalists as of `read_winner`, or None, and then it is the child of the highest reward.
-    Returns:
-        (Child, its reward in words).
     Raises:
-        ValueError: no child has the winner's number.
+        UsageError: no child has a reward yet.
     """
-    number, rewards = kept or (best_child(children).number, [])
-    winner = next((child for child in children if child.number == number), None)
-    if winner is None:
-        raise ValueError(f"the search's winner is child {number}, but the table has no such child with a reward")
-    mean = f", mean {np.mean(rewards):.4f} of {len(rewards)} trainings" if len(rewards) > 1 else ""
-    return winner, f"{winner.reward:.4f}{mean}"
+    trained = store.children()
+    children = [child for child in trained if not child.error]
+    failed = [child.number for child in trained if child.error]
+    if not children:
+        raise UsageError(f"{experiment} has no child with a reward yet ({len(failed)} failed)")
+    about = f"{experiment} on {store.settings['DATASET']}: {counted(len(trained))}"
+    about += f", {len(failed)} failed" * bool(failed)
+    about = textwrap.fill(about.encode(errors="replace").decode(), 75)  # a file's name need not be UTF-8
+    limits = {cost: store.settings[name] for cost, name in LIMITS.items() if store.settings[name] is not None}
+    number, rewards = store.winner() or (None, [])
+    winner = max(children, key=lambda child: (child.number == number, child.reward, -child.number))
+    reward = f"reward {winner.reward:.4f}"
+    if len(rewards) > 1:
+        reward = f"mean {np.mean(rewards):.4f} of {len(rewards)} trainings"
+    return Found(about, children, failed, limits, winner, reward)
 
 
-def best_so_far(children):
-    """dict, number of blocks -> array of the best reward that this block size had after each of its children."""
-    return {size: np.maximum.accumulate([child.reward for child in group]) for size, group in by_size(children).items()}
+def by_size(children: list[Child]) -> dict[int, list[Child]]:
+    """Number of blocks -> its children, in their order."""
+    sizes = sorted(children, key=lambda child: child.blocks)
+    return {size: list(group) for size, group in itertools.groupby(sizes, key=lambda child: child.blocks)}
 
 
-def rank_correlations(children):
-    """dict, number of blocks -> (Spearman's rho of predicted and actual rewards, number of children with a prediction).
-
-    rho is NaN where it is not defined: with less than two children, or where all predictions or all rewards are equal.
-    """
-    correlations = {}
-    for size, group in by_size([child for child in children if not math.isnan(child.predicted)]).items():
-        predicted, rewards = [child.predicted for child in group], [child.reward for child in group]
-        correlations[size] = rank_correlation(predicted, rewards), len(group)
-    return correlations
-
-
-def pareto_front(children, cost):
+def pareto_front(children: list[Child], cost: str) -> list[Child]:
     """The children that no other one beats, with a higher reward at no higher cost or as high a reward at a lower cost.
 
     Args:
@@ -98,69 +98,64 @@ def pareto_front(children, cost):
     return front
 
 
-def operator_shares(children):
+def operator_shares(children: list[Child]) -> dict[str, dict[str, float]]:
     """Share of each operation among all operations of the best tenth, the worst tenth and all of the children.
 
     Returns:
-        Number of children in a tenth (at least 1), and dict, operation -> (best tenth, worst tenth, all), in [0, 1], in
-        the order in which the children first used them: that of train.py's `operators`.
+        Group in words -> {operation: share in [0, 1]}, in the order in which the children first used them: that of
+        train.py's `operators`. Of fewer than FEWEST_TENTHS children there is only the group of all.
     """
-    ranked = sorted(children, key=lambda child: (-child.reward, child.number))
-    tenth = max(1, len(children) // 10)
-    used = [[op for child in part for op in child.cell[1::2]] for part in (ranked[:tenth], ranked[-tenth:], children)]
-    return tenth, {op: tuple(ops.count(op) / len(ops) for ops in used) for op in dict.fromkeys(used[2])}
+    groups = {"all": children}
+    if len(children) >= FEWEST_TENTHS:
+        ranked, tenth = sorted(children, key=lambda child: (-child.reward, child.number)), len(children) // 10
+        groups = {"best tenth": ranked[:tenth], "worst tenth": ranked[-tenth:], **groups}
+    used = {f"{name} ({counted(len(group))})": _operations(group) for name, group in groups.items()}
+    operations = dict.fromkeys(_operations(children))
+    return {name: {op: ops.count(op) / len(ops) for op in operations} for name, ops in used.items()}
 
 
-def write_report(experiment, logs="logs"):
+def _operations(children):
+    return [operation for child in children for operation in child.cell[1::2]]
+
+
+def write_report(experiment: str) -> list[str]:
     """Draws the sheets of an experiment anew; each file is the old one or the whole new one at any time.
 
     Args:
         experiment: EXPERIMENT_NAME of the search.
-        logs: folder of the experiments.
     Returns:
-        List of the paths that were written, LOGS/EXPERIMENT/report/*.png and *.svg.
+        The paths that were written, logs/EXPERIMENT/report/*.png and *.svg.
     Raises:
-        ValueError: there is no such experiment, no child of it has a reward yet, or one of its files is damaged.
+        UsageError: there is no such experiment, no child of it has a reward yet, or its database is damaged.
         OSError: a file cannot be read or written.
     """
-    table = os.path.join(logs, experiment, "children.csv")
-    if not is_experiment_name(experiment) or not os.path.isfile(table):
-        raise ValueError(f"there is no experiment {experiment!r}: {table} does not exist")
-    dataset, rows = read_table(table)
-    children = [row for row in rows if not row.error]
-    if not children:
-        raise ValueError(f"{table} has no child with a reward yet ({len(rows)} failed)")
-    about = experiment + (" " if len(experiment) < 40 else "\n")
-    about += f"on {dataset}: {counted(len(rows))}"
-    if len(rows) > len(children):
-        about += f", {len(rows) - len(children)} failed"
-    settings_path = os.path.join(logs, experiment, "settings.json")
-    settings = read_json(settings_path) if os.path.exists(settings_path) else {}
-    limits = {cost: settings[name] for cost, name in LIMITS.items() if settings.get(name) is not None}
-    sheets = {**SHEETS, "cost": functools.partial(_draw_cost, limits=limits)}
-    kept = read_winner(os.path.join(logs, experiment))
-    sheets.update({name: functools.partial(SHEETS[name], kept=kept) for name in ("rewards", "best_cell")})
-    folder = os.path.join(logs, experiment, "report")
-    os.makedirs(folder, exist_ok=True)
-    paths = []
-    with matplotlib.rc_context(STYLE):
+    found = read_found(Store.open(experiment), experiment)
+    return write_sheets(experiment, {name: lambda draw=draw: draw(found) for name, draw in SHEETS.items()})
+
+
+def write_sheets(experiment: str, sheets: dict[str, Callable[[], Figure]]) -> list[str]:
+    """Draws sheets, in matplotlib's default style and STYLE, whatever the user's own style is.
+
+    Args:
+        experiment: EXPERIMENT_NAME.
+        sheets: name of a file -> function that draws its figure.
+    Returns:
+        The paths that were written, logs/EXPERIMENT/report/NAME.png and NAME.svg of each sheet.
+    """
+    folder, paths = Paths(experiment).report, []
+    folder.mkdir(parents=True, exist_ok=True)
+    with matplotlib.style.context(["default", STYLE]):
         for name, draw in sheets.items():
-            figure = draw(rows if name == "rewards" else children, about)
-            paths += save_sheet(figure, os.path.join(folder, name))
+            figure = draw()
+            for ending in ("png", "svg"):
+                content = io.BytesIO()
+                figure.savefig(content, format=ending, dpi=DPI, metadata={"Date": None})
+                paths.append(str(folder / f"{name}.{ending}"))
+                write_atomically(paths[-1], content.getvalue())
     return paths
 
 
-def save_sheet(figure, path):
-    """Writes a figure as PATH.png and PATH.svg. Returns both paths."""
-    paths = [f"{path}.png", f"{path}.svg"]
-    for each in paths:
-        content = io.BytesIO()
-        figure.savefig(content, format=each[-3:], dpi=DPI, metadata={"Date": None})
-        write_atomically(each, content.getvalue())
-    return paths
-
-
-def sheet(title, about, height=5.0):
+def sheet(title: str, about: str, height: float = 5.0) -> Figure:
     """An empty figure with its title, 8 inches wide."""
     figure = Figure(figsize=(8, height))
     figure.set_layout_engine("constrained", w_pad=0.1, h_pad=0.08, wspace=0.04)
@@ -178,34 +173,32 @@ def _scatter(axes, x, y, size, label=None):
     return axes.plot(x, y, marker, color=colour, markersize=5, markerfacecolor="none", label=label)[0]
 
 
-def _draw_rewards(rows, about, kept=None):
-    children = [row for row in rows if not row.error]
-    figure = sheet("Reward of every child, and the best so far of each block size (lines)", about)
+def _draw_rewards(found):
+    figure = sheet("Reward of every child, and the best so far of each block size (lines)", found.about)
     axes = figure.add_subplot(
         xlabel="Child, by number (from 2 blocks on: highest predicted reward first)",
         ylabel="Reward (accuracy on validation images, 0 to 1)",
     )
     handles = {}
-    best = best_so_far(children)
-    for size, group in by_size(children).items():
-        numbers = [child.number for child in group]
+    for size, group in by_size(found.children).items():
+        numbers, rewards = [child.number for child in group], [child.reward for child in group]
         colour, _, line = _look(size)
-        points = _scatter(axes, numbers, [child.reward for child in group], size)
-        [steps] = axes.plot(numbers, best[size], line, color=colour, drawstyle="steps-post", linewidth=1.8)
+        points = _scatter(axes, numbers, rewards, size)
+        best = np.maximum.accumulate(rewards)
+        [steps] = axes.plot(numbers, best, line, color=colour, drawstyle="steps-post", linewidth=1.8)
         handles[f"{counted(size, 'block', 'blocks')}: {counted(len(group))}"] = (points, steps)
-    failed = [row.number for row in rows if row.error]
-    if failed:
-        foot = axes.get_xaxis_transform()
-        handles[f"failed: {len(failed)}"] = axes.plot(failed, [0.02] * len(failed), "x", color="k", transform=foot)[0]
-    winner, reward = winner_of(children, kept)
+    if found.failed:
+        heights, foot = [0.02] * len(found.failed), axes.get_xaxis_transform()
+        handles[f"failed: {len(heights)}"] = axes.plot(found.failed, heights, "x", color="k", transform=foot)[0]
+    winner = found.winner
     axes.plot(winner.number, winner.reward, "o", color="k", markersize=12, markerfacecolor="none")
     axes.margins(y=0.14)
-    last = rows[-1].number
+    last = max(found.children[-1].number, *found.failed, 1)
     axes.set_xlim(0.5 - 0.015 * last, last + 0.5 + 0.015 * last)
     ticks = MaxNLocator(integer=True).tick_values(0, last)
     axes.set_xticks([1, *(tick for tick in ticks if ticks[1] / 2 < tick - 1 and tick <= last)])
     axes.annotate(
-        f"best: child {winner.number}, {reward}",
+        f"best: child {winner.number}, {found.reward}",
         *((winner.number, winner.reward), (0, 9), "data", "offset points"),
         ha="right" if winner.number > np.mean(axes.get_xlim()) else "left",
     )
@@ -213,50 +206,45 @@ def _draw_rewards(rows, about, kept=None):
     return figure
 
 
-def _draw_surrogate(children, about):
-    title = "Rewards as the surrogate predicted them and as they came (ρ: Spearman's rank correlation)"
-    correlations = rank_correlations(children)
-    if not correlations:
-        figure = sheet(title, about, height=2.4)
-        figure.set_layout_engine("none")
-        figure.text(0.5, 0.4, "Nothing to compare yet: the surrogate predicts from 2 blocks on.", ha="center")
-        return figure
-    columns = min(2, len(correlations))
-    lines = math.ceil(len(correlations) / columns)
-    figure = sheet(title, about, height=1.2 + 3.6 * lines)
+def _draw_surrogate(found):
+    title = "Rewards as the surrogate predicted them and as they came\n(ρ: Spearman's rank correlation)"
+    sizes = by_size([child for child in found.children if not math.isnan(child.predicted)])
+    if not sizes:
+        return sheet(f"{title}\nNothing to compare yet: the surrogate predicts from 2 blocks on", found.about, height=1)
+    columns = min(2, len(sizes))
+    lines = math.ceil(len(sizes) / columns)
+    figure = sheet(title, found.about, height=1.6 + 3.6 * lines)
     panels = figure.subplots(lines, columns, squeeze=False, sharex=True, sharey=True).flat
-    sizes = by_size([child for child in children if not math.isnan(child.predicted)])
-    for axes, (size, group) in itertools.zip_longest(panels, sizes.items(), fillvalue=(None, None)):
-        if size is None:
-            axes.remove()
-            continue
-        rho, number = correlations[size]
+    for axes, (size, group) in zip(panels, sizes.items()):
         _scatter(axes, [child.predicted for child in group], [child.reward for child in group], size)
-        value = "not defined" if math.isnan(rho) else f"= {rho:.2f}"
-        value = TOO_FEW if number < FEWEST else value
-        axes.set_title(f"{size} blocks: ρ {value} ({counted(number)})", fontsize=10)
-        line = {"color": "0.4", "linestyle": "--", "linewidth": 1, "label": "predicted = actual"}
-        axes.axline((group[0].predicted, group[0].predicted), slope=1, **line)
-        axes.legend(loc="upper left", fontsize=8)
+        quality, number = judge(group), counted(len(group))
+        ours, theirs = in_words(quality["spearman"]), in_words(quality["spearman_of_macs"])
+        words = ours if ours == TOO_FEW else f"ρ {ours}, of MACs alone {theirs}"
+        axes.set_title(f"{size} blocks ({number})\n{words}", fontsize=10)
+        axes.set_xlabel("Predicted reward (0 to 1)")
+        start = (group[0].predicted, group[0].predicted)
+        line = axes.axline(start, slope=1, color="0.4", linestyle="--", linewidth=1)
         axes.tick_params(labelbottom=True)  # there may be no panel below
-    figure.supxlabel("Predicted reward (0 to 1)", fontsize=10)
+    for axes in panels[len(sizes) :]:
+        axes.remove()
+    figure.legend([line], ["predicted = actual"], loc="outside lower center")
     figure.supylabel("Reward (accuracy on validation images, 0 to 1)", fontsize=10)
     return figure
 
 
-def _draw_cost(children, about, limits):
-    figure = sheet("Reward against cost; on the Pareto front, no other child is as good for less", about)
+def _draw_cost(found):
+    figure = sheet("Reward against cost; on the Pareto front, no other child is as good for less", found.about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
     for axes, (cost, label) in zip(panels, labels.items()):
         axes.set(xlabel=label, xscale="log")
-        for size, group in by_size(children).items():
+        for size, group in by_size(found.children).items():
             name = counted(size, "block", "blocks")
             _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
-        if cost in limits:
-            axes.axvline(limits[cost], color="k", linestyle=":", label=f"{LIMITS[cost]} = {limits[cost]:,}")
-        within = [child for child in children if all(getattr(child, name) <= limits[name] for name in limits)]
-        front = pareto_front(within, cost)
+        if cost in found.limits:
+            limit = found.limits[cost]
+            axes.axvline(limit, color="k", linestyle=":", label=f"{LIMITS[cost]} = {limit:,}")
+        front = pareto_front(found.children, cost)
         look = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"}
         costs, rewards = [getattr(child, cost) for child in front], [child.reward for child in front]
         axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
@@ -264,7 +252,7 @@ def _draw_cost(children, about, limits):
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(_cost_ticks(*axes.get_xlim()))
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=4 if limits else 6)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if found.limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
 
@@ -281,33 +269,35 @@ def _cost_ticks(low, high):
     return ticks
 
 
-def _draw_operators(children, about):
-    tenth, shares = operator_shares(children)
-    if len(children) < FEWEST_TENTHS:
-        about += f"; fewer than {FEWEST_TENTHS} are too few to judge"
-    figure = sheet("How often each operation stands in the best and the worst cells", about, 2.2 + 0.7 * len(shares))
+def _draw_operators(found):
+    groups = operator_shares(found.children)
+    title = "How often each operation stands in the best and the worst cells"
+    if len(groups) == 1:
+        title = (
+            f"How often each operation stands in the cells\n(best and worst tenth: from {FEWEST_TENTHS} children on)"
+        )
+    operations = list(groups[next(iter(groups))])
+    figure = sheet(title, found.about, 2.2 + 0.7 * len(operations))
     axes = figure.add_subplot(xlabel="Share of the operations in these cells (%)")
-    places = np.arange(len(shares))
-    best, worst, everywhere = (100 * np.array(column) for column in zip(*shares.values()))
-    for offset, values, label, colour, hatch in (
-        (-0.27, best, f"best tenth ({counted(tenth)})", COLOURS[0], ""),
-        (0, worst, f"worst tenth ({counted(tenth)})", "w", "////"),
-        (0.27, everywhere, f"all ({counted(len(children))})", "0.8", ""),
-    ):
-        bars = axes.barh(places + offset, values, 0.25, color=colour, hatch=hatch, edgecolor=COLOURS[0], label=label)
+    looks = ({"color": COLOURS[0]}, {"color": "w", "hatch": "////"}, {"color": "0.8"})
+    width = 0.8 / len(groups)
+    for number, ((label, shares), look) in enumerate(zip(groups.items(), looks[-len(groups) :])):
+        places = np.arange(len(operations)) + width * (number - (len(groups) - 1) / 2)
+        percent = [100 * share for share in shares.values()]
+        bars = axes.barh(places, percent, width, edgecolor=COLOURS[0], label=label, **look)
         axes.bar_label(bars, fmt="%.0f", padding=3, fontsize=9)
-    axes.set_yticks(places, shares)
-    axes.set_xlim(0, max(*best, *worst, *everywhere) * 1.08)
+    axes.set_yticks(range(len(operations)), operations)
+    axes.margins(x=0.08)
     axes.invert_yaxis()
     axes.grid(axis="y", visible=False)
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
-def _draw_best_cell(children, about, kept=None):
-    child, reward = winner_of(children, kept)
+def _draw_best_cell(found):
+    child = found.winner
     costs = f"{child.binary_weights:,} binary weights, {child.macs:,} MACs"
-    return draw_cell(child.cell, f"Best cell: child {child.number}, reward {reward}, {costs}\n{about}")
+    return draw_cell(child.cell, f"Best cell: child {child.number}, {found.reward}\n{costs}\n{found.about}")
 
 
 SHEETS = {

@@ -1,44 +1,17 @@
-"""The sheet of one architecture's training, drawn from architecture.csv."""
+"""The sheet of one architecture's training."""
 
-import os
-
-import matplotlib
+from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator, NullFormatter
 
-from pnas.journal.architecture import CURVE, read_curve
-from pnas.report.figures import COLOURS, STYLE, save_sheet, sheet
+from pnas.report.figures import COLOURS, sheet
 
 
-def write_learning_curve(experiment, logs="logs"):
-    """Draws the learning curve of `train.py --train_arc` anew, also while it runs.
-
-    Args:
-        experiment: EXPERIMENT_NAME.
-        logs: folder of the experiments.
-    Returns:
-        List of the paths that were written, LOGS/EXPERIMENT/report/architecture.png and .svg.
-    Raises:
-        ValueError: architecture.csv is damaged, or has no epoch yet.
-        OSError: a file cannot be read or written.
-    """
-    path = os.path.join(logs, experiment, CURVE)
-    rows = read_curve(path)
-    if not rows:
-        raise ValueError(f"{path} has no epoch yet")
-    folder = os.path.join(logs, experiment, "report")
-    os.makedirs(folder, exist_ok=True)
-    with matplotlib.rc_context(STYLE):
-        return save_sheet(draw_learning_curve(rows, experiment), os.path.join(folder, "architecture"))
-
-
-def draw_learning_curve(rows, about):
+def draw_learning_curve(rows: list[dict[str, float]], about: str) -> Figure:
     """Draws loss, accuracy, learning rate and sign flips over the epochs.
 
     Args:
-        rows: list of dict, as of `read_curve`, at least one.
+        rows: one for each epoch, as of `pnas.store.architecture.read_curve`, at least one.
         about: what was trained, for the title.
-    Returns:
-        matplotlib Figure.
     """
     best = max(rows, key=lambda row: (row["val_accuracy"], -row["epoch"]))
     figure = sheet("Learning curve of the retrained architecture", about, height=6.5)
@@ -55,8 +28,7 @@ def draw_learning_curve(rows, about):
             look = {"markersize": 4, "markerfacecolor": "none", "markevery": max(1, len(rows) // 20)}
             axes.plot(epochs, [row[name] for row in rows], marker + line, color=colour, label=legend, **look)
     for axes in panels[1]:
-        axes.set_xlabel("Epoch")
-        axes.set_yscale("log")
+        axes.set(xlabel="Epoch", yscale="log")
         axes.yaxis.set_major_formatter("{x:g}")  # the default is a formula
         axes.yaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_locator(MaxNLocator(5, integer=True))

@@ -1,14 +1,17 @@
 """How well rewards were predicted. Needs no Keras, so that a report starts at once."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
+
+from pnas.child import Child
 
 FEWEST = 6  # children; of fewer, a rank correlation says nothing (two give 1 or -1)
 TOO_FEW = "too few to judge"
 
 
-def rank_correlation(predicted, rewards):
+def rank_correlation(predicted: Sequence[float], rewards: Sequence[float]) -> float:
     """Spearman's rank correlation, or NaN where it is not defined.
 
     Args:
@@ -21,7 +24,7 @@ def rank_correlation(predicted, rewards):
     return float(spearmanr(predicted, rewards).statistic) if defined else math.nan
 
 
-def ranking_quality(predicted, rewards):
+def ranking_quality(predicted: Sequence[float], rewards: Sequence[float]) -> dict[str, float]:
     """How well rewards were predicted before the children were trained.
 
     Args:
@@ -40,13 +43,25 @@ def ranking_quality(predicted, rewards):
     }
 
 
-def judge(children):
-    """`ranking_quality` of children, each value TOO_FEW if there are fewer than FEWEST.
+def judge(children: list[Child]) -> dict[str, float | str]:
+    """`ranking_quality` of children, and `spearman_of_macs`: the rank correlation that a count of multiply-accumulates,
+    with nothing trained or learned, has with their rewards.
 
     Args:
-        children: list of Child. Those that failed are left out.
+        children: those of one block size. Those that failed are left out.
+    Returns:
+        dict of numbers, or of TOO_FEW if there are fewer than FEWEST children.
     """
     judged = [child for child in children if not child.error]
     if len(judged) < FEWEST:
-        return dict.fromkeys(("spearman", "mean_absolute_error", "top_5_recall"), TOO_FEW)
-    return ranking_quality([child.predicted for child in judged], [child.reward for child in judged])
+        return dict.fromkeys(("spearman", "mean_absolute_error", "top_5_recall", "spearman_of_macs"), TOO_FEW)
+    rewards = [child.reward for child in judged]
+    quality = ranking_quality([child.predicted for child in judged], rewards)
+    return quality | {"spearman_of_macs": rank_correlation([child.macs for child in judged], rewards)}
+
+
+def in_words(correlation: float | str) -> str:
+    """A rank correlation of `judge`, for people."""
+    if correlation == TOO_FEW:
+        return TOO_FEW
+    return "not defined" if math.isnan(correlation) else f"{correlation:.2f}"

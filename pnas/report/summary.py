@@ -3,11 +3,11 @@
 import math
 import typing
 
-from rich.console import Console
 from rich.table import Table
 
 from binarized.normalization import Normalization
 from pnas.model import binary_kernels
+from pnas.report.console import standard_output
 
 
 class Layer(typing.NamedTuple):
@@ -68,7 +68,7 @@ def print_summary(model):
     for layer, *numbers in zip(layers, *columns.values()):
         cells = (f"{math.ceil(number):,}" if number else "" for number in numbers)
         table.add_row(layer.name, " x ".join(map(str, layer.output_shape)), *cells)
-    console = Console()
-    if not console.is_terminal:
+    console = standard_output()
+    if not console.file.isatty():
         console.width = 200  # a table in a file is never broken
     console.print(table)

@@ -5,6 +5,8 @@ Children are numbered as the search numbers them: by block size, then by predict
     python tests/benchmarks/figures.py
 """
 
+import contextlib
+import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -14,9 +16,9 @@ sys.path[:0] = [str(ROOT)]
 
 from replays import read_rows  # noqa: E402
 
-from pnas.child import Child  # noqa: E402
-from pnas.journal.children import header, row  # noqa: E402
+from pnas.child import LIMITS, Child  # noqa: E402
 from pnas.report.figures import write_report  # noqa: E402
+from pnas.store.store import Store  # noqa: E402
 
 SHEETS = ("best_cell", "rewards", "surrogate")
 
@@ -24,23 +26,16 @@ SHEETS = ("best_cell", "rewards", "surrogate")
 def main():
     rows = read_rows()
     rows.sort(key=lambda row: (len(row["cell"]), -float(row["predicted"]) if row["predicted"] != "nan" else 0))
-    with tempfile.TemporaryDirectory() as logs:
-        table = Path(logs, "table", "children.csv")
-        table.parent.mkdir()
-        lines = [header()]
-        for number, facts in enumerate(rows, start=1):
-            child = Child(
-                *(number, facts["cell"], float(facts["predicted"]), 0, float(facts["reward_seed_0"])),
-                binary_weights=int(facts["binary_weights"]),
-                macs=int(facts["macs"]),
-            )
-            lines.append(row(child, "mnist", facts["representation"]))
-        table.write_text("".join(lines))
-        for path in map(Path, write_report("table", logs)):
+    with tempfile.TemporaryDirectory() as folder, contextlib.chdir(folder):
+        store = Store("table", {"DATASET": "mnist", **dict.fromkeys(LIMITS.values())})
+        for number, row in enumerate(rows, start=1):
+            costs = {name: int(row[name]) for name in LIMITS}
+            child = Child(number, row["cell"], float(row["predicted"]), reward=float(row["reward_seed_0"]), **costs)
+            store.add(child)
+        for path in map(Path, write_report("table")):
             if path.suffix == ".png" and path.stem in SHEETS:
-                target = ROOT / "tests" / "figures" / path.name
-                target.write_bytes(path.read_bytes())
-                print(target.relative_to(ROOT))
+                print(shutil.copy(path, ROOT / "tests" / "figures"))
+        store.close()
 
 
 if __name__ == "__main__":

@@ -1,34 +1,53 @@
 """Console output of a search: plain lines in a file, a bar and colours on a terminal; time left counted by hand."""
 
+import contextlib
+import io
 import os
 import pty
 import re
-import subprocess
+import struct
 import sys
-from pathlib import Path
+import termios
+import threading
+import time
+from fcntl import ioctl
+from types import SimpleNamespace
 
 import pytest
+from searches import settings_of
 
 from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
-from pnas.report.console import Progress, finalist_lines
+from pnas.report.console import Progress, end_lines, finalist_lines
 from pnas.search import Finalist
-
-ROOT = Path(__file__).parents[3]
-
 
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
 
 
-def child(number, reward, seconds=10.0, blocks=1, error=""):
-    return Child(number, [0, A, 0, C] * blocks, 0.5, seed=1, reward=reward, seconds=seconds, error=error)
+def child(number, reward, seconds=10.0, blocks=1, error="", **facts):
+    cell = [0, A, 0, C] * blocks
+    return Child(number, cell, 0.5, seed=1, reward=reward, seconds=seconds, error=error, **facts)
 
 
-def shown(capsys, progress, blocks, results, known=()):
+def progress_of(workers=1, **changes):
+    return Progress(settings_of(**changes), SimpleNamespace(count=workers))
+
+
+def show(progress, results, known=(), later=()):
+    """Tells of a block size."""
+    progress.on_size_begin(results[0].blocks, list(results), list(known), list(later))
+    for each in results:
+        progress.on_child_end(each)
+
+
+def shown(capsys, *arguments, **options):
     """The lines printed for a block size."""
-    for _ in progress.follow(blocks, [(c.number, c.cell, c.predicted) for c in results], list(known), results):
-        pass
+    show(*arguments, **options)
     return capsys.readouterr().out.splitlines()
+
+
+def left(lines):
+    return [re.search(r"s  (.*) left", line)[1] for line in lines[1:]]
 
 
 @pytest.mark.parametrize(
@@ -60,27 +79,10 @@ def test_a_short_cell_contains_the_whole_cell():
     assert len(cells) > 100 and [in_full(in_short(cell)) for cell in cells] == cells
 
 
-def test_overhead_is_a_share_of_the_time_of_all_workers(capsys):
-    progress = Progress(K=2, B=1, workers=2)
-    shown(
-        capsys, progress, 1, [child(number, 0.5, seconds=36.0)._replace(training_seconds=30.0) for number in (1, 2, 3)]
-    )
-    progress.show_times(wall=60.0)  # of 120 s, children take 108 s and their training 90 s
-    line = "0:01:00 with 2 workers, 25.0% of it outside training steps and validation (10.0% without a child)\n"
-    assert capsys.readouterr().out == line
-
-
-def test_a_run_that_trained_nothing_shows_no_overhead(capsys):
-    progress = Progress(K=2, B=1, workers=1)
-    shown(capsys, progress, 1, [], known=[child(1, 0.5)])
-    progress.show_times(wall=60.0)
-    assert "outside" not in capsys.readouterr().out
-
-
 def test_a_child_is_ranked_among_all_so_far(capsys):
-    progress = Progress(K=2, B=2, workers=1)
-    lines = shown(capsys, progress, 1, [child(1, 0.5), child(2, 0.7), child(3, 0.6)])
-    lines += shown(capsys, progress, 2, [child(5, 0.7, blocks=2), child(4, 0.4, blocks=2)])
+    progress = progress_of()
+    lines = shown(capsys, progress, [child(1, 0.5), child(2, 0.7), child(3, 0.6)])
+    lines += shown(capsys, progress, [child(5, 0.7, blocks=2), child(4, 0.4, blocks=2)])
     assert re.findall(r"reward (\S+) +rank (\d+)", "\n".join(lines)) == [
         ("0.5000", "1"),
         ("0.7000", "1"),
@@ -90,9 +92,14 @@ def test_a_child_is_ranked_among_all_so_far(capsys):
     ]
 
 
-def test_a_line_in_a_file_is_whole_and_plain(capsys):
+@pytest.mark.parametrize("variables", [{}, {"FORCE_COLOR": "1"}, {"COLUMNS": "40"}])
+def test_a_line_in_a_file_is_whole(capsys, monkeypatch, variables):
+    for name, value in variables.items():
+        monkeypatch.setenv(name, value)
     error = "ValueError: [bold]" + 100 * " much"
-    lines = shown(capsys, Progress(K=1, B=3, workers=1), 3, [child(9, 0.125, 3, blocks=3), child(10, 0, error=error)])
+    text = "\n".join(shown(capsys, progress_of(), [child(9, 0.125, 3, blocks=3), child(10, 0, error=error)]))
+    assert re.search(COLOUR, text) or not variables.get("FORCE_COLOR")
+    lines = re.sub(r"\x1b\[[\d;]*m", "", text).split("\n")  # colours alone: any other code stays
     assert lines[0] == "3 blocks a cell: 2 children"
     assert lines[1] == (
         "   1/2  child 9     reward 0.1250  rank 1         3 s  about 0:00:03 left  "
@@ -101,19 +108,23 @@ def test_a_line_in_a_file_is_whole_and_plain(capsys):
     assert lines[2].startswith(f"   2/2  child 10    failed: {error}") and lines[2].endswith("left  3x3 bconv + linear")
 
 
+def test_a_failed_child_names_the_file_of_its_traceback(capsys):
+    failed = [child(7, 0, error="ValueError: no", traceback="Traceback"), child(8, 0, error="its worker died")]
+    _, first, second = shown(capsys, progress_of(EXPERIMENT_NAME="trial"), failed)
+    assert "failed: ValueError: no (logs/trial/errors/0007.txt)  " in first
+    assert "failed: its worker died  " in second
+
+
 def test_a_child_that_was_stopped_early_says_so(capsys):
-    children = [child(1, 0.5, 3)._replace(epochs=1), child(2, 0.25, 3)._replace(epochs=4)]
-    lines = shown(capsys, Progress(K=1, B=1, workers=1, epochs=4), 1, children)
+    children = [child(1, 0.5, 3, epochs=1), child(2, 0.25, 3, epochs=4)]
+    lines = shown(capsys, progress_of(MAX_EPOCHS=4), children)
     assert "rank 1     stopped after 1 epoch      3 s" in lines[1] and "stopped" not in lines[2]
 
 
 def test_the_time_left_is_counted_in_rounds_of_children(capsys):
-    def left(lines):
-        return [re.search(r"s  (.*) left", line)[1] for line in lines[1:]]
-
-    progress = Progress(K=4, B=2, workers=2)
+    progress = progress_of(workers=2)
     # Three children of one block, two at a time. Then two rounds of at most four of two blocks, each twice as long.
-    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 20), child(3, 0.5, 15)])
+    lines = shown(capsys, progress, [child(1, 0.5, 10), child(2, 0.5, 20), child(3, 0.5, 15)], later=[4])
     assert left(lines) == [
         "at most about 0:00:50",  # one round of 10 s, two of 20 s
         "at most about 0:01:15",  # one round of 15 s, two of 30 s
@@ -121,148 +132,225 @@ def test_the_time_left_is_counted_in_rounds_of_children(capsys):
     ]
     # There are only three children of two blocks, and their own times replace the estimate.
     two = [child(4, 0.5, 40, blocks=2), child(5, 0.5, 50, blocks=2), child(6, 0.5, 60, blocks=2)]
-    assert left(shown(capsys, progress, 2, two)) == ["about 0:00:40", "about 0:00:45", "about 0:00:00"]
+    assert left(shown(capsys, progress, two)) == ["about 0:00:40", "about 0:00:45", "about 0:00:00"]
 
 
-def test_time_left_counts_no_more_children_of_a_size_than_there_are(capsys):
-    space = StateSpace(3, [A, C])  # 3 flat cells of one block, 6 of two and 10 of three
-    progress = Progress(K=8, B=3, workers=1, most_expansions=space.most_expansions)
-    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 10), child(3, 0.5, 10)])
-    # 6 of 20 s and 8, the K, of 30 s are 6 minutes.
-    assert "at most about 0:06:20 left" in lines[1] and "at most about 0:06:00 left" in lines[3]
+def test_the_time_left_counts_the_children_of_all_later_sizes(capsys):
+    one = [child(number, 0.5, 10) for number in (1, 2, 3)]
+    # 6 of 20 s and 8 of 30 s are 6 minutes. Where no cell fits any more, there is nothing left, not even of finalists.
+    assert left(shown(capsys, progress_of(), one, later=[6, 8]))[2] == "at most about 0:06:00"
+    assert left(shown(capsys, progress_of(), one, later=[0, 0]))[2] == "at most about 0:00:00"
+
+
+def test_days_are_left(capsys):
+    lines = shown(capsys, progress_of(), [child(1, 0.5, 50_000.0)], later=[1])
+    assert left(lines) == ["at most about 1 day, 3:46:40"]  # 100,000 s
 
 
 def test_time_left_counts_no_more_finalists_than_children(capsys):
-    progress = Progress(K=4, B=1, workers=1, finalists=5, seeds=2)
-    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0, error="OSError: full"), child(3, 0.5, 10)])
+    progress = progress_of(FINALISTS=5, FINAL_SEEDS=2)
+    lines = shown(capsys, progress, [child(1, 0.5, 10), child(2, 0, error="OSError: full"), child(3, 0.5, 10)])
     # Two children of 10 s, then all three twice. The second one fails: one child, then two twice. Then two twice.
-    assert [re.search(r"about (\S+) left", line)[1] for line in lines[1:]] == ["0:01:20", "0:00:50", "0:00:40"]
+    assert left(lines) == ["about 0:01:20", "about 0:00:50", "about 0:00:40"]
+
+
+def test_one_finalist_takes_no_time(capsys):
+    lines = shown(capsys, progress_of(FINALISTS=1, FINAL_SEEDS=2), [child(1, 0.5, 10), child(2, 0.6, 10)])
+    assert left(lines) == ["about 0:00:10", "about 0:00:00"]
 
 
 def test_time_left_counts_the_rounds_of_each_seed(capsys):
-    progress = Progress(K=4, B=1, workers=2, finalists=3, seeds=3)
-    lines = shown(capsys, progress, 1, [child(1, 0.5, 10), child(2, 0.5, 10), child(3, 0.5, 10)])
+    progress = progress_of(workers=2, FINALISTS=3, FINAL_SEEDS=3)
+    lines = shown(capsys, progress, [child(1, 0.5, 10), child(2, 0.5, 10), child(3, 0.5, 10)])
     # Three finalists are two rounds of two workers, and a seed begins when the one before it has ended.
-    assert "about 0:01:00 left" in lines[3]
+    assert left(lines)[2] == "about 0:01:00"
+
+
+def test_finalists_take_as_long_as_the_largest_cells(capsys):
+    progress = progress_of(FINALISTS=2, FINAL_SEEDS=1)
+    lines = shown(capsys, progress, [child(1, 0.5, 10), child(2, 0.5, 10)], later=[1])
+    assert left(lines)[1] == "at most about 0:01:00"  # 20 s, and two finalists of 20 s
+    lines = shown(capsys, progress_of(FINALISTS=2), [child(1, 0.5, 10), child(2, 0.5, 10)], later=[0])
+    assert left(lines)[1] == "at most about 0:00:20"  # there will be none of two blocks
 
 
 def test_known_children_are_ranked_and_estimate_the_time_left(capsys):
-    progress = Progress(K=1, B=2, workers=1)
-    lines = shown(
-        capsys, progress, 1, [child(2, 0.6, 5, error="OSError: full"), child(3, 0.6, 5)], [child(1, 0.9, 100)]
-    )
+    results = [child(2, 0.6, 5, error="OSError: full"), child(3, 0.6, 5)]
+    lines = shown(capsys, progress_of(), results, known=[child(1, 0.9, 100)], later=[1])
     assert lines[0] == "1 block a cell: 3 children, 1 of them known"
     assert "at most about 0:05:00 left" in lines[1]  # one child of 100 s, one of 200 s
     assert "rank 2" in lines[2] and "at most about 0:00:10 left" in lines[2]
 
 
 def test_a_failed_first_child_gives_no_time_left(capsys):
-    assert "time left not known yet" in shown(capsys, Progress(1, 1, 1), 1, [child(1, 0, error="OSError: full")])[1]
+    assert "time left not known yet" in shown(capsys, progress_of(), [child(1, 0, error="OSError: full")])[1]
 
 
-def test_a_child_is_saved_before_it_is_shown(capsys):
-    kept = []
-    for result in Progress(K=1, B=1, workers=1).follow(1, [(1, [0, A, 0, A], 0.5)], [], [child(1, 0.25)]):
-        assert "0.2500" not in capsys.readouterr().out
-        kept.append(result)
-    assert len(kept) == 1 and "0.2500" in capsys.readouterr().out
+def test_the_quality_of_the_surrogate_stands_beside_that_of_macs(capsys):
+    predicted, rewards = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95], [0.4, 0.6, 0.8, 0.7, 0.9, 0.95]
+    macs = [60, 50, 40, 30, 20, 10]
+    children = [Child(n, [0, C] * 4, p, reward=r, macs=m) for n, (p, r, m) in enumerate(zip(predicted, rewards, macs))]
+    failed = Child(7, [0, C] * 4, 0.1, error="OSError: full")
+    progress = progress_of()
+    progress.on_size_end(2, [*children, failed])
+    # Errors: 0.1, 0, 0.1, 0.1, 0, 0. Ranks 1 2 3 4 5 6 against 1 2 4 3 5 6: 1 - 6 * 2 / (6 * 35); reversed: -0.94.
+    line = (
+        "Predicted before training: Spearman 0.94 (of MACs alone -0.94), mean absolute error 0.0500, top-5 recall 1.0"
+    )
+    assert capsys.readouterr().out == f"{line}\n"
+    progress.on_size_end(2, children[1:])
+    assert capsys.readouterr().out == "Predicted before training: too few to judge\n"
+    progress.on_size_end(2, [each._replace(predicted=0.5) for each in children])
+    assert "Spearman not defined (of MACs alone -0.94)" in capsys.readouterr().out
+    progress.on_size_end(1, children)
+    assert capsys.readouterr().out == ""
 
 
-SEARCH = """
-import sys, time
-from pnas.child import Child
-from pnas.report.console import Progress
-
-def results():
-    for number, cell, predicted in new:
-        time.sleep(0.8)
-        yield Child(number, cell, predicted, 0, reward=0.5, seconds=0.8)
-
-def search():
-    for child in Progress(1, 1, 2).follow(1, new, [], results()):
-        if child.number == {stop}:
-            raise OSError("the disk is full")
-
-new = [(number, [0, "3x3 bconv", 0, "linear"], 0.5) for number in (1, 2, 3)]
-try:
-    search()
-except OSError as error:
-    sys.exit(str(error))
-"""
+def test_a_search_without_a_cell_within_the_limits_says_so(capsys):
+    progress = progress_of(MAX_MACS=300_000)
+    progress.on_choice(2, [[0, A, 0, A] * 2])
+    assert capsys.readouterr().out == ""
+    progress.on_choice(2, [])
+    line = "No cell of 2 blocks is within MAX_MACS = 300,000: the search ends with 1 block a cell\n"
+    assert capsys.readouterr().out == line
+    progress_of(MAX_MACS=1, MAX_BINARY_WEIGHTS=2_000).on_choice(3, [])
+    assert (
+        "within MAX_MACS = 1 and MAX_BINARY_WEIGHTS = 2,000: the search ends with 2 blocks" in capsys.readouterr().out
+    )
 
 
 COLOUR = r"\x1b\[(?:\d+;)*(?:3[0-8]|4[0-8]|9[0-7]|10[0-7])[;\d]*m"
 
 
-def on_a_terminal(stop=0, **environment):
-    """Terminal output for three children, two at a time; the search fails after child `stop`."""
+@contextlib.contextmanager
+def terminal(monkeypatch, columns=120, **variables):
+    """A terminal as standard output. Its content is in the `text` of what this yields, at the end."""
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+    for name, value in {"TERM": "xterm-256color", **variables}.items():
+        monkeypatch.setenv(name, value)
     ours, theirs = pty.openpty()
-    variables = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    variables.update(
-        {"PYTHONPATH": str(ROOT), "TERM": "xterm-256color", "COLUMNS": "120", "LINES": "40", **environment}
-    )
-    process = subprocess.Popen(
-        [sys.executable, "-c", SEARCH.format(stop=stop)], stdout=theirs, stderr=theirs, env=variables
-    )
-    os.close(theirs)
-    content = b""
-    while True:
-        try:
-            content += os.read(ours, 65536)
-        except OSError:  # the process has ended
-            break
+    ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 40, columns, 0, 0))
+    monkeypatch.setenv("COLUMNS", str(columns))
+    parts, result = [], SimpleNamespace()
+
+    def read():
+        with contextlib.suppress(OSError):  # the other end was closed
+            while True:
+                parts.append(os.read(ours, 65536))
+
+    reader = threading.Thread(target=read)
+    reader.start()
+    with monkeypatch.context() as patch, open(theirs, "w") as stream:
+        patch.setattr(sys, "stdout", stream)
+        yield result
+    reader.join()
     os.close(ours)
-    assert process.wait() == (1 if stop else 0)
-    return content.decode()
+    result.text = b"".join(parts).decode()
 
 
-def test_a_terminal_shows_a_bar_and_the_children_in_training():
-    coloured = on_a_terminal()
-    assert re.search(COLOUR, coloured)
-    text = re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", coloured)
+def test_a_terminal_shows_a_bar_and_the_children_in_training(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of(workers=2) as progress:
+        results = [child(1, 0.5, 1), child(2, 0.5, 1), child(3, 0.5, 1)]
+        progress.on_size_begin(1, results, [], [])
+        progress.on_child_end(results[0])
+        time.sleep(0.7)  # the bar is drawn twice a second
+        progress.on_child_end(results[1])
+        progress.on_child_end(results[2])
+    assert re.search(COLOUR, result.text)
+    text = re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", result.text)
     assert "━" in text
     assert "child 1     in training for 0:00:0" in text and "child 2     in training for" in text
-    assert text.index("child 1     reward") < text.index(
-        "child 3     in training for"
-    )  # a worker is free after child 1
+    # A worker is free after child 1.
+    assert text.index("child 1     reward") < text.index("child 3     in training for")
     assert "1/3" in text and "best 0.5000" in text and "about 0:00:0" in text
 
 
-def test_no_color_turns_colours_off():
-    text = on_a_terminal(NO_COLOR="1")
-    assert "━" in text and "child 3     reward 0.5000" in text and not re.search(COLOUR, text)
+def test_no_color_turns_colours_off(monkeypatch):
+    with terminal(monkeypatch, NO_COLOR="1") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5)])
+    assert "━" in result.text and "reward 0.5000" in result.text and not re.search(COLOUR, result.text)
 
 
-def test_a_stream_that_lacks_a_character_gets_another_one():
-    search = SEARCH.format(stop=0).replace('0, "linear"', '0, "3x3 bconv"')
-    environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONIOENCODING": "ascii"}
-    result = subprocess.run([sys.executable, "-c", search], env=environment, capture_output=True)
-    assert (result.returncode, result.stderr) == (0, b"")
-    assert len(re.findall(rb"reward 0.5000 .* 3x3 bconv \?2\n", result.stdout)) == 3
+def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
+    with terminal(monkeypatch, TERM="dumb") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5)])
+    assert "\x1b" not in result.text and "child 3     reward 0.5000  rank 1" in result.text
+    assert "left  3x3 bconv + linear" in result.text
 
 
-def test_a_dumb_terminal_gets_plain_lines():
-    text = on_a_terminal(TERM="dumb")
-    assert "\x1b" not in text and "child 3     reward 0.5000  rank 3" in text and "left  3x3 bconv + linear" in text
+def test_the_bar_has_room_on_80_columns(monkeypatch):
+    known = [child(number, 0.5, 100) for number in range(1, 201)]
+    new = [child(number, 0.5, 100) for number in range(201, 301)]
+    with terminal(monkeypatch, columns=80) as result, progress_of() as progress:
+        progress.on_size_begin(1, new, known, [300])
+        progress.console.print(progress._panel())
+    text = re.sub(r"\x1b\[[\d;]*m", "", result.text)
+    (bar,) = {line.strip() for line in re.split(r"\x1b\[[?\d]*[A-Za-z]|[\r\n]", text) if "left" in line}
+    assert re.fullmatch(r"1-block cells  [━╺╸]+  200/300  best 0.5000  at most about \S+ left", bar), bar
+    assert len(bar) <= 80
 
 
-def test_the_cursor_is_shown_again_after_an_error():
-    text = on_a_terminal(stop=2)
-    assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l") and "the disk is full" in text
+@pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
+def test_the_cursor_is_shown_again_after_an_error(monkeypatch, error):
+    with terminal(monkeypatch) as result, contextlib.suppress(error), progress_of() as progress:
+        progress.on_size_begin(1, [child(1, 0.5), child(2, 0.5)], [], [])
+        raise error
+    assert result.text.rindex("\x1b[?25h") > result.text.rindex("\x1b[?25l")
+
+
+def test_a_stream_that_lacks_a_character_gets_another_one(monkeypatch):
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, "ascii"))
+    show(progress_of(), [Child(1, [0, A, 0, A], 0.5, reward=0.5)])
+    sys.stdout.flush()
+    assert re.search(rb"reward 0.5000 .* 3x3 bconv \?2\n", buffer.getvalue())
 
 
 def test_a_finalist_is_shown_with_the_reward_of_its_first_training(capsys):
-    first, again = child(3, 0.75), child(3, 0.5)
-    progress = Progress(K=2, B=1, workers=1)
-    list(progress.follow_finalists(1, 2, [first], [(3, again.cell, 0.5)], [again]))
-    heading, line = capsys.readouterr().out.splitlines()
-    assert heading == "Finalists, further seed 1 of 2: 1 child"
-    # One more training of 10 s is left, with the second seed.
-    assert line.startswith("   1/1  child 3     reward 0.5000  first 0.7500     10 s  about 0:00:10 left  ")
+    progress = progress_of(FINALISTS=2, FINAL_SEEDS=2)
+    show(progress, [child(3, 0.75), child(4, 0.7)])
+    capsys.readouterr()
+    again = [child(3, 0.5, repeat=1), child(4, 0.25, repeat=1)]
+    progress.on_repeat_begin(1, [child(3, 0.75), child(4, 0.7)], again)
+    for each in again:
+        progress.on_child_end(each)
+    heading, line, _ = capsys.readouterr().out.splitlines()
+    assert heading == "Finalists, further seed 1 of 2: 2 children"
+    # One more training of 10 s with this seed, two with the next one.
+    assert line.startswith("   1/2  child 3     reward 0.5000  first 0.7500     10 s  about 0:00:30 left  ")
+    progress.on_repeat_begin(2, [child(3, 0.75), child(4, 0.7)], again[:1])
+    assert capsys.readouterr().out == "Finalists, further seed 2 of 2: 2 children, 1 of them known\n"
 
 
-def test_finalists_are_listed_with_mean_and_standard_deviation():
-    finalist = Finalist(child(3, 0.5), [child(3, 0.75), child(3, 1.0)])
-    # Deviations from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.
-    (line,) = finalist_lines([finalist])
-    assert line == f"mean 0.7500 ± 0.2500 of 3 trainings  child 3     {in_short(finalist.child.cell)}"
+# Deviations of the first one's rewards from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.
+FINALISTS = [
+    Finalist(child(3, 0.5, macs=4_000_000, binary_weights=500), [child(3, 0.75), child(3, 1.0)]),
+    Finalist(child(4, 0.75), [child(4, 0.5), child(4, 0, error="OSError: full")]),
+]
+
+
+def test_finalists_are_listed_with_mean_and_standard_deviation(capsys):
+    lines = [
+        "mean 0.7500 ± 0.2500 of 3 trainings  child 3     3x3 bconv + linear",
+        "mean 0.6250 ± 0.1768 of 2 trainings  child 4     3x3 bconv + linear",
+    ]
+    assert finalist_lines(FINALISTS) == lines
+    progress_of().on_search_end(FINALISTS)
+    assert capsys.readouterr().out.splitlines() == ["", *lines]
+    progress_of().on_search_end([Finalist(child(3, 0.5), [])])
+    assert capsys.readouterr().out == ""
+
+
+def test_a_search_ends_with_the_mean_of_its_winner():
+    cell = [0, A, 0, C]
+    assert end_lines(FINALISTS, settings_of(MAX_MACS=5_000_000), "python train.py --train_arc") == [
+        f"Best: mean 0.7500 ± 0.2500 of 3 trainings, child 3, {cell}",
+        "Costs:       4,000,000 MACs (MAX_MACS = 5,000,000), 500 binary weights",
+        "Retrain it:  python train.py --train_arc",
+    ]
+    best, costs, _ = end_lines([Finalist(child(3, 0.5), [])], settings_of(MAX_BINARY_WEIGHTS=9), "")
+    assert best == f"Best: reward 0.5000, child 3, {cell}"
+    assert costs == "Costs:       0 MACs, 0 binary weights (MAX_BINARY_WEIGHTS = 9)"
+    failed = Finalist(child(3, 0.5), [child(3, 0, error="OSError: full")])
+    assert end_lines([failed], settings_of(), "")[0] == f"Best: reward 0.5000, child 3, {cell}"

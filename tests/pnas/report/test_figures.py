@@ -1,90 +1,74 @@
-"""Figures of a search: their numbers, counted by hand, and their files for complete and incomplete tables."""
+"""Figures of a search: their numbers, counted by hand, and their files."""
 
-import io
 import itertools
-import math
 import os
-import struct
 import xml.etree.ElementTree
 from pathlib import Path
 
+import matplotlib
+import numpy as np
 import pytest
-from report_tables import child, write_table
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from searches import child, found, store_of
 
-from pnas.journal.children import read_table
-from pnas.journal.finalists import FinalistsJournal
+from pnas import UsageError
 from pnas.report import figures as report
 
-SHEETS = ["rewards", "surrogate", "cost", "operators", "best_cell"]
+
+def texts(sheet, children, **changes):
+    """The texts of a sheet, a line each."""
+    figure = report.SHEETS[sheet](found(children, **changes))
+    return "\n".join(text.get_text() for text in figure.findobj(Text))
 
 
-def words(path):
-    """Texts of an SVG file. Matplotlib draws letters as curves and writes each text as a comment above them."""
-    parser = xml.etree.ElementTree.XMLParser(target=xml.etree.ElementTree.TreeBuilder(insert_comments=True))
-    tree = xml.etree.ElementTree.parse(path, parser)
-    assert tree.getroot().tag == "{http://www.w3.org/2000/svg}svg"
-    return [part.text.strip() for part in tree.iter(xml.etree.ElementTree.Comment)]
+def points(figure):
+    """The points of all lines and the sizes of all bars."""
+    lines = [np.array(line.get_xydata()).tolist() for axes in figure.axes for line in axes.lines]
+    return lines, [(bar.get_width(), bar.get_height()) for axes in figure.axes for bar in axes.patches]
 
 
-def drawn(folder, children, end=""):
-    """Draws a table and checks the files; returns dict, sheet -> its texts."""
-    write_table(folder, children, end)
-    paths = report.write_report("tiny", folder / "logs")
-    assert [Path(path) for path in paths] == [
-        folder / "logs" / "tiny" / "report" / f"{sheet}.{ending}" for sheet in SHEETS for ending in ("png", "svg")
+def extents(figure, artists):
+    """Boxes of artists in pixels, after the figure was drawn."""
+    figure.draw_without_rendering()
+    return [artist.get_tightbbox() for artist in artists]
+
+
+def search_of(sizes=(8, 12, 16), failed=()):
+    """A search with some children of each block size; the larger ones have the higher rewards."""
+    numbers = itertools.count(1)
+    children = [
+        child(next(numbers), 0.5 + size / 10 + n / 1000, size, 0.5 + size / 10 if size > 1 else float("nan"))._replace(
+            macs=1000 * size + 10 * n, binary_weights=100 * size + n
+        )
+        for size, count in enumerate(sizes, start=1)
+        for n in range(count)
     ]
-    assert sorted(os.listdir(folder / "logs" / "tiny" / "report")) == sorted(Path(path).name for path in paths)
-    for path in paths[0::2]:
-        content = Path(path).read_bytes()
-        assert content[:8] == b"\x89PNG\r\n\x1a\n" and content[12:16] == b"IHDR" and content[-8:-4] == b"IEND"
-        assert struct.unpack(">I", content[16:20]) == (800,)
-    return {Path(path).stem: "\n".join(words(path)) for path in paths[1::2]}
+    return [each.failed("OSError: full") if each.number in failed else each for each in children]
 
 
 def test_the_best_so_far_restarts_with_each_block_size():
     rewards = [(1, 0.5), (1, 0.7), (1, 0.6), (2, 0.4), (2, 0.3), (2, 0.9)]
     children = [child(number, reward, blocks) for number, (blocks, reward) in enumerate(rewards, start=1)]
-    best = report.best_so_far(children)
-    assert {blocks: list(values) for blocks, values in best.items()} == {1: [0.5, 0.7, 0.7], 2: [0.4, 0.4, 0.9]}
+    lines, _ = points(report.SHEETS["rewards"](found(children)))
+    assert lines[1] == [[1, 0.5], [2, 0.7], [3, 0.7]] and lines[3] == [[4, 0.4], [5, 0.4], [6, 0.9]]
 
 
 def test_of_equal_rewards_the_first_child_is_the_best():
-    assert report.best_child([child(2, 0.9), child(1, 0.9), child(3, 0.1)]).number == 1
+    assert found([child(2, 0.9), child(1, 0.9), child(3, 0.1)]).winner.number == 1
 
 
-def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell(tmp_path):
-    children = [child(1, 0.9, weights=300), child(2, 0.8, weights=200), child(3, 0.7)]
-    assert "best: child 1, 0.9000" in drawn(tmp_path, children)["rewards"]
-    journal = FinalistsJournal(tmp_path / "logs" / "tiny", "digits", None)
-    journal.write_winner(2, [0.8, 0.9, 1.0])
-    text = drawn(tmp_path, children)
-    assert "best: child 2, 0.8000, mean 0.9000 of 3 trainings" in text["rewards"]
-    assert "Best cell: child 2, reward 0.8000, mean 0.9000 of 3 trainings, 200 binary" in text["best_cell"]
-    journal.write_winner(3, [0.7])
-    assert "best: child 3, 0.7000\n" in drawn(tmp_path, children)["rewards"] + "\n"
-
-
-def test_a_winner_that_the_table_lacks_is_named(tmp_path):
-    write_table(tmp_path, [child(1, 0.5)])
-    FinalistsJournal(tmp_path / "logs" / "tiny", "digits", None).write_winner(7, [0.9])
-    with pytest.raises(ValueError, match="winner is child 7, but the table has no such child"):
-        report.write_report("tiny", tmp_path / "logs")
-
-
-def test_spearmans_rho_is_computed_for_each_block_size():
-    # Ranks 1 2 3 4 and 1 2 4 3: 1 - 6 * (0 + 0 + 1 + 1) / (4 * (16 - 1)) = 0.8. Three reversed ranks: -1.
-    two = [child(2, 0.1, 2, 0.50), child(3, 0.2, 2, 0.51), child(4, 0.9, 2, 0.6), child(5, 0.8, 2, 0.99)]
-    three = [child(6, 0.3, 3, 0.1), child(7, 0.2, 3, 0.2), child(8, 0.1, 3, 0.3)]
-    without_prediction = [child(1, 0.99), child(9, 0.99, 3)]
-    correlations = report.rank_correlations(without_prediction + two + three)
-    assert correlations == {2: (pytest.approx(0.8), 4), 3: (pytest.approx(-1), 3)}
-
-
-@pytest.mark.parametrize("pairs", [[(0.5, 0.6)], [(0.5, 0.6), (0.5, 0.7)], [(0.5, 0.6), (0.4, 0.6)]])
-def test_rho_of_one_child_or_of_equal_values_is_nan(pairs):
-    children = [child(number, reward, 2, predicted) for number, (predicted, reward) in enumerate(pairs)]
-    [(rho, number)] = report.rank_correlations(children).values()
-    assert math.isnan(rho) and number == len(pairs)
+def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell():
+    store = store_of([child(1, 0.9), child(2, 0.8), child(3, 0.7)])
+    assert report.read_found(store, "tiny").reward == "reward 0.9000"
+    for repeat, reward in enumerate([0.9, 1.0], start=1):
+        store.add(child(2, reward)._replace(repeat=repeat))
+    store.keep_winner(2)
+    result = report.read_found(store, "tiny")
+    assert (result.winner.number, result.reward) == (2, "mean 0.9000 of 3 trainings")
+    store.keep_winner(3)
+    result = report.read_found(store, "tiny")
+    assert (result.winner.number, result.reward) == (3, "reward 0.7000")
 
 
 def test_no_child_beats_one_on_the_pareto_front():
@@ -95,45 +79,50 @@ def test_no_child_beats_one_on_the_pareto_front():
 
 
 def test_operator_shares_are_of_the_best_and_worst_tenth():
-    # A tenth of 20 children is 2. The best have ops a a a b and a b, the worst c c and c c, the other 16 b b.
-    cells = {1: [0, "a", 0, "a", 0, "a", 0, "b"], 2: [0, "a", -1, "b"], 19: [0, "c", 0, "c"], 20: [0, "c", 0, "c"]}
-    children = [child(n, 1 - n / 100, cell=cells.get(n, [0, "b", 0, "b"])) for n in range(20, 0, -1)]
-    tenth, shares = report.operator_shares(children)
-    assert tenth == 2
-    assert shares["a"] == pytest.approx((4 / 6, 0, 4 / 42))
-    assert shares["b"] == pytest.approx((2 / 6, 0, 34 / 42))
-    assert shares["c"] == pytest.approx((0, 1, 4 / 42))
+    # A tenth of 30 children is 3. The best have ops a a a b, a b and b b, the worst c c each, the other 24 b b.
+    cells = {1: [0, "a", 0, "a", 0, "a", 0, "b"], 2: [0, "a", -1, "b"], 3: [0, "b", 0, "b"]}
+    cells |= dict.fromkeys((28, 29, 30), [0, "c", 0, "c"])
+    children = [child(n, 1 - n / 100, cell=cells.get(n, [0, "b", 0, "b"])) for n in range(1, 31)]
+    shares = report.operator_shares(children)
+    assert shares["best tenth (3 children)"] == pytest.approx({"a": 4 / 8, "b": 4 / 8, "c": 0})
+    assert shares["worst tenth (3 children)"] == pytest.approx({"a": 0, "b": 0, "c": 1})
+    assert shares["all (30 children)"] == pytest.approx({"a": 4 / 62, "b": 52 / 62, "c": 6 / 62})
+    assert all(list(group) == ["a", "b", "c"] for group in shares.values())
 
 
-def test_a_tenth_of_three_children_is_one_child():
-    tenth, shares = report.operator_shares([child(n, n / 10, cell=[0, f"op {n}", 0, f"op {n}"]) for n in range(1, 4)])
-    assert tenth == 1
-    assert list(shares) == ["op 1", "op 2", "op 3"]
-    assert shares["op 3"] == pytest.approx((1, 0, 1 / 3)) and shares["op 1"] == pytest.approx((0, 1, 1 / 3))
+def test_of_few_children_no_tenths_are_drawn():
+    few, enough = ([child(number, number / 100) for number in range(1, last + 1)] for last in (29, 30))
+    assert list(report.operator_shares(few)) == ["all (29 children)"] and len(report.operator_shares(enough)) == 3
+    assert "from 30 children on" in texts("operators", few) and "children on" not in texts("operators", enough)
+    _, bars = points(report.SHEETS["operators"](found(few)))
+    assert [width for width, _ in bars] == [100]
 
 
-def test_a_search_of_two_block_sizes(tmp_path):
+def test_a_search_of_two_block_sizes():
     one = [child(n, 0.80 + n / 100, weights=1000 * n, macs=5000 * n) for n in range(1, 4)]
     predicted = [0.80, 0.85, 0.82, 0.86, 0.87, 0.88]  # ranks 1 3 2 4 5 6; those of the rewards are 1 2 3 4 5 6
-    two = [child(n, 0.87 + n / 100, 2, prediction) for n, prediction in enumerate(predicted, start=4)]
-    text = drawn(tmp_path, one + two)
+    macs = [1, 2, 3, 6, 5, 4]
+    two = [child(n, 0.87 + n / 100, 2, p, macs=m) for n, (p, m) in enumerate(zip(predicted, macs), start=4)]
+    text = {sheet: texts(sheet, one + two) for sheet in report.SHEETS}
     assert all("tiny on digits: 9 children" in words for words in text.values())
-    assert "best: child 9, 0.9600" in text["rewards"] and "1 block: 3 children" in text["rewards"]
-    # 1 - 6 * (1 + 1) / (6 * (36 - 1)) = 0.943
-    assert "2 blocks: ρ = 0.94 (6 children)" in text["surrogate"]
-    assert "best tenth (1 child)" in text["operators"] and "all (9 children)" in text["operators"]
-    assert "Best cell: child 9, reward 0.9600, 100 binary weights, 1,000 MACs" in text["best_cell"]
+    assert "best: child 9, reward 0.9600" in text["rewards"] and "1 block: 3 children" in text["rewards"]
+    # 1 - 6 * (1 + 1) / (6 * (36 - 1)) = 0.943; of MACs 1 - 6 * (4 + 0 + 4) / 210 = 0.771
+    assert "2 blocks (6 children)\nρ 0.94, of MACs alone 0.77" in text["surrogate"]
+    assert "Best cell: child 9, reward 0.9600\n100 binary weights, 4 MACs\n" in text["best_cell"]
     assert "output of the cell: blocks 1, 2, concatenated" in text["best_cell"]
+
+
+def test_limits_are_drawn():
+    text = texts("cost", [child(1, 0.5)], MAX_MACS=12_345)
+    assert "MAX_MACS = 12,345" in text and "MAX_BINARY_WEIGHTS" not in text
 
 
 def tick_labels(figure, panel):
     """(text, left, right) of the labels on the horizontal axis of a panel, in pixels."""
-    figure.savefig(io.BytesIO(), dpi=report.DPI)
     axes = figure.axes[panel]
     low, high = axes.get_xlim()
     shown = [label for tick, label in zip(axes.get_xticks(), axes.get_xticklabels()) if low <= tick <= high]
-    boxes = [label.get_window_extent() for label in shown]
-    return [(label.get_text(), box.x0, box.x1) for label, box in zip(shown, boxes)]
+    return [(label.get_text(), box.x0, box.x1) for label, box in zip(shown, extents(figure, shown))]
 
 
 @pytest.mark.parametrize(
@@ -143,7 +132,7 @@ def tick_labels(figure, panel):
 def test_labels_of_costs_do_not_overlap(least, ratio):
     costs = [least, round(least * ratio)]
     children = [child(number, number / 4, weights=cost, macs=10 * cost) for number, cost in enumerate(costs, start=1)]
-    figure = report.SHEETS["cost"](children, "about", limits={})
+    figure = report.SHEETS["cost"](found(children))
     for panel in (0, 1):
         labels = tick_labels(figure, panel)
         assert len(labels) > 1 and len({text for text, _, _ in labels}) == len(labels)
@@ -152,76 +141,124 @@ def test_labels_of_costs_do_not_overlap(least, ratio):
 
 @pytest.mark.parametrize("last", [1, 12, 193])
 def test_children_are_numbered_from_one(last):
-    figure = report.SHEETS["rewards"]([child(1, 0.5), child(last, 0.6)][: min(last, 2)], "about")
+    figure = report.SHEETS["rewards"](found([child(1, 0.5), child(last, 0.6)][: min(last, 2)]))
     numbers = [text for text, _, _ in tick_labels(figure, 0)]
     assert numbers[0] == "1" and all(1 < int(number) <= last for number in numbers[1:])
 
 
-def test_few_children_are_too_few_for_tenths(tmp_path):
-    few, enough = ([child(number, number / 100) for number in range(1, last + 1)] for last in (29, 30))
-    assert (
-        "tiny on digits: 29 children; fewer than 30 are too few to judge" in drawn(tmp_path / "few", few)["operators"]
-    )
-    assert "too few" not in drawn(tmp_path / "enough", enough)["operators"]
+@pytest.mark.parametrize("sheet", ["rewards", "surrogate", "cost", "operators"])
+@pytest.mark.parametrize("sizes", [(3, 2), (8, 12, 16)])
+def test_a_legend_hides_nothing(sheet, sizes):
+    figure = report.SHEETS[sheet](found(search_of(sizes), MAX_MACS=10**6, MAX_BINARY_WEIGHTS=10**6))
+    legend, *others = extents(figure, [*figure.legends, *figure.axes])
+    assert not any(legend.overlaps(other) for other in others)
+    assert legend.x0 >= 4 and legend.x1 <= 796
 
 
-def test_rho_of_fewer_than_six_children_is_not_shown(tmp_path):
+@pytest.mark.parametrize("sheet", report.SHEETS)
+def test_a_title_has_room_on_both_sides(sheet):
+    children = [each._replace(macs=123_456_789, binary_weights=12_345_678) for each in search_of(failed=(3,))]
+    store = store_of(children, DATASET=f"{40 * 'x'}.npz 0123456789abcdef")
+    for repeat in (1, 2):
+        store.add(children[-1]._replace(repeat=repeat))
+    store.keep_winner(children[-1].number)
+    figure = report.SHEETS[sheet](report.read_found(store, 64 * "a"))
+    title, *below = extents(figure, [figure._suptitle, *figure.axes[0].texts])
+    assert title.x0 >= 20 and title.x1 <= 780
+    assert not any(title.overlaps(other) for other in below)
+
+
+def test_rho_of_fewer_than_six_children_is_not_shown():
     two = [child(n, 0.9 + n / 100, 2, 0.8 + n / 100) for n in range(2, 7)]
-    text = drawn(tmp_path, [child(1, 0.5), *two])
-    assert "2 blocks: ρ too few to judge (5 children)" in text["surrogate"]
+    assert "2 blocks (5 children)\ntoo few to judge" in texts("surrogate", [child(1, 0.5), *two])
 
 
-def test_an_unfinished_last_row_is_left_out(tmp_path):
-    half = "3,digits,1,\"[0, 'linear', 0, 'linear']\",[[1.]] [[1.]] [[1.]] [[1.]],0.99"
-    text = drawn(tmp_path, [child(1, 0.5), child(2, 0.6)], half)
-    assert "tiny on digits: 2 children" in text["rewards"] and "best: child 2, 0.6000" in text["rewards"]
+def test_failed_children_are_marked_among_the_rewards():
+    children = [child(1, 0.5), child(2, 0.0, error="OSError: full"), child(3, 0.6), child(4, 0, error="OSError: full")]
+    text = texts("rewards", children)
+    assert "tiny on digits: 4 children, 2 failed" in text
+    assert "failed: 2" in text and "1 block: 2 children" in text
+    lines, _ = points(report.SHEETS["rewards"](found(children)))
+    assert [x for x, _ in lines[2]] == [2, 4]  # after the points and the line of one block
 
 
-def test_failed_children_are_marked_and_have_no_reward(tmp_path):
-    failure = 'ResourceExhaustedError: no memory, "4" GB'
-    text = drawn(tmp_path, [child(1, 0.5), child(2, 0.0, weights=0, macs=0, error=failure), child(3, 0.6)])
-    assert all("tiny on digits: 3 children, 1 failed" in words for words in text.values())
-    assert "failed: 1" in text["rewards"] and "1 block: 2 children" in text["rewards"]
-    assert "all (2 children)" in text["operators"]
+@pytest.mark.parametrize("sheet", ["surrogate", "cost", "operators", "best_cell"])
+def test_failed_children_change_no_other_sheet(sheet):
+    failed = (1, 10, 36)  # the last one would be the best child
+    children = search_of(failed=failed)
+    trained = [each for each in children if each.number not in failed]
+    draw = report.SHEETS[sheet]
+    assert points(draw(found(children))) == points(draw(found(trained)))
 
 
-def test_one_child_is_enough_for_a_report(tmp_path):
-    text = drawn(tmp_path, [child(1, 0.5)])
-    assert "tiny on digits: 1 child" in text["rewards"]
-    assert "Nothing to compare yet" in text["surrogate"]
+def test_one_child_is_enough_for_a_report():
+    assert "tiny on digits: 1 child" in texts("rewards", [child(1, 0.5)])
+    assert "Nothing to compare yet" in texts("surrogate", [child(1, 0.5)])
 
 
-def test_rows_are_read_in_the_order_of_their_numbers(tmp_path):
-    path = write_table(tmp_path, [child(2, 0.5), child(1, 0.6), child(3, 0.7, 2, 0.25)])
-    _, rows = read_table(path)
-    assert [row.number for row in rows] == [1, 2, 3]
-    assert math.isnan(rows[0].predicted) and rows[2] == child(3, 0.7, 2, 0.25)
-
-
-def test_a_cell_with_every_kind_of_input_is_drawn_whole(tmp_path):
+def test_a_cell_with_every_kind_of_input_is_drawn_whole():
     cell = [-2, "3x3 bconv", 0, "linear", -1, "5x5 sep-bconv", 1, "linear", 0, "linear", 1, "3x3 maxpool"]
-    texts = drawn(tmp_path, [child(1, 0.5, 3, 0.4, cell=cell)])["best_cell"].split("\n")
-    assert {"input -2", "3 cells before", "input -1", "2 cells before", "input 0", "the cell before"} < set(texts)
-    assert [texts.count(word) for word in ("linear", "bconv", "sep-bconv", "maxpool")] == [3, 1, 1, 1]
-    assert [texts.count(f"block {number}") for number in (1, 2, 3, 4)] == [1, 1, 1, 0]
-    assert "output of the cell: blocks 2, 3, concatenated" in texts
+    words = texts("best_cell", [child(1, 0.5, 3, 0.4, cell=cell)]).split("\n")
+    assert {"input -2", "3 cells before", "input -1", "2 cells before", "input 0", "the cell before"} < set(words)
+    assert [words.count(word) for word in ("linear", "bconv", "sep-bconv", "maxpool")] == [3, 1, 1, 1]
+    assert [words.count(f"block {number}") for number in (1, 2, 3, 4)] == [1, 1, 1, 0]
+    assert "output of the cell: blocks 2, 3, concatenated" in words
 
 
-def test_no_report_is_drawn_without_children(tmp_path):
-    with pytest.raises(ValueError, match="there is no experiment 'tiny'.*children.csv does not exist"):
-        report.write_report("tiny", tmp_path / "logs")
-    write_table(tmp_path, [])
-    with pytest.raises(ValueError, match="no child with a reward yet"):
-        report.write_report("tiny", tmp_path / "logs")
-    write_table(tmp_path, [child(1, 0.0, error="OSError: full")])
-    with pytest.raises(ValueError, match=r"no child with a reward yet \(1 failed\)"):
-        report.write_report("tiny", tmp_path / "logs")
-    assert not (tmp_path / "logs" / "tiny" / "report").exists()
+def test_a_data_set_whose_name_is_not_utf_8_is_drawn(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    name = os.fsdecode(b"caf\xe9.npz")
+    with pytest.raises(UnicodeEncodeError):
+        name.encode()
+    result = found([child(1, 0.5)], DATASET=name)
+    assert result.about == "tiny on caf?.npz: 1 child"
+    report.write_sheets("tiny", {"best_cell": lambda: report.SHEETS["best_cell"](result)})
 
 
-@pytest.mark.parametrize("damage", [("0.5,", "half,"), ("\"[0, 'linear'", '"[0, __import__(1)'), (",1000,", ",")])
-def test_a_damaged_row_is_named(tmp_path, damage):
-    path = write_table(tmp_path, [child(17, 0.5)])
-    path.write_text(path.read_text().replace(*damage))
-    with pytest.raises(ValueError, match="children.csv: row 17 is damaged"):
-        report.write_report("tiny", tmp_path / "logs")
+def test_every_sheet_is_written_as_png_and_svg(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    store_of(search_of(), "tiny").close()
+    paths = report.write_report("tiny")
+    sheets = ["rewards", "surrogate", "cost", "operators", "best_cell"]
+    assert paths == [f"logs/tiny/report/{sheet}.{ending}" for sheet in sheets for ending in ("png", "svg")]
+    assert sorted(os.listdir("logs/tiny/report")) == sorted(Path(path).name for path in paths)
+    for path in paths[0::2]:
+        height, width, _ = matplotlib.image.imread(path).shape
+        assert width == 800 and height > 200
+    for path in paths[1::2]:
+        assert xml.etree.ElementTree.parse(path).getroot().tag == "{http://www.w3.org/2000/svg}svg"
+
+
+def test_a_sheet_is_the_same_again_whatever_the_style_of_the_user(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    sheets = {"rewards": lambda: report.SHEETS["rewards"](found([child(1, 0.5), child(2, 0.6)]))}
+    first = [Path(path).read_bytes() for path in report.write_sheets("tiny", sheets)]
+    others = {"text.usetex": True, "axes.facecolor": "red", "savefig.bbox": "tight", "font.size": 20}
+    with matplotlib.rc_context(others):
+        assert [Path(path).read_bytes() for path in report.write_sheets("tiny", sheets)] == first
+        assert matplotlib.rcParams["font.size"] == 20
+
+
+def test_a_sheet_is_drawn_in_the_style_of_the_report(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    styles = []
+
+    def draw():
+        styles.append({name: matplotlib.rcParams[name] for name in report.STYLE})
+        return Figure()
+
+    report.write_sheets("tiny", {"rewards": draw})
+    assert styles == [report.STYLE]
+
+
+def test_no_report_is_drawn_without_children(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(UsageError, match="there is no experiment 'tiny'"):
+        report.write_report("tiny")
+    store = store_of([], "tiny")
+    with pytest.raises(UsageError, match=r"tiny has no child with a reward yet \(0 failed\)"):
+        report.write_report("tiny")
+    store.add(child(1, 0.0, error="OSError: full"))
+    with pytest.raises(UsageError, match=r"no child with a reward yet \(1 failed\)"):
+        report.write_report("tiny")
+    assert not Path("logs/tiny/report").exists()

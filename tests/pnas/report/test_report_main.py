@@ -5,36 +5,64 @@ import subprocess
 import sys
 from pathlib import Path
 
-from messages import without_foreign_warnings
-from report_tables import child, write_table
+import pytest
+from searches import child, store_of
+
+from pnas.report import figures
+from pnas.report.__main__ import main
+from pnas.store.architecture import ArchitectureJournal
 
 ROOT = Path(__file__).parents[3]
+MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "sign_flips", "seconds")
+ARCHITECTURE, REWARDS = (
+    [f"logs/tiny/report/{sheet}.{ending}" for ending in ("png", "svg")] for sheet in ("architecture", "rewards")
+)
 
 
-def run(folder, *arguments):
-    command = [sys.executable, "-m", "pnas.report", *arguments]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, text=True, timeout=120)
+def report(monkeypatch, capsys, *arguments):
+    """The lines that the command prints."""
+    monkeypatch.setattr(sys, "argv", ["pnas.report", *arguments])
+    main()
+    return capsys.readouterr().out.splitlines()
 
 
-def test_the_command_prints_what_it_wrote(tmp_path):
-    write_table(tmp_path, [child(1, 0.5), child(2, 0.6, 2, 0.5), child(3, 0.7, 2, 0.6)])
-    result = run(tmp_path, "tiny")
-    assert (result.returncode, without_foreign_warnings(result.stderr)) == (0, "")
-    assert all((tmp_path / path).stat().st_size > 1000 for path in result.stdout.splitlines())
-    assert len(result.stdout.splitlines()) == 10
+def retrain():
+    journal = ArchitectureJournal(Path("logs", "tiny"))
+    journal.start(0, {})
+    journal.write_epoch(1, dict.fromkeys(MEASURES, 0.5))
+    journal.close()
 
 
-def test_the_command_says_in_one_line_what_is_missing(tmp_path):
-    result = run(tmp_path, "tiny")
-    assert result.returncode == 1 and result.stdout == ""
-    missing = os.path.join("logs", "tiny", "children.csv")
-    message = f"pnas.report: there is no experiment 'tiny': {missing} does not exist\n"
-    assert without_foreign_warnings(result.stderr) == message
+def test_the_command_draws_a_search_and_a_retraining(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(figures, "SHEETS", {"rewards": figures.SHEETS["rewards"]})
+    retrain()
+    assert report(monkeypatch, capsys, "tiny") == ARCHITECTURE
+    store_of([child(1, 0.5), child(2, 0.6)], "tiny").close()
+    assert report(monkeypatch, capsys, "tiny") == ARCHITECTURE + REWARDS
+    assert all((tmp_path / path).stat().st_size > 1000 for path in ARCHITECTURE + REWARDS)
 
 
-def test_the_report_imports_no_deep_learning_framework(tmp_path):
-    code = "import sys, pnas.report; print([name for name in ('keras', 'tensorflow', 'jax') if name in sys.modules])"
+@pytest.mark.parametrize("name", ["tiny", "../tiny", ""])
+def test_the_command_says_in_one_line_what_is_missing(tmp_path, monkeypatch, capsys, name):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SystemExit) as end:
+        report(monkeypatch, capsys, name)
+    assert str(end.value).startswith(f"pnas.report: there is no experiment {name!r}")
+    assert "\n" not in str(end.value) and not os.listdir(tmp_path)
+
+
+def test_a_retraining_outside_logs_is_not_drawn(tmp_path, monkeypatch, capsys):
+    (tmp_path / "inner").mkdir()
+    monkeypatch.chdir(tmp_path)
+    retrain()
+    monkeypatch.chdir(tmp_path / "inner")
+    with pytest.raises(SystemExit, match="there is no experiment"):
+        report(monkeypatch, capsys, "../../logs/tiny")
+
+
+def test_the_report_imports_no_deep_learning_framework():
+    code = "import sys, pnas.report.__main__; print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
-    assert result.stdout == "[]\n"
+    assert (result.stdout, result.stderr) == ("set()\n", "")

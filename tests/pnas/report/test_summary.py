@@ -1,5 +1,9 @@
 """The layers of a network, counted by hand."""
 
+import io
+import re
+import sys
+
 from pnas.model import build_child
 from pnas.report.summary import print_summary, summarize
 
@@ -25,3 +29,23 @@ def test_the_last_row_has_the_totals(capsys):
     # 498 weights and 4 * 13 numbers as float32; 498 + 99 + 1,280 bits.
     numbers = [number for number in total.replace("│", " ").split() if number[0].isdigit()]
     assert numbers == ["498", "52", f"{18 * 16 + 480}", f"{4 * (498 + 52):,}", "235"]
+
+
+def test_no_line_is_broken_in_a_file(monkeypatch, capsys):
+    print_summary(network())
+    monkeypatch.setenv("COLUMNS", "40")
+    plain = capsys.readouterr().out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    print_summary(network())
+    assert re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out) == plain
+    assert "cell1_block1_left_3x3_bconv    │ 4 x 4 x 2" in plain
+
+
+def test_a_network_whose_name_is_not_utf_8_is_shown(monkeypatch):
+    buffer = io.BytesIO()
+    monkeypatch.setattr(sys, "stdout", io.TextIOWrapper(buffer, "utf-8"))
+    model = network()
+    model.name = "caf\udce9"
+    print_summary(model)
+    sys.stdout.flush()
+    assert b"caf?" in buffer.getvalue()
