@@ -3,3 +3,7 @@
 encoder (cells and the surrogate that ranks them; lstm), model (operators and networks), costs (of networks), search
 (the algorithm), manager (trains children), constants (of train.py); the packages training, journal and report.
 """
+
+
+class UsageError(ValueError):
+    """Something that the user gave, a constant, a file, an array or a string, cannot be used; one line says why."""
