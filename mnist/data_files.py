@@ -131,10 +131,8 @@ def _check(arrays, least_class):
     classes = np.unique(labels["train"])
     first, last = classes[0], classes[-1]
     if len(classes) < 2 or first not in least_class or last - first != len(classes) - 1:
-        raise DataError(
-            f"y_train must have 2 or more classes, numbered from {' or '.join(map(str, least_class))} without gaps, "
-            f"got {classes.tolist()!s:.80}"
-        )
+        accepted = f"2 or more classes, numbered from {' or '.join(map(str, least_class))} without gaps"
+        raise DataError(f"y_train must have {accepted}, got {classes.tolist()!s:.80}")
     shape = images["train"].shape[1:]
     for part in images:
         if images[part].shape[1:] != shape:
@@ -152,7 +150,7 @@ def _check_part(part, images, labels):
     wanted = f"x_{part} must be uint8 (n, height, width) or (n, height, width, channels), {found}"
     if images.ndim == 4 and images.shape[1] <= MOST_CHANNELS < images.shape[3]:
         raise DataError(f"{wanted}, which has its channels first; use numpy.moveaxis(x, 1, -1)")
-    if images.dtype.kind in "biuf" and images.dtype != np.uint8 and images.size:
+    if images.dtype.kind in "biuf" and images.dtype != np.uint8 and images.size and np.isfinite(images).all():
         raise DataError(f"{wanted}; convert by {_as_uint8(images)}")
     if images.dtype != np.uint8 or images.ndim not in (3, 4):
         raise DataError(wanted)
@@ -161,16 +159,14 @@ def _check_part(part, images, labels):
     if not len(images) or not all(1 <= size <= LARGEST for size in images.shape[1:]):
         raise DataError(f"x_{part} must have an image or more, each axis from 1 to {LARGEST}, {found}")
     if labels.dtype.kind not in "iu" or labels.shape not in ((len(images),), (len(images), 1)):
-        raise DataError(
-            f"y_{part} must be integers ({len(images)},), one for each image of x_{part}, "
-            f"got {labels.dtype} {labels.shape}"
-        )
+        wanted = f"y_{part} must be integers ({len(images)},), one for each image of x_{part}"
+        raise DataError(f"{wanted}, got {labels.dtype} {labels.shape}")
     return images, labels.ravel().astype(np.int64)
 
 
 def _as_uint8(images):
     """How to make pixels uint8 from 0 to 255, as an expression in x. At most 1 is taken for a fraction of white."""
-    low, high = min(float(np.nanmin(images)), 0), max(float(np.nanmax(images)), 1)
+    low, high = min(float(images.min()), 0), max(float(images.max()), 1)
     high = high if high < 128 else max(high, 255)
     shifted = f"(x + {-low:g})" if low else "x"
     return f"numpy.rint({shifted} * (255 / {high - low:g})).astype('uint8')"

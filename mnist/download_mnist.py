@@ -2,7 +2,7 @@
 
     python -m mnist.download_mnist [DATA_DIR] [--npz]
 
-prints their paths; with --npz it also writes them as one file, DATA_DIR/mnist.npz, in Keras's layout.
+prints their paths. With --npz, it also writes all of them as DATA_DIR/mnist.npz, in Keras's layout.
 """
 
 import argparse
@@ -131,8 +131,8 @@ def download_mnist(data_dir: str | os.PathLike, mirrors: Sequence[str] = MIRRORS
     return paths
 
 
-def write_npz(path: Path, paths: dict[str, Path]):
-    """Writes the four files of `download_mnist` as one in Keras's layout.
+def write_npz(path: Path, paths: dict[str, Path]) -> Path:
+    """Writes the four files of `download_mnist` as one in Keras's layout, and returns its path.
 
     Raises:
         OSError: there is a file at `path`, which stays as it is, or it cannot be written.
@@ -143,7 +143,7 @@ def write_npz(path: Path, paths: dict[str, Path]):
     with tempfile.TemporaryDirectory(prefix=".npz-", dir=path.parent) as scratch:
         whole = Path(scratch, path.name)
         np.savez_compressed(whole, **{FILES[name]: read_verified(file, name) for name, file in paths.items()})
-        whole.replace(path)
+        return whole.replace(path)
 
 
 def main():
@@ -156,7 +156,7 @@ def main():
         paths = download_mnist(arguments.data_dir)
         print(*dict.fromkeys(paths.values()), sep="\n")  # one path if all are in mnist.npz
         if arguments.npz:
-            write_npz(Path(arguments.data_dir, "mnist.npz"), paths)
+            print(write_npz(Path(arguments.data_dir, "mnist.npz"), paths))
     except OSError as error:
         sys.exit(str(error))
 

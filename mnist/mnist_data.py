@@ -91,10 +91,8 @@ def load_data(
 
     if train_size is not None:
         if not isinstance(train_size, numbers.Integral) or not classes <= train_size <= len(x_train):
-            raise DataError(
-                f"train_size must be None or an integer from {classes} to {len(x_train)} (all of {name}), "
-                f"got {train_size!r}"
-            )
+            accepted = f"None or an integer from {classes} to {len(x_train)} (all of {name})"
+            raise DataError(f"train_size must be {accepted}, got {train_size!r}")
         chosen = _choose(labels[0], train_size, seed)
         x_train, y_train = x_train[chosen], y_train[chosen]
     if use_expansion:
@@ -129,20 +127,15 @@ def _read_mnist(data_dir):
 
 def _read_own(path, seed):
     """Name of a user's data set; images in [-1, +1] and class numbers, each a list for training, validation, test."""
-    is_path = isinstance(path, str | os.PathLike) and path != ""
-    if not is_path or not (str(path).endswith(".npz") or Path(path).is_dir()):
-        raise DataError(
-            "dataset must be 'mnist', 'digits', the path of an .npz file, or that of a folder of IDX files under "
-            f"MNIST's names, got {path!r}"
-        )
+    if not (path and isinstance(path, str | os.PathLike) and (str(path).endswith(".npz") or Path(path).is_dir())):
+        accepted = "'mnist', 'digits', the path of an .npz file or of a folder of IDX files under MNIST's names"
+        raise DataError(f"dataset must be {accepted}, got {path!r}")
     name, images, labels = read_images(path)
     if "val" not in images:
         train, counts = labels["train"], np.bincount(labels["train"])
         if counts.min() < 2:
-            raise DataError(
-                f"{path} must have two or more images of a class in x_train, or x_val and y_val; "
-                f"class {counts.argmin()} has one"
-            )
+            accepted = "two or more images of a class in x_train, or x_val and y_val"
+            raise DataError(f"{path} must have {accepted}; class {counts.argmin()} has one")
         size = max(-(-len(train) // 10), len(counts))
         rows = train_test_split(np.arange(len(train)), test_size=size, stratify=train, random_state=seed)
         for whole in (images, labels):

@@ -41,9 +41,8 @@ def check_data(data, dense_layers: list[int]) -> tuple[np.ndarray, ...]:
         raise UsageError(f"data.y_val must have {classes} classes (n, {classes}), as data.y_train, {_found(y_val)}")
     missing = np.flatnonzero(~(y_train == 1).any(axis=0))
     if len(missing):
-        raise UsageError(
-            f"data.y_train must have an image of each of {classes} classes, got none of class {missing[0]}"
-        )
+        wanted = f"data.y_train must have an image of each of {classes} classes"
+        raise UsageError(f"{wanted}, got none of class {missing[0]}")
     if not len(dense_layers) or dense_layers[-1] != classes:
         wanted = f"DENSE_LAYERS must end with {classes}, the number of classes of {name} (labels {y_train.shape})"
         raise UsageError(f"{wanted}, got {dense_layers!r:.80}")

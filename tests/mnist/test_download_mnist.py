@@ -12,6 +12,7 @@ import sys
 import threading
 import time
 import urllib.error
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -351,11 +352,15 @@ def test_an_existing_file_is_never_overwritten(files, tmp_path):
     assert listing(tmp_path) == sorted([*files, "mnist.npz"])
 
 
-def test_the_script_writes_one_file_on_request(mnist_dir, tmp_path):
-    write(tmp_path, {f"{name}.gz": gzip.compress(real(mnist_dir, name), 1) for name in NAMES})
-    for returncode, message in ((0, ""), (1, f"{tmp_path}/mnist.npz exists and is not overwritten\n")):
-        run = script(tmp_path, "--npz")
-        assert (run.returncode, without_foreign_warnings(run.stderr)) == (returncode, message)
-    with np.load(tmp_path / "mnist.npz") as written:
-        assert written["x_test"].tobytes() == real(mnist_dir, TEST_IMAGES)[16:]
-        assert written["y_train"].tobytes() == real(mnist_dir, TRAIN_LABELS)[8:]
+def test_the_command_writes_one_file_on_request(files, tmp_path, monkeypatch, capsys):
+    write(tmp_path, files)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # so that the test restores what main sets
+    monkeypatch.setattr(sys, "argv", ["download_mnist", str(tmp_path), "--npz"])
+    downloading.main()
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in [*NAMES, "mnist.npz"]]
+    with pytest.raises(SystemExit, match="mnist.npz exists and is not overwritten"):
+        downloading.main()
+    monkeypatch.setattr(sys, "argv", ["download_mnist", str(tmp_path)])
+    (tmp_path / "mnist.npz").unlink()
+    downloading.main()
+    assert listing(tmp_path) == sorted(files)
