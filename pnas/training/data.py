@@ -1,6 +1,7 @@
 """Checking the images and labels that children are trained on."""
 
 import re
+from typing import Any
 
 import numpy as np
 
@@ -10,7 +11,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a data set; it is par
 MOST_CHANNELS = 4  # of an image whose channels come first, as far as `check_data` recognizes it
 
 
-def check_data(data, dense_layers: list[int]) -> tuple[np.ndarray, ...]:
+def check_data(data: Any, dense_layers: list[int]) -> tuple[np.ndarray, ...]:
     """Checks a data set, so that no child is trained on malformed or mismatched arrays.
 
     Args:

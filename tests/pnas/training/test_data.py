@@ -50,6 +50,7 @@ MALFORMED = {  # attributes that are changed; pattern of the message
     "class numbers in a column": ({"y_train": CLASSES["train"][:, None]}, r"y_train .*got int64 \(300, 1\)"),
     "validation classes": ({"y_val": CLASSES["val"][:, None]}, r"y_val .*\(200, classes\).* got int64 \(200, 1\)"),
     "channels first": ({"x_train": np.moveaxis(X, -1, 1)}, r"x_train .*got float32 \(300, 3, 8, 8\).*channels first"),
+    "four channels first": ({"x_train": np.zeros((300, 4, 8, 8), "f")}, r"x_train .*\(300, 4, 8, 8\).*channels first"),
     "no axis for channels": ({"x_train": X[..., 0]}, r"x_train .*height, width, channels.*got float32 \(300, 8, 8\)"),
     "flat images": ({"x_train": X.reshape(300, -1)}, r"x_train .*got float32 \(300, 192\)"),
     "images of another size": ({"x_val": X_VAL[:, :7]}, r"x_val .*\(8, 8, 3\).* got float32 \(200, 7, 8, 3\)"),
