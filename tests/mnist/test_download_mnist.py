@@ -219,6 +219,12 @@ def test_all_four_are_found_in_the_file_of_keras(place, files, arrays, keras_hom
     assert {name: idx(read_verified(path, name)) for name in NAMES} == files
 
 
+def test_the_data_folder_comes_before_that_of_keras(files, arrays, keras_home, tmp_path):
+    write_keras_file(keras_home / "datasets", arrays)
+    path = write_keras_file(tmp_path, arrays)
+    assert download_mnist(tmp_path, []) == dict.fromkeys(NAMES, path)
+
+
 def test_a_file_of_keras_with_other_images_is_named_and_not_used(files, arrays, tmp_path):
     write_keras_file(tmp_path, arrays, x_test=arrays[TEST_IMAGES][:, ::-1])
     with (
