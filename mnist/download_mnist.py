@@ -1,25 +1,27 @@
 """The four files of MNIST, found in a folder or downloaded into it, and verified either way.
 
-    python -m mnist.download_mnist [DATA_DIR]
+    python -m mnist.download_mnist [DATA_DIR] [--npz]
 
-prints their paths.
+prints their paths. With --npz, it also writes all of them as DATA_DIR/mnist.npz, in Keras's layout.
 """
 
 import argparse
-import gzip
 import hashlib
 import http.client
 import os
+import re
 import sys
 import tempfile
 import urllib.request
 import warnings
-import zlib
+from collections.abc import Sequence
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import numpy as np
 
-from mnist.npz_files import read_arrays
+from mnist import DataError
+from mnist.data_files import FILES, possible_paths, read_idx, read_npz
 
 MIRRORS = (  # tried in this order
     "https://storage.googleapis.com/cvdf-datasets/mnist/",
@@ -33,70 +35,46 @@ MD5 = {  # of the uncompressed content: the archives' own bytes differ between m
     "t10k-images-idx3-ubyte": "2646ac647ad5339dbf082846283269ea",
     "t10k-labels-idx1-ubyte": "27ae3e4e09519cfbb04c329615203637",
 }
-KERAS_ARRAYS = dict(zip(MD5, ("x_train", "y_train", "x_test", "y_test")))  # of mnist.npz
 
 
 class DownloadError(OSError):
-    """A file of MNIST is not in the data folder and could not be downloaded."""
+    """A file of MNIST is not in the data folder and could not be downloaded. The message has two lines."""
 
 
-def read_verified(path, name):
-    """Uncompressed content of one of MNIST's files.
+def read_verified(path: str | os.PathLike, name: str) -> np.ndarray:
+    """uint8 array of one of MNIST's files.
 
     Args:
         path: IDX file, plain or gzip, or Keras's mnist.npz.
         name: of the file, as in `MD5`.
-    Returns:
-        bytes, in the IDX format.
     Raises:
-        ValueError: the file is cut off, damaged, or another file.
+        DataError: the file is cut off, damaged, or another file.
         OSError: it cannot be read.
     """
-    path = Path(path)
-    if path.suffix == ".npz":
-        array = read_arrays(path, tuple(KERAS_ARRAYS.values()))[0][KERAS_ARRAYS[name]]
-        content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
-    else:
-        content = path.read_bytes()
-    if content.startswith(b"\x1f\x8b"):  # the name does not tell: some browsers unpack a .gz and keep its name
-        try:
-            content = gzip.decompress(content)
-        except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-            raise ValueError(f"damaged gzip archive: {error}") from None
+    array = read_npz(path)[0][FILES[name]] if Path(path).suffix == ".npz" else read_idx(path)
+    content = bytes([0, 0, 8, array.ndim]) + np.array(array.shape, ">i4").tobytes() + array.tobytes()
     digest = hashlib.md5(content, usedforsecurity=False).hexdigest()
     if digest != MD5[name]:
-        raise ValueError(f"not the content of {name}: {len(content):,} bytes with MD5 {digest}")
-    return content
+        raise DataError(f"not the content of {name}: {array.dtype} {array.shape} with MD5 {digest}")
+    return array
 
 
-def possible_paths(name, data_dir):
-    """Paths at which the file `name` may be, the preferred one first."""
-    spellings = (name, name.replace("-idx", ".idx"))  # the second one is Kaggle's
-    files = [f"{spelling}{ending}" for spelling in spellings for ending in (".gz", "")]
-    for folder in (data_dir, data_dir / "MNIST" / "raw"):  # the second one is torchvision's
-        for path in (folder / file for file in files):
-            if os.path.isdir(path):  # Kaggle's archive unpacks into a folder for each file
-                yield from (path / file for file in files)
-            else:
-                yield path
-    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
-    yield from (folder / "mnist.npz" for folder in (data_dir, keras_home / "datasets"))
-
-
-def find(name, data_dir):
+def find(name: str, data_dir: Path) -> Path | None:
     """Path of the valid file `name`, or None. Warns of every file that is not valid."""
-    for path in possible_paths(name, data_dir):
+    keras_home = Path(os.environ.get("KERAS_HOME") or Path.home() / ".keras")
+    archives = (folder / "mnist.npz" for folder in (data_dir, keras_home / "datasets"))
+    for path in (*possible_paths(name, data_dir), *archives):
         try:
             read_verified(path, name)
             return path
-        except (FileNotFoundError, NotADirectoryError):
+        except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
             pass
-        except (OSError, ValueError) as error:
+        except (OSError, DataError) as error:
             warnings.warn(f"{path} is not used: {error}", stacklevel=3)
     return None
 
 
-def fetch(name, data_dir, mirrors):
+def fetch(name: str, data_dir: Path, mirrors: Sequence[str]) -> Path:
     """Downloads the file `name` from the first mirror that has a valid one.
 
     Returns:
@@ -104,23 +82,24 @@ def fetch(name, data_dir, mirrors):
     Raises:
         OSError: no mirror has it.
     """
-    reasons = []
+    mirrors_of = {}  # reason -> mirrors
     # A folder of its own inside data_dir: no unverified file gets the final name, and the move is atomic.
     with tempfile.TemporaryDirectory(prefix=".download-", dir=data_dir) as scratch:
         path = Path(scratch, f"{name}.gz")
         for mirror in mirrors:
-            url = f"{mirror}{path.name}"
             try:
-                with urllib.request.urlopen(url, timeout=TIMEOUT) as response:
+                with urllib.request.urlopen(f"{mirror}{path.name}", timeout=TIMEOUT) as response:
                     path.write_bytes(response.read())
                 read_verified(path, name)
                 return path.replace(data_dir / path.name)
             except (OSError, ValueError, http.client.HTTPException) as error:
-                reasons.append(f"{url}: {str(error).removeprefix('HTTP Error ')}")
-    raise OSError("; ".join([f"no mirror has a valid {name}", *reasons]))
+                reason = re.sub("^HTTP Error |^<urlopen error |>$", "", str(error))
+                mirrors_of.setdefault(reason, []).append(urlsplit(mirror).netloc)
+    reasons = [f"{reason} ({', '.join(hosts)})" for reason, hosts in mirrors_of.items()]
+    raise OSError("; ".join(reasons) or "no mirror to download from")
 
 
-def download_mnist(data_dir, mirrors=MIRRORS):
+def download_mnist(data_dir: str | os.PathLike, mirrors: Sequence[str] = MIRRORS) -> dict[str, Path]:
     """Finds the four files of MNIST, and downloads those that are missing into data_dir.
 
     Each file may be plain or gzip, under its own name or Kaggle's (`train-images.idx3-ubyte`), in data_dir or in
@@ -135,34 +114,50 @@ def download_mnist(data_dir, mirrors=MIRRORS):
     Returns:
         dict, file name as in `MD5` -> path of the verified file: gzip, plain, or mnist.npz.
     Raises:
-        DownloadError: a file is missing and could not be downloaded or written. Says which, where and why.
+        DownloadError: a file is missing and could not be downloaded or written. Says what to do, and which, and why.
     """
     data_dir = Path(data_dir)
-    paths = {}
-    for name in MD5:
-        paths[name] = find(name, data_dir)
-    for name in MD5:
-        if paths[name] is None:
-            try:
-                data_dir.mkdir(exist_ok=True)
-                paths[name] = fetch(name, data_dir, mirrors)
-            except OSError as error:  # do not wait for the same dead mirrors with the other files
-                missing = ", ".join(name for name, path in paths.items() if path is None)
-                raise DownloadError(
-                    f"no valid {missing} in {data_dir.absolute()}, and downloading failed: {error}. "
-                    "Put the four files of MNIST, .gz or unpacked, or Keras's mnist.npz into that folder."
-                ) from None
+    paths = {name: find(name, data_dir) for name in MD5}
+    try:
+        for name in [name for name in MD5 if paths[name] is None]:
+            data_dir.mkdir(exist_ok=True)
+            paths[name] = fetch(name, data_dir, mirrors)
+    except OSError as error:  # do not wait for the same dead mirrors with the other files
+        missing = ", ".join(name for name, path in paths.items() if path is None)
+        raise DownloadError(
+            f"Put MNIST's four files, .gz or unpacked, or Keras's mnist.npz into {data_dir.absolute()}; "
+            f"they are at {MIRRORS[0]}.\nReason: no valid {missing} there, and downloading failed: {error}"
+        ) from None
     return paths
+
+
+def write_npz(path: Path, paths: dict[str, Path]) -> Path:
+    """Writes the four files of `download_mnist` as one in Keras's layout, and returns its path.
+
+    Raises:
+        OSError: there is a file at `path`, which stays as it is, or it cannot be written.
+    """
+    if path.exists():
+        raise FileExistsError(f"{path} exists and is not overwritten")
+    path.parent.mkdir(exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix=".npz-", dir=path.parent) as scratch:
+        whole = Path(scratch, path.name)
+        np.savez_compressed(whole, **{FILES[name]: read_verified(file, name) for name, file in paths.items()})
+        return whole.replace(path)
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m mnist.download_mnist", description=__doc__.split("\n")[0])
     parser.add_argument("data_dir", metavar="DATA_DIR", nargs="?", default="data", help="default: data")
+    parser.add_argument("--npz", action="store_true", help="also write DATA_DIR/mnist.npz, in Keras's layout")
     arguments = parser.parse_args()
     warnings.formatwarning = lambda message, *_: f"{message}\n"  # without a line of source code
     try:
-        print(*dict.fromkeys(download_mnist(arguments.data_dir).values()), sep="\n")  # one path if all are in mnist.npz
-    except DownloadError as error:
+        paths = download_mnist(arguments.data_dir)
+        print(*dict.fromkeys(paths.values()), sep="\n")  # one path if all are in mnist.npz
+        if arguments.npz:
+            print(write_npz(Path(arguments.data_dir, "mnist.npz"), paths))
+    except OSError as error:
         sys.exit(str(error))
 
 

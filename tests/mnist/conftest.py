@@ -3,6 +3,7 @@
 import gzip
 import hashlib
 import os
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -25,7 +26,8 @@ def arrays():
     rng = np.random.default_rng(0)
     shapes = (5030, 28, 28), 5030, (40, 28, 28), 40
     return {
-        name: rng.integers(0, 256 if "images" in name else 10, shape, np.uint8) for name, shape in zip(NAMES, shapes)
+        name: rng.integers(0, 256 if "images" in name else 10, shape, np.uint8)
+        for name, shape in zip(NAMES, shapes, strict=True)
     }
 
 
@@ -47,4 +49,4 @@ def archives(files):
 def mnist_dir():
     if "MNIST_DIR" not in os.environ:
         pytest.skip("MNIST_DIR, a folder with the four files of MNIST, is not set")
-    return os.path.abspath(os.environ["MNIST_DIR"])
+    return Path(os.environ["MNIST_DIR"]).absolute()

@@ -11,16 +11,18 @@ import subprocess
 import sys
 import threading
 import time
+import urllib.error
+import warnings
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
 from messages import without_foreign_warnings
-from mnist_files import NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, real, write
+from mnist_files import NAMES, TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, idx, real, write
 
 from mnist import download_mnist as downloading
-from mnist.download_mnist import DownloadError, download_mnist, read_verified
+from mnist.download_mnist import DownloadError, download_mnist, read_verified, write_npz
 
 ROOT = Path(__file__).parents[2]
 
@@ -87,7 +89,7 @@ def test_four_files_are_downloaded_whole(serve, files, archives, tmp_path):
     assert listing(tmp_path / "data") == sorted(archives)
     for name, path in paths.items():
         assert path == tmp_path / "data" / f"{name}.gz"
-        assert read_verified(path, name) == gzip.decompress(path.read_bytes()) == files[name]
+        assert idx(read_verified(path, name)) == gzip.decompress(path.read_bytes()) == files[name]
 
 
 def flipped(archive):
@@ -104,8 +106,8 @@ FAULTS = {
         "IncompleteRead.*100 more expected",
     ),
     "another file": (lambda archives, name: archives[f"{TEST_LABELS}.gz"], "not the content of train-images"),
-    "a web page": (lambda archives, name: b"<html>Please log in</html>", "not the content"),
-    "nothing": (lambda archives, name: b"", "not the content"),
+    "a web page": (lambda archives, name: b"<html>Please log in</html>", r"no IDX file of bytes: .*got b'<ht'"),
+    "nothing": (lambda archives, name: b"", "no IDX file of bytes"),
     "silence": (lambda archives, name: 1.0, "timed out"),
 }
 
@@ -169,7 +171,7 @@ def test_unpacked_files_are_accepted(files, tmp_path):
 def test_an_unpacked_file_that_kept_its_gz_name_is_accepted(files, tmp_path):
     write(tmp_path, {f"{name}.gz": content for name, content in files.items()})
     paths = download_mnist(tmp_path, [])
-    assert read_verified(paths[TRAIN_LABELS], TRAIN_LABELS) == files[TRAIN_LABELS]
+    assert idx(read_verified(paths[TRAIN_LABELS], TRAIN_LABELS)) == files[TRAIN_LABELS]
 
 
 def test_a_valid_unpacked_file_replaces_a_bad_archive(files, archives, tmp_path):
@@ -204,7 +206,7 @@ def test_a_folder_named_as_a_file_is_searched_for_that_file(spelling, folder, fi
 
 def write_keras_file(folder, arrays, **changed):
     folder.mkdir(exist_ok=True)
-    named = dict(zip(("x_train", "y_train", "x_test", "y_test"), (arrays[name] for name in NAMES)))
+    named = dict(zip(("x_train", "y_train", "x_test", "y_test"), (arrays[name] for name in NAMES), strict=True))
     np.savez(folder / "mnist.npz", **{**named, **changed})
     return folder / "mnist.npz"
 
@@ -214,14 +216,22 @@ def test_all_four_are_found_in_the_file_of_keras(place, files, arrays, keras_hom
     path = write_keras_file(keras_home / place if place == "datasets" else tmp_path, arrays)
     found = download_mnist(tmp_path, [])
     assert found == dict.fromkeys(NAMES, path)
-    assert {name: read_verified(path, name) for name in NAMES} == files
+    assert {name: idx(read_verified(path, name)) for name in NAMES} == files
+
+
+def test_the_data_folder_comes_before_that_of_keras(files, arrays, keras_home, tmp_path):
+    write_keras_file(keras_home / "datasets", arrays)
+    path = write_keras_file(tmp_path, arrays)
+    assert download_mnist(tmp_path, []) == dict.fromkeys(NAMES, path)
 
 
 def test_a_file_of_keras_with_other_images_is_named_and_not_used(files, arrays, tmp_path):
     write_keras_file(tmp_path, arrays, x_test=arrays[TEST_IMAGES][:, ::-1])
-    with pytest.warns(UserWarning, match="mnist.npz is not used: not the content of t10k-images"):
-        with pytest.raises(DownloadError, match=f"no valid {TEST_IMAGES} in"):
-            download_mnist(tmp_path, [])
+    with (
+        pytest.warns(UserWarning, match="mnist.npz is not used: not the content of t10k-images"),
+        pytest.raises(DownloadError, match=f"no valid {TEST_IMAGES} there, .*: no mirror"),
+    ):
+        download_mnist(tmp_path, [])
 
 
 def test_objects_in_a_file_of_keras_are_not_unpickled(files, arrays, tmp_path):
@@ -243,32 +253,45 @@ def test_only_what_no_folder_has_is_downloaded(serve, archives, arrays, files, t
 def test_nothing_is_written_beside_four_valid_files(archives, tmp_path):
     write(tmp_path, archives)
     tmp_path.chmod(0o555)
-    before = os.stat(tmp_path).st_mtime_ns  # root can write into any folder, but that changes the time
+    before = tmp_path.stat().st_mtime_ns  # root can write into any folder, but that changes the time
     try:
         download_mnist(tmp_path)
-        assert os.stat(tmp_path).st_mtime_ns == before
+        assert tmp_path.stat().st_mtime_ns == before
     finally:
         tmp_path.chmod(0o755)
 
 
-def test_the_error_names_missing_files_folder_causes_and_remedy(serve, archives, tmp_path):
+def test_the_error_says_in_two_lines_what_to_do_and_what_is_missing_where_and_why(serve, archives, tmp_path):
     write(tmp_path, {f"{TRAIN_LABELS}.gz": archives[f"{TRAIN_LABELS}.gz"]})
     dead, empty = dead_mirror(), serve({})
     with pytest.raises(DownloadError) as caught:
-        download_mnist(tmp_path, [dead, empty])
-    text = str(caught.value)
-    assert f"no valid {TRAIN_IMAGES}, {TEST_IMAGES}, {TEST_LABELS} in {tmp_path}" in text
-    assert f"{dead}{TRAIN_IMAGES}.gz: " in text and "refused" in text
-    assert f"{empty}{TRAIN_IMAGES}.gz: 404" in text
-    assert "Put the four files" in text
-    assert "\n" not in text
+        download_mnist(tmp_path, [dead, empty, dead])
+    remedy, reason = str(caught.value).split("\n")
+    assert remedy.startswith("Put MNIST's four files, .gz or unpacked, or Keras's mnist.npz into")
+    assert f" into {tmp_path}; they are at https://" in remedy
+    assert reason.startswith(f"Reason: no valid {TRAIN_IMAGES}, {TEST_IMAGES}, {TEST_LABELS} there, ")
+    first, second = (url.removeprefix("http://").strip("/") for url in (dead, empty))
+    assert "refused" in reason and reason.count("refused") == 1  # the same reason of two mirrors is said once
+    assert f"({first}, {first}); 404: " in reason and reason.endswith(f" ({second})")
     assert listing(tmp_path) == [f"{TRAIN_LABELS}.gz"]
+
+
+def test_the_message_without_a_connection_is_short(tmp_path, monkeypatch):
+    def no_connection(url, timeout):
+        raise urllib.error.URLError(socket.gaierror(-3, "Temporary failure in name resolution"))
+
+    monkeypatch.setattr(downloading.urllib.request, "urlopen", no_connection)
+    with pytest.raises(DownloadError) as caught:
+        download_mnist(tmp_path)
+    remedy, reason = str(caught.value).replace(str(tmp_path), "data").split("\n")
+    assert len(remedy) < 160 and len(reason) < 320
+    assert reason.count("Temporary failure in name resolution (storage.googleapis.com, ossci-") == 1
 
 
 @pytest.mark.parametrize("place", ["no/such/folder", "a file", "a file/data"])
 def test_a_folder_that_cannot_be_made_is_one_clear_error(place, serve, archives, tmp_path):
     (tmp_path / "a file").write_text("")
-    with pytest.raises(DownloadError, match=f"in {tmp_path / place}, and downloading failed: .*Errno"):
+    with pytest.raises(DownloadError, match=f"into {tmp_path / place}; .*\n.*downloading failed: .*Errno"):
         download_mnist(tmp_path / place, [serve(archives)])
     assert listing(tmp_path) == ["a file"]
 
@@ -281,17 +304,16 @@ def test_a_folder_that_cannot_be_written_is_one_clear_error(serve, archives, tmp
     tmp_path.chmod(0o755)
 
 
-def script(data_dir):
-    return subprocess.run(
-        [sys.executable, "-m", "mnist.download_mnist", data_dir], cwd=ROOT, capture_output=True, text=True
-    )
+def script(*arguments):
+    command = [sys.executable, "-m", "mnist.download_mnist", *arguments]
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
 
 
 def test_the_script_prints_where_the_files_are(mnist_dir):
     run = script(mnist_dir)
     lines = run.stdout.splitlines()
     assert (run.returncode, without_foreign_warnings(run.stderr), len(lines)) == (0, "", 4)
-    assert all(Path(line).is_file() and name in line for name, line in zip(NAMES, lines))
+    assert all(Path(line).is_file() and name in line for name, line in zip(NAMES, lines, strict=True))
 
 
 def test_the_script_imports_neither_keras_nor_tensorflow(tmp_path):
@@ -304,12 +326,47 @@ def test_the_script_imports_neither_keras_nor_tensorflow(tmp_path):
     command = [sys.executable, "-c", code, tmp_path / "no" / "parent"]
     run = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
     message = without_foreign_warnings(run.stderr)
-    assert (run.returncode, run.stdout, message.count("\n")) == (1, "", 1)
-    assert message.startswith(f"no valid {TRAIN_IMAGES}")
+    assert (run.returncode, run.stdout, message.count("\n")) == (1, "", 2)
+    assert message.startswith("Put MNIST's four files") and f"\nReason: no valid {TRAIN_IMAGES}" in message
 
 
-def test_the_script_fails_with_one_line(tmp_path):
+def test_the_script_fails_with_two_lines(tmp_path):
     run = script(tmp_path / "no" / "parent")
     message = without_foreign_warnings(run.stderr)
-    assert (run.returncode, run.stdout, message.count("\n")) == (1, "", 1)
-    assert message.startswith(f"no valid {TRAIN_IMAGES}")
+    assert (run.returncode, run.stdout, message.count("\n")) == (1, "", 2)
+    assert message.startswith("Put MNIST's four files") and f"\nReason: no valid {TRAIN_IMAGES}" in message
+
+
+def test_the_files_are_written_as_one_in_the_layout_of_keras(files, arrays, tmp_path):
+    (tmp_path / "files").mkdir()
+    write(tmp_path / "files", files)
+    path = tmp_path / "new" / "mnist.npz"
+    write_npz(path, download_mnist(tmp_path / "files", []))
+    assert listing(path.parent) == ["mnist.npz"]
+    with np.load(path) as written:
+        assert [*written] == ["x_train", "y_train", "x_test", "y_test"]
+        assert all(np.array_equal(written[key], arrays[name]) for key, name in zip(written, NAMES, strict=True))
+        assert all(written[key].dtype == np.uint8 for key in written)
+    assert download_mnist(path.parent, []) == dict.fromkeys(NAMES, path)
+
+
+def test_an_existing_file_is_never_overwritten(files, tmp_path):
+    write(tmp_path, {**files, "mnist.npz": b"my own"})
+    with pytest.raises(FileExistsError, match=f"^{tmp_path}/mnist.npz exists and is not overwritten$"):
+        write_npz(tmp_path / "mnist.npz", download_mnist(tmp_path, []))
+    assert (tmp_path / "mnist.npz").read_bytes() == b"my own"
+    assert listing(tmp_path) == sorted([*files, "mnist.npz"])
+
+
+def test_the_command_writes_one_file_on_request(files, tmp_path, monkeypatch, capsys):
+    write(tmp_path, files)
+    monkeypatch.setattr(warnings, "formatwarning", warnings.formatwarning)  # so that the test restores what main sets
+    monkeypatch.setattr(sys, "argv", ["download_mnist", str(tmp_path), "--npz"])
+    downloading.main()
+    assert capsys.readouterr().out.split() == [str(tmp_path / name) for name in [*NAMES, "mnist.npz"]]
+    with pytest.raises(SystemExit, match="mnist.npz exists and is not overwritten"):
+        downloading.main()
+    monkeypatch.setattr(sys, "argv", ["download_mnist", str(tmp_path)])
+    (tmp_path / "mnist.npz").unlink()
+    downloading.main()
+    assert listing(tmp_path) == sorted(files)

@@ -9,34 +9,12 @@ from mnist_files import TEST_IMAGES, TEST_LABELS, TRAIN_IMAGES, TRAIN_LABELS, re
 from scipy import ndimage
 from sklearn.datasets import load_digits
 
-from mnist import mnist_data
-from mnist.mnist_data import draw_distortions, expand, load_data, parse_idx
-
-
-def test_an_idx_file_is_read_as_its_header_says():
-    content = bytes([0, 0, 8, 2, 0, 0, 0, 2, 0, 0, 0, 3, 10, 11, 12, 20, 21, 255])
-    assert parse_idx(content).tolist() == [[10, 11, 12], [20, 21, 255]]
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"",
-        bytes([0, 0, 8]),
-        bytes([0, 0, 9, 1, 0, 0, 0, 1, 5]),
-        bytes([0, 0, 8, 1, 0, 0, 0, 3, 5, 5]),
-        bytes([0, 0, 8, 1, 0, 0, 0, 1, 5, 5]),
-        bytes([0, 0, 8, 3, 0, 0, 0, 1]),
-    ],
-    ids=["empty", "no axes", "signed bytes", "too short", "too long", "header cut off"],
-)
-def test_a_malformed_idx_file_is_refused(content):
-    with pytest.raises(ValueError):
-        parse_idx(content)
+from mnist import DataError, mnist_data
+from mnist.mnist_data import draw_distortions, expand, load_data
 
 
 def as_pixels(images):
-    return np.rint((images[..., 0].astype(float) + 1) * 127.5)
+    return np.rint((images[..., 0] + 1) * 127.5)
 
 
 def test_mnist_is_split_and_scaled(mnist_dir):
@@ -47,7 +25,7 @@ def test_mnist_is_split_and_scaled(mnist_dir):
 
     data = load_data("mnist", mnist_dir)
     assert data.name == "mnist"
-    assert [len(part) for part in data[1:]] == [55000, 55000, 5000, 5000, 10000, 10000]
+    assert [len(part) for part in data[1:7]] == [55000, 55000, 5000, 5000, 10000, 10000]
     assert np.array_equal(as_pixels(data.x_val), pixels[:5000])
     assert np.array_equal(as_pixels(data.x_train), pixels[5000:])
     assert np.array_equal(as_pixels(data.x_test), test_pixels)
@@ -59,7 +37,7 @@ def test_mnist_is_split_and_scaled(mnist_dir):
 def test_pixels_lie_in_minus_1_to_1_and_labels_are_minus_or_plus_1(files, arrays, tmp_path):
     write(tmp_path, files)
     data = load_data("mnist", tmp_path)
-    assert [part.shape for part in data[1:]] == [
+    assert [part.shape for part in data[1:7]] == [
         (30, 28, 28, 1),
         (30, 10),
         (5000, 28, 28, 1),
@@ -67,7 +45,7 @@ def test_pixels_lie_in_minus_1_to_1_and_labels_are_minus_or_plus_1(files, arrays
         (40, 28, 28, 1),
         (40, 10),
     ]
-    assert all(part.dtype == np.float32 for part in data[1:])
+    assert all(part.dtype == np.float32 for part in data[1:7])
     for images, pixels in (
         (data.x_val, arrays[TRAIN_IMAGES][:5000]),
         (data.x_train, arrays[TRAIN_IMAGES][5000:]),
@@ -84,26 +62,38 @@ def test_pixels_lie_in_minus_1_to_1_and_labels_are_minus_or_plus_1(files, arrays
         assert (labels == 1).sum() == len(classes) and (labels == -1).sum() == 9 * len(classes)
 
 
-def test_the_digits_replace_a_missing_mnist_with_a_warning(tmp_path):
-    with pytest.warns(
-        UserWarning,
-        match="MNIST could not be downloaded: .* digits .* are used INSTEAD.*Reason: no valid train-images",
-    ):
-        data = load_data("mnist", tmp_path / "no" / "parent")
-    assert data.name == "digits" and len(data.x_train) == 1197
+def test_the_digits_replace_a_missing_mnist_with_a_warning_of_two_lines(tmp_path):
+    folder = tmp_path / "no" / "parent"
+    with pytest.warns(UserWarning) as caught:
+        data = load_data("mnist", folder)
+    first, second = str(caught[0].message).split("\n")
+    assert first.startswith(
+        "MNIST could not be downloaded: the 1,797 digits of scikit-learn are used INSTEAD. Put MNIST's four files, "
+    )
+    assert f" into {folder}; " in first and second.startswith("Reason: no valid train-images")
+    assert data.name == "digits" and len(data.x_train) == 1197 and data.train_size is None
 
 
-@pytest.mark.filterwarnings("ignore:MNIST could not be downloaded")
-def test_the_digits_replace_mnist_also_where_more_images_were_asked_for(tmp_path):
-    assert len(load_data("mnist", tmp_path / "no" / "parent", train_size=5000).x_train) == 1197
-    assert len(load_data("mnist", tmp_path / "no" / "parent", train_size=100).x_train) == 100
+@pytest.mark.parametrize(
+    "train_size, used, said",
+    [
+        (5000, 1197, r"INSTEAD, all 1,197 for training instead of 5,000\."),
+        (1197, 1197, r"INSTEAD\."),
+        (100, 100, r"D\."),
+    ],
+)
+def test_what_replaces_mnist_is_said_also_where_more_images_were_asked_for(train_size, used, said, tmp_path):
+    with pytest.warns(UserWarning, match=said):
+        data = load_data("mnist", tmp_path / "no" / "parent", train_size=train_size, use_expansion=True)
+    assert len(data.x_train) == 5 * used and data.train_size == used
 
 
-def test_an_unknown_data_set_is_refused():
-    with pytest.raises(
-        ValueError, match="dataset must be 'mnist', 'digits' or the path of an .npz file, got 'cifar10'"
-    ):
-        load_data("cifar10")
+@pytest.mark.parametrize("dataset", ["cifar10", "no/such/folder", "", "Mnist", None, 5, ["mnist"]])
+def test_an_unknown_data_set_is_refused(dataset):
+    accepted = "'mnist', 'digits', the path of an .npz file or of a folder of IDX files under MNIST's names"
+    with pytest.raises(DataError) as caught:
+        load_data(dataset)
+    assert str(caught.value) == f"dataset must be {accepted}, got {dataset!r}"
 
 
 @pytest.fixture(scope="module")
@@ -113,7 +103,7 @@ def digits():
 
 def test_the_digits_are_split_by_class(digits):
     assert digits.name == "digits"
-    assert [part.shape for part in digits[1:]] == [
+    assert [part.shape for part in digits[1:7]] == [
         (1197, 28, 28, 1),
         (1197, 10),
         (300, 28, 28, 1),
@@ -121,7 +111,7 @@ def test_the_digits_are_split_by_class(digits):
         (300, 28, 28, 1),
         (300, 10),
     ]
-    assert all(part.dtype == np.float32 for part in digits[1:])
+    assert all(part.dtype == np.float32 for part in digits[1:7])
     share = np.bincount(load_digits().target) / 1797
     for labels in (digits.y_train, digits.y_val, digits.y_test):
         assert set(np.unique(labels)) == {-1, 1} and (labels.sum(1) == -8).all()
@@ -142,7 +132,7 @@ def test_the_digits_are_enlarged_and_keep_their_labels(digits):
 
 
 def test_the_split_of_the_digits_does_not_depend_on_the_seed(digits):
-    for first, second in zip(digits[1:], load_data("digits", seed=1)[1:]):
+    for first, second in zip(digits[1:7], load_data("digits", seed=1)[1:7], strict=True):
         assert np.array_equal(first, second)
 
 
@@ -150,11 +140,13 @@ def test_the_split_of_the_digits_does_not_depend_on_the_seed(digits):
 def test_a_part_of_the_training_set_is_drawn_by_class(train_size, digits):
     data = load_data("digits", train_size=train_size)
     share = (digits.y_train == 1).mean(0)
-    assert len(data.x_train) == len(data.y_train) == train_size
+    assert len(data.x_train) == len(data.y_train) == data.train_size == train_size
     assert (abs((data.y_train == 1).sum(0) - share * train_size) < 1).all()
-    label_of = {image.tobytes(): label.argmax() for image, label in zip(digits.x_train, digits.y_train)}
+    label_of = {image.tobytes(): label.argmax() for image, label in zip(digits.x_train, digits.y_train, strict=True)}
     assert len({image.tobytes() for image in data.x_train}) == train_size
-    assert all(label_of[image.tobytes()] == label.argmax() for image, label in zip(data.x_train, data.y_train))
+    assert all(
+        label_of[image.tobytes()] == label.argmax() for image, label in zip(data.x_train, data.y_train, strict=True)
+    )
     assert np.array_equal(data.x_val, digits.x_val) and np.array_equal(data.x_test, digits.x_test)
 
 
@@ -165,7 +157,7 @@ def test_the_seed_selects_the_training_images():
 
 @pytest.mark.parametrize("train_size", [9, 0, -20, 1198, True, 100.0, "100", [100]])
 def test_an_impossible_number_of_training_images_is_refused(train_size):
-    with pytest.raises(ValueError) as caught:
+    with pytest.raises(DataError) as caught:
         load_data("digits", train_size=train_size)
     assert "train_size must be None or an integer from 10 to 1197" in str(caught.value)
     assert str(caught.value).endswith(f"got {train_size!r}")
@@ -173,8 +165,9 @@ def test_an_impossible_number_of_training_images_is_refused(train_size):
 
 def test_real_mnist_is_drawn_by_class(mnist_dir):
     classes = np.frombuffer(real(mnist_dir, TRAIN_LABELS)[8 + 5000 :], np.uint8)
-    data = load_data("mnist", mnist_dir, train_size=1000)
-    assert (abs((data.y_train == 1).sum(0) - np.bincount(classes) / 55) < 1).all()
+    chosen = mnist_data._choose(classes, 1000, seed=0)
+    assert len(np.unique(chosen)) == 1000
+    assert (abs(np.bincount(classes[chosen]) - np.bincount(classes) / 55) < 1).all()
 
 
 def background(n=1):
@@ -230,9 +223,11 @@ def test_rotations_are_counter_clockwise_about_the_centre(angle, monkeypatch):
 def test_copies_are_the_images_shifted_and_rotated_by_scipy(shape):
     images = np.random.default_rng(1).uniform(-1, 1, (250, *shape)).astype(np.float32)
     angles, shifts = draw_distortions(1000, seed=5)
-    settings = dict(order=1, mode="grid-constant", cval=-1)
+    settings = {"order": 1, "mode": "grid-constant", "cval": -1}
     shifted = [ndimage.shift(images[k % 250, ..., 0], shifts[k], **settings) for k in range(1000)]
-    expected = [ndimage.rotate(image, angle, reshape=False, **settings) for image, angle in zip(shifted, angles)]
+    expected = [
+        ndimage.rotate(image, angle, reshape=False, **settings) for image, angle in zip(shifted, angles, strict=True)
+    ]
     expanded = expand(images, seed=5)
     assert np.array_equal(expanded[:250], images)
     np.testing.assert_allclose(expanded[250:, ..., 0], expected, rtol=0, atol=1e-5)

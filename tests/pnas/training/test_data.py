@@ -5,6 +5,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
+from pnas import UsageError
 from pnas.manager import Manager
 from pnas.training.data import check_data
 
@@ -38,7 +39,9 @@ MALFORMED = {  # attributes that are changed; pattern of the message
     "one infinite pixel": ({"x_val": with_entry(X_VAL, (3, 1, 1, 1), np.inf)}, "x_val .*got 0 to inf .*in image 3"),
     "a pixel above 1": ({"x_train": with_entry(X, (5, 0, 0, 0), 1.5)}, r"x_train .*\[-1, \+1\], got .* to 1.5 in"),
     "pixels of 0 to 255 as floats": ({"x_train": PIXELS.astype("float32")}, r"x_train .*\[-1, \+1\], got 255 to 255"),
-    "8-bit pixels": ({"x_train": PIXELS}, r"x_train .*float32 .*got uint8 \(300, 8, 8, 3\); .*pixels / 127.5 - 1"),
+    "8-bit pixels": ({"x_train": PIXELS}, r"x_train .*float32 .*got uint8 \(300, 8, 8, 3\); .*255 by x / 127.5 - 1"),
+    "pixels of 0 to 16": ({"x_train": PIXELS // 15 - 1}, r"x_train .*got uint8 .*; .*from 0 to 16 by x / 8 - 1"),
+    "pixels of 0 to 16 as floats": ({"x_val": X_VAL + 16}, r"x_val .* 16 to 16 in .*; .*from 0 to 16 by x / 8 - 1"),
     "8-bit pixels for validation": ({"x_val": PIXELS[:200]}, r"x_val .*got uint8 \(200, 8, 8, 3\)"),
     "one image too few": ({"x_train": X[:299]}, r"y_train .*\(299, classes\).* got float32 \(300, 10\)"),
     "one validation image too few": ({"x_val": X_VAL[:199]}, r"y_val .*\(199, classes\).* got float32 \(200, 10\)"),
@@ -47,6 +50,7 @@ MALFORMED = {  # attributes that are changed; pattern of the message
     "class numbers in a column": ({"y_train": CLASSES["train"][:, None]}, r"y_train .*got int64 \(300, 1\)"),
     "validation classes": ({"y_val": CLASSES["val"][:, None]}, r"y_val .*\(200, classes\).* got int64 \(200, 1\)"),
     "channels first": ({"x_train": np.moveaxis(X, -1, 1)}, r"x_train .*got float32 \(300, 3, 8, 8\).*channels first"),
+    "four channels first": ({"x_train": np.zeros((300, 4, 8, 8), "f")}, r"x_train .*\(300, 4, 8, 8\).*channels first"),
     "no axis for channels": ({"x_train": X[..., 0]}, r"x_train .*height, width, channels.*got float32 \(300, 8, 8\)"),
     "flat images": ({"x_train": X.reshape(300, -1)}, r"x_train .*got float32 \(300, 192\)"),
     "images of another size": ({"x_val": X_VAL[:, :7]}, r"x_val .*\(8, 8, 3\).* got float32 \(200, 7, 8, 3\)"),
@@ -73,7 +77,7 @@ MALFORMED = {  # attributes that are changed; pattern of the message
 @pytest.mark.parametrize("fault", MALFORMED)
 def test_a_malformed_data_set_is_refused_in_one_line(fault):
     changed, message = MALFORMED[fault]
-    with pytest.raises(ValueError, match=rf"^data\.{message}") as caught:
+    with pytest.raises(UsageError, match=rf"^data\.{message}") as caught:
         check_data(data(**changed), [32, 10])
     assert " must " in str(caught.value) and "\n" not in str(caught.value)
 
@@ -82,19 +86,19 @@ def test_a_malformed_data_set_is_refused_in_one_line(fault):
 def test_a_missing_attribute_is_named(name):
     incomplete = data()
     delattr(incomplete, name)
-    with pytest.raises(ValueError, match=f"data must have name, .*, got no {name}$"):
+    with pytest.raises(UsageError, match=f"data must have name, .*, got no {name}$"):
         check_data(incomplete, [10])
 
 
 @pytest.mark.parametrize("dense_layers", [[], [32], [10, 11], (10, 9)])
 def test_the_last_dense_layer_must_have_a_unit_for_each_class(dense_layers):
-    with pytest.raises(ValueError, match="DENSE_LAYERS must end with 10, .*, got ") as caught:
+    with pytest.raises(UsageError, match="DENSE_LAYERS must end with 10, .*, got ") as caught:
         check_data(data(), dense_layers)
     assert str(caught.value).endswith(f"got {dense_layers}")
 
 
 def test_a_manager_refuses_malformed_data_before_it_starts_workers():
-    with pytest.raises(ValueError, match="data.x_val must"):
+    with pytest.raises(UsageError, match="data.x_val must"):
         Manager(data(x_val=X_VAL[:0]), 1, [2], [10], (False, 0, 0))
 
 
