@@ -14,10 +14,10 @@ from binarized.binary_layers import (
     BinaryDense,
     BinaryDepthwiseConv2D,
     BinarySeparableConv2D,
-    Clip,
     DropoutNoScale,
 )
 from binarized.binary_ops import binary_tanh
+from binarized.kernels import Clip
 from binarized.normalization import Normalization
 
 GLOROT_3_TO_2 = math.sqrt(1.5 / (3 + 2))  # of a dense layer with 3 inputs and 2 units
@@ -622,16 +622,6 @@ def test_a_file_of_weights_with_a_larger_H_is_clipped_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="outside"):
         loaded.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_allclose(loaded.layers[0].kernel, np.clip(saved.layers[0].kernel, -0.5, 0.5), rtol=1e-6)
-
-
-def test_a_file_without_scales_is_loaded(tmp_path, monkeypatch):
-    saved, loaded = dense_model(kernel_lr_multiplier=2.0), dense_model(kernel_lr_multiplier=2.0)
-    with monkeypatch.context() as earlier:  # as such a layer was saved by earlier versions
-        earlier.setattr(BinaryDense, "save_own_variables", keras.layers.Layer.save_own_variables)
-        saved.save_weights(tmp_path / "model.weights.h5")
-    loaded.load_weights(tmp_path / "model.weights.h5")
-    for one, other in zip(loaded.get_weights(), saved.get_weights()):
-        np.testing.assert_array_equal(one, other)
 
 
 # ------------------------------------------------------------------------------------------ masks and activation names
