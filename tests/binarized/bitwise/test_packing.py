@@ -33,7 +33,7 @@ def test_the_magnitude_of_weights_goes_into_the_thresholds():
     images = noise(50, (8, 8, 1))
     np.testing.assert_array_equal(pack(model).predict(images), model.predict(scaled(images), verbose=0).argmax(1))
     outputs = keras.Model(image, [model.get_layer(name).output for name in ("conv", "separable", "dense")])
-    for name, output, unit in zip(("conv", "separable", "dense"), outputs(scaled(images)), (255, 1, 1)):
+    for name, output, unit in zip(("conv", "separable", "dense"), outputs(scaled(images)), (255, 1, 1), strict=True):
         kernels = model.get_layer(name).binary_kernels
         acc = pack(model).accumulators(images)[name] * np.prod([kernel.H for kernel in kernels]) / unit
         np.testing.assert_allclose(acc.reshape(output.shape), output, atol=1e-4)
