@@ -179,7 +179,7 @@ class _BinaryLayer(keras.layers.Layer):
         """Adds the bias and applies the activation."""
         if self.use_bias:
             outputs = outputs + ops.reshape(self.bias, self._bias_shape)
-        return outputs if self.activation is None else self.activation(outputs)
+        return self.activation(outputs)
 
     def save_own_variables(self, store):
         super().save_own_variables(store)
