@@ -1,71 +1,45 @@
 """Keras layers with kernels that are binary in the forward pass.
 
-The forward pass uses the binary kernel `binarize(W, H)`, -H or +H. The optimizer updates the latent kernel W. Two rules
-differ from stock layers:
-
-- Clipping: W is clipped to [-H, H] after every step (`Clip`). Outside, its gradient would be 0 and W would not return.
-- Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
-  W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
-  and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s. This holds
-  for SGD, Adam, AdamW, Adamax, Nadam, Adadelta, Adagrad, RMSprop, Lion, Muon and ScheduleFreeAdamW. It does not hold
-  for Lamb, Adafactor and Ftrl: these derive a step from the size of V, so the multiplier cancels out and has (almost)
-  no effect. Weight decay has no multiplier either: it shrinks V, and so W, by learning rate * weight_decay a step. For
-  a decay with the multiplier, use a kernel regularizer.
+The module `kernels` says what a kernel is: the latent W, which is trained, the binary one, -H or +H, and the two rules
+by which training differs from that of stock layers, clipping and a multiplier.
 
 `layer.kernel` is W, `layer.binary_kernel` the binary kernel; `layer.get_weights()` returns V. To copy weights between
 layers or from elsewhere, set `layer.kernel`: `set_weights` takes V, whose unit is the multiplier of the layer. Files
-contain both, so weights can be loaded with another H or multiplier.
+(.keras, .weights.h5) contain H and multiplier too, so weights can be loaded with others. Legacy .h5 files contain V
+alone: load their weights only into layers with the same H and multiplier.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """
 
 import math
-import warnings
-from numbers import Integral, Real
+from collections.abc import Callable, Sequence
+from numbers import Integral
 
 import keras
 import numpy as np
-from keras import constraints, initializers, ops, regularizers
+from keras import initializers, ops, regularizers
+from keras.layers import InputSpec
 from keras.saving import register_keras_serializable
 
-from binarized.binary_ops import binary_sigmoid, binary_tanh, round_through, sign, straight_through
+from binarized.binary_ops import binary_sigmoid, binary_tanh, round_through
 from binarized.depthwise import depthwise_conv
+from binarized.kernels import BinaryKernel, glorot, is_number
 from binarized.seeds import next_seed
 
-
-def _is_integer(value):
-    return isinstance(value, Integral) and not isinstance(value, bool)
-
-
-def _is_number(value):
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
+Initializer = str | dict | Callable  # what Keras accepts as one
+Regularizer = str | dict | Callable
 
 
-@register_keras_serializable("binarized")
-class Clip(constraints.Constraint):
-    """Constraint that keeps weights in [min_value, max_value].
+def _is_count(value):
+    return isinstance(value, Integral) and not isinstance(value, bool) and value > 0
 
-    Args:
-        min_value: number, lower end.
-        max_value: number above `min_value`, upper end.
-    Raises:
-        ValueError: the two are not numbers, or min_value is not the smaller one.
-    """
 
-    def __init__(self, min_value, max_value):
-        if not (_is_number(min_value) and _is_number(max_value) and min_value < max_value):
-            raise ValueError(
-                f"Clip: min_value and max_value must be numbers, min_value the smaller one, "
-                f"got {min_value!r} and {max_value!r}"
-            )
-        self.min_value = min_value
-        self.max_value = max_value
+def _is_count_or_pair(value):
+    return _is_count(value) or isinstance(value, tuple | list) and len(value) == 2 and all(map(_is_count, value))
 
-    def __call__(self, w):
-        return ops.clip(w, self.min_value, self.max_value)
 
-    def get_config(self):
-        return {"min_value": self.min_value, "max_value": self.max_value}
+def _is_scale(value):
+    return value == "Glorot" or is_number(value) and value > 0
 
 
 MASKS = "seed_generator_state"  # in a file of weights: the state of the random masks of a dropout layer
@@ -86,9 +60,9 @@ class DropoutNoScale(keras.layers.Layer):
         ValueError: rate outside [0, 1).
     """
 
-    def __init__(self, rate, seed=None, **kwargs):
+    def __init__(self, rate: float, seed: int | None = None, **kwargs):
         super().__init__(**kwargs)
-        if not (_is_number(rate) and 0 <= rate < 1):
+        if not (is_number(rate) and 0 <= rate < 1):
             raise ValueError(f"DropoutNoScale: rate must be a number in [0, 1), got {rate!r}")
         self.supports_masking = True
         self.rate = rate
@@ -99,7 +73,7 @@ class DropoutNoScale(keras.layers.Layer):
         if not training or self.rate == 0:
             return inputs
         kept = keras.random.uniform(ops.shape(inputs), seed=self.seed_generator) >= self.rate
-        return inputs * ops.cast(kept, inputs.dtype)
+        return ops.where(kept, inputs, ops.cast(0, inputs.dtype))
 
     def compute_output_shape(self, input_shape):
         return input_shape
@@ -111,142 +85,89 @@ class DropoutNoScale(keras.layers.Layer):
         store[MASKS] = ops.convert_to_numpy(self.seed_generator.state)
 
     def load_own_variables(self, store):
-        if MASKS in store.keys():  # files of earlier versions have none
-            self.seed_generator.state.assign(np.asarray(store[MASKS]))
+        self.seed_generator.state.assign(np.asarray(store[MASKS]))
 
 
 _ACTIVATIONS = {function.__name__: function for function in (binary_sigmoid, binary_tanh, round_through)}
 SCALES = "scales"  # in a file of weights: H and multiplier of every kernel of a layer
 
 
-def glorot(fan_in, fan_out):
-    """Glorot's bound with the constant of the BinaryNet code, sqrt(1.5 / (fan_in + fan_out)).
+def _kernel_properties(number):
+    """The latent kernel of this number, which can be set, and the binary kernel, as properties of a layer."""
+    return (
+        property(lambda self: self._kernel(number).latent(), lambda self, W: self._kernel(number).assign(W)),
+        property(lambda self: self._kernel(number).binary()),
+    )
 
-    Args:
-        fan_in, fan_out: numbers of inputs and outputs of a unit, counted over the receptive field.
-    """
-    return math.sqrt(1.5 / (fan_in + fan_out))
 
-
-class _BinaryKernel:
-    """One kernel of a layer: the stored variable V, from which the latent and the binary kernel are computed.
-
-    V can lie outside [-H / multiplier, H / multiplier] after `set_weights`, until the constraint clips it in the next
-    step. It then acts as if it were clipped already: both kernels are in [-H, H], and V gets a gradient.
-    """
-
-    def __init__(self, name, shape, H, multiplier, dtype):
-        self.size = math.prod(shape)
-        self.name, self.H, self.multiplier, self.dtype = name, H, multiplier, dtype
-
-    def latent(self):
-        """W = clip(multiplier * V, -H, H). The gradient of W is passed to V unchanged."""
-        return straight_through(lambda V: ops.clip(V * self.multiplier, -self.H, self.H), lambda V: 1)(self.variable)
-
-    def binary(self):
-        """binarize(W, H) in the layer's compute dtype. The gradient is passed to V unchanged."""
-        # The sign is taken before the cast: half precision rounds small negative numbers to 0.
-        return ops.cast(straight_through(lambda V: self.H * sign(V), lambda V: 1)(self.variable), self.dtype)
-
-    def clipped(self, W):
-        """W clipped to [-H, H], with a warning if it was outside."""
-        outside = np.mean(np.abs(ops.convert_to_numpy(W)) > self.H)
-        if outside:
-            warnings.warn(
-                f"{outside:.1%} of the weights given for {self.name} are outside [-{self.H:g}, {self.H:g}] and are "
-                "clipped",
-                stacklevel=4,
-            )
-        return ops.clip(W, -self.H, self.H)
-
-    def assign(self, W):
-        """Sets the latent kernel, clipped to [-H, H]."""
-        W = ops.convert_to_tensor(W, self.variable.dtype)
-        if tuple(W.shape) != tuple(self.variable.shape):
-            raise ValueError(f"{self.name} must have shape {tuple(self.variable.shape)}, got {tuple(W.shape)}")
-        if np.isnan(ops.convert_to_numpy(W)).any():
-            raise ValueError(f"{self.name} must be numbers, got NaN")
-        self.variable.assign(self.clipped(W) / self.multiplier)
+_ACCEPTED = {  # argument -> what it accepts, tested and in words
+    **dict.fromkeys(("units", "filters", "depth_multiplier"), (_is_count, "a positive integer")),
+    **dict.fromkeys(
+        ("kernel_size", "strides", "dilation_rate"), (_is_count_or_pair, "a positive integer or a pair of them")
+    ),
+    "padding": (lambda value: value in ("valid", "same"), "'valid' or 'same'"),
+    "data_format": (
+        lambda value: value in (None, "channels_first", "channels_last"),
+        "'channels_last', 'channels_first' or None",
+    ),
+    "use_bias": (lambda value: value in (True, False), "True or False"),
+    **dict.fromkeys(("H", "kernel_lr_multiplier"), (_is_scale, "a positive number or 'Glorot'")),
+}
 
 
 class _BinaryLayer(keras.layers.Layer):
-    """Base class of the binary layers: kernels with H and multiplier, a bias, an activation."""
+    """Base class of the binary layers: arguments, kernels with H and multiplier, a bias, an activation.
 
-    def __init__(self, activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs):
-        super().__init__(**kwargs)
-        for name, value in (("H", H), ("kernel_lr_multiplier", kernel_lr_multiplier)):
-            if value != "Glorot" and not (_is_number(value) and value > 0):
-                self._refuse(name, value, "a positive number or 'Glorot'")
-        self.activation = keras.activations.get(
-            _ACTIVATIONS.get(activation, activation) if isinstance(activation, str) else activation
-        )
-        self.use_bias = use_bias
-        self.bias_initializer = initializers.get(bias_initializer)
-        self.bias_regularizer = regularizers.get(bias_regularizer)
-        self.H = H
-        self.kernel_lr_multiplier = kernel_lr_multiplier
+    Args:
+        arguments: dict, what `locals()` gives at the start of a layer's `__init__`: its arguments become attributes of
+            their names, and those of Keras (name, dtype, ...) are under "kwargs".
+    """
+
+    kernel, binary_kernel = _kernel_properties(0)
+    _bias_shape = (-1,)
+
+    def __init__(self, arguments):
+        super().__init__(**arguments["kwargs"])
+        arguments = {name: arguments[name] for name in arguments if name not in ("self", "kwargs", "__class__")}
+        for name, value in arguments.items():
+            accepts, accepted = _ACCEPTED.get(name, (None, None))
+            if accepts and not accepts(value):
+                self._refuse(name, value, accepted)
+            if name == "activation":
+                value = keras.activations.get(_ACTIVATIONS.get(value, value) if isinstance(value, str) else value)
+            elif name.endswith("_initializer"):
+                value = initializers.get(value)
+            elif name.endswith("_regularizer"):
+                value = regularizers.get(value)
+            setattr(self, name, value)
+        self._arguments = tuple(arguments)
         self.binary_kernels = []  # filled by build
 
     def _refuse(self, name, value, accepted):
         raise ValueError(f"{type(self).__name__}: {name} must be {accepted}, got {value!r}")
 
-    def _check_count(self, name, value):
-        if not (_is_integer(value) and value > 0):
-            self._refuse(name, value, "a positive integer")
-        return value
+    def _add_kernel(self, name, shape, initializer, regularizer, inputs=None):
+        """Adds a binary kernel.
 
-    def _add_kernel(self, name, shape, fan_in, fan_out, initializer, regularizer):
-        """Adds a binary kernel. `initializer` (None: uniform in [-H, H]) and `regularizer` apply to W."""
-        H = glorot(fan_in, fan_out) if self.H == "Glorot" else self.H
-        multiplier = self.kernel_lr_multiplier
-        if multiplier == "Glorot":
-            multiplier = 1 / glorot(fan_in, fan_out)
-        kernel = _BinaryKernel(f"{name} of layer {self.name!r}", shape, H, multiplier, self.compute_dtype)
-        if initializer is None:
-            initial = initializers.RandomUniform(-H, H, seed=next_seed())
-        else:
-            initial = lambda shape, dtype: kernel.clipped(initializer(shape, dtype=dtype))
-        kernel.variable = self.add_weight(
-            name=name,
-            shape=shape,
-            initializer=lambda shape, dtype=None: initial(shape, dtype=dtype) / multiplier,
-            regularizer=regularizer and (lambda V: regularizer(kernel.latent())),
-            constraint=Clip(-H / multiplier, H / multiplier),
-            autocast=False,
-        )
-        self.binary_kernels.append(kernel)
-        return kernel
+        Args:
+            name: of its variable.
+            shape: (..., inputs, outputs).
+            initializer: of W; None is uniform in [-H, H].
+            regularizer: of W, or None.
+            inputs: how many of them an output reads, if not all.
+        """
+        area = math.prod(shape[:-2])
+        bound = glorot(area * (inputs or shape[-2]), area * shape[-1])
+        H = bound if self.H == "Glorot" else self.H
+        multiplier = 1 / bound if self.kernel_lr_multiplier == "Glorot" else self.kernel_lr_multiplier
+        self.binary_kernels.append(BinaryKernel(self, name, shape, H, multiplier, initializer, regularizer))
 
-    def _built_kernel(self, number):
+    def _kernel(self, number):
         if number >= len(self.binary_kernels):
             raise AttributeError(
                 f"{type(self).__name__} {self.name!r} has no kernel yet: call the layer on data, or call its build()"
             )
         return self.binary_kernels[number]
-
-    @property
-    def kernel(self):
-        return self._built_kernel(0).latent()
-
-    @kernel.setter
-    def kernel(self, W):
-        self._built_kernel(0).assign(W)
-
-    @property
-    def binary_kernel(self):
-        return self._built_kernel(0).binary()
-
-    def save_own_variables(self, store):
-        super().save_own_variables(store)
-        store[SCALES] = np.array([(kernel.H, kernel.multiplier) for kernel in self.binary_kernels])
-
-    def load_own_variables(self, store):
-        """Loads the variables. Kernels saved with another H or multiplier are converted, so that W is the same."""
-        super().load_own_variables({key: store[key] for key in store.keys() if key != SCALES})
-        if SCALES in store.keys():  # files of earlier versions have none
-            for kernel, (H, multiplier) in zip(self.binary_kernels, np.asarray(store[SCALES])):
-                if (H, multiplier) != (kernel.H, kernel.multiplier):
-                    kernel.assign(ops.clip(kernel.variable * multiplier, -H, H))
 
     def _add_bias(self, units):
         if self.use_bias:
@@ -254,22 +175,31 @@ class _BinaryLayer(keras.layers.Layer):
                 name="bias", shape=(units,), initializer=self.bias_initializer, regularizer=self.bias_regularizer
             )
 
-    def _finish(self, outputs, bias_shape=(-1,)):
+    def _finish(self, outputs):
         """Adds the bias and applies the activation."""
         if self.use_bias:
-            outputs = outputs + ops.reshape(self.bias, bias_shape)
-        return outputs if self.activation is None else self.activation(outputs)
+            outputs = outputs + ops.reshape(self.bias, self._bias_shape)
+        return self.activation(outputs)
+
+    def save_own_variables(self, store):
+        super().save_own_variables(store)
+        store[SCALES] = np.array([(kernel.H, kernel.multiplier) for kernel in self.binary_kernels])
+
+    def load_own_variables(self, store):
+        """Loads the variables. Kernels saved with another H or multiplier are converted, so that W is the same."""
+        weights = dict(store)
+        scales = np.asarray(weights.pop(SCALES))
+        super().load_own_variables(weights)
+        for kernel, (H, multiplier) in zip(self.binary_kernels, scales, strict=True):
+            if (H, multiplier) != (kernel.H, kernel.multiplier):
+                kernel.assign(ops.clip(kernel.variable * multiplier, -H, H))
 
     def get_config(self):
-        return {
-            **super().get_config(),
-            "activation": keras.activations.serialize(self.activation),
-            "use_bias": self.use_bias,
-            "bias_initializer": initializers.serialize(self.bias_initializer),
-            "bias_regularizer": regularizers.serialize(self.bias_regularizer),
-            "H": self.H,
-            "kernel_lr_multiplier": self.kernel_lr_multiplier,
-        }
+        config = {**super().get_config(), **{name: getattr(self, name) for name in self._arguments}}
+        for name in self._arguments:
+            if name.endswith(("_initializer", "_regularizer")):
+                config[name] = keras.saving.serialize_keras_object(config[name])
+        return config | {"activation": keras.activations.serialize(self.activation)}
 
 
 @register_keras_serializable("binarized")
@@ -286,8 +216,8 @@ class BinaryDense(_BinaryLayer):
         kernel_lr_multiplier: factor on the optimizer's steps of the kernel, positive float, or 'Glorot' for
             1 / sqrt(1.5 / (fan_in + fan_out)).
     Attributes:
-        kernel: tensor (inputs, units), the latent kernel W in [-H, H]. It can be set; values
-            outside are clipped, with a warning.
+        kernel: tensor (inputs, units), the latent kernel W in [-H, H]. It can be set; values outside are clipped, with
+            a warning.
         binary_kernel: tensor like kernel, every entry -H or +H.
     Input shape: (..., inputs). Output shape: (..., units).
     Raises:
@@ -297,103 +227,87 @@ class BinaryDense(_BinaryLayer):
 
     def __init__(
         self,
-        units,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=None,
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        H=1.0,
-        kernel_lr_multiplier="Glorot",
+        units: int,
+        activation: str | Callable | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer | None = None,
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer | None = None,
+        bias_regularizer: Regularizer | None = None,
+        H: float | str = 1.0,
+        kernel_lr_multiplier: float | str = "Glorot",
         **kwargs,
     ):
-        super().__init__(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier, **kwargs)
+        super().__init__(locals())
         self.supports_masking = True
-        self.units = self._check_count("units", units)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.input_spec = InputSpec(min_ndim=2)
 
     def build(self, input_shape):
         inputs = input_shape[-1]
         if inputs is None:
             self._refuse("the input's shape", tuple(input_shape), "known along its last axis")
-        self._kernel = self._add_kernel(
-            "kernel", (inputs, self.units), inputs, self.units, self.kernel_initializer, self.kernel_regularizer
-        )
+        self.input_spec = InputSpec(min_ndim=2, axes={-1: inputs})
+        self._add_kernel("kernel", (inputs, self.units), self.kernel_initializer, self.kernel_regularizer)
         self._add_bias(self.units)
 
     def call(self, inputs):
-        return self._finish(ops.matmul(inputs, self._kernel.binary()))
+        return self._finish(ops.matmul(inputs, self.binary_kernel))
 
     def compute_output_shape(self, input_shape):
         return (*input_shape[:-1], self.units)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "units": self.units,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-        }
-
 
 class _BinaryConv(_BinaryLayer):
-    """Base class of the three convolutions: kernel size, strides, padding, data format and dilation."""
+    """Base class of the three convolutions. A subclass without `filters` has `depth_multiplier` outputs a channel."""
 
-    def __init__(self, kernel_size, strides, padding, data_format, dilation_rate, *args, **kwargs):
-        super().__init__(*args, **kwargs)
-        self.kernel_size = self._check_pair("kernel_size", kernel_size)
-        self.strides = self._check_pair("strides", strides)
-        self.dilation_rate = self._check_pair("dilation_rate", dilation_rate)
-        if padding not in ("valid", "same"):
-            self._refuse("padding", padding, "'valid' or 'same'")
-        if data_format not in (None, "channels_first", "channels_last"):
-            self._refuse("data_format", data_format, "'channels_last', 'channels_first' or None")
+    def __init__(self, arguments):
+        super().__init__(arguments)
+        for name in ("kernel_size", "strides", "dilation_rate"):
+            size = getattr(self, name)
+            setattr(self, name, (size, size) if _is_count(size) else tuple(size))
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
-            self._refuse("dilation_rate", dilation_rate, f"1 where strides are above 1 (here {strides!r})")
-        self.padding = padding
-        self.data_format = data_format or keras.config.image_data_format()
-        self._geometry = {"padding": padding, "data_format": self.data_format, "dilation_rate": self.dilation_rate}
+            self._refuse("dilation_rate", arguments["dilation_rate"], f"1 where strides are {arguments['strides']!r}")
+        self.data_format = self.data_format or keras.config.image_data_format()
+        if self.data_format == "channels_first":
+            self._bias_shape = (-1, 1, 1)
+        self._channel_axis = 1 if self.data_format == "channels_first" else -1
+        self._geometry = {name: getattr(self, name) for name in ("padding", "data_format", "dilation_rate")}
+        self.input_spec = InputSpec(ndim=4)
 
-    def _check_pair(self, name, value):
-        pair = (value, value) if _is_integer(value) else value
-        if not (isinstance(pair, (tuple, list)) and len(pair) == 2 and all(_is_integer(v) and v > 0 for v in pair)):
-            self._refuse(name, value, "a positive integer or a pair of them")
-        return tuple(pair)
-
-    def _channels(self, input_shape):
-        channels = input_shape[-1 if self.data_format == "channels_last" else 1]
+    def _check_channels(self, input_shape):
+        """The number of channels of an input that this layer accepts."""
+        channels = input_shape[self._channel_axis]
         if len(input_shape) != 4 or channels is None:
             self._refuse("the input's shape", tuple(input_shape), "of rank 4 with a known number of channels")
         return channels
 
-    def _finish(self, outputs):
-        return super()._finish(outputs, (1, 1, 1, -1) if self.data_format == "channels_last" else (1, -1, 1, 1))
-
     def compute_output_shape(self, input_shape):
-        channels_last = self.data_format == "channels_last"
-        sizes = input_shape[1:3] if channels_last else input_shape[2:4]
+        outputs = self._count_outputs(self._check_channels(input_shape))
+        first = self.data_format == "channels_first"
+        sizes = input_shape[2:] if first else input_shape[1:3]
         sizes = [
             size if size is None else -(-(size if self.padding == "same" else size - d * (k - 1)) // s)
-            for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate)
+            for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate, strict=True)
         ]
         if any(size is not None and size <= 0 for size in sizes):
             self._refuse(
                 "kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}"
             )
-        channels = self._output_channels(self._channels(input_shape))
-        return (input_shape[0], *sizes, channels) if channels_last else (input_shape[0], channels, *sizes)
+        return (input_shape[0], outputs, *sizes) if first else (input_shape[0], *sizes, outputs)
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "kernel_size": self.kernel_size,
-            "strides": self.strides,
-            "padding": self.padding,
-            "data_format": self.data_format,
-            "dilation_rate": self.dilation_rate,
-        }
+    def _count_outputs(self, channels):
+        return self.filters
+
+    def build(self, input_shape):
+        outputs = self.compute_output_shape(input_shape)[self._channel_axis]  # refuses an input that is too small
+        channels = input_shape[self._channel_axis]
+        self.input_spec = InputSpec(ndim=4, axes={self._channel_axis: channels})
+        self._add_kernels(channels)
+        self._add_bias(outputs)
+
+    def _add_depthwise_kernel(self, channels):
+        shape = (*self.kernel_size, channels, self.depth_multiplier)
+        self._add_kernel("kernel", shape, self.depthwise_initializer, self.depthwise_regularizer, inputs=1)
 
 
 @register_keras_serializable("binarized")
@@ -419,39 +333,27 @@ class BinaryConv2D(_BinaryConv):
 
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        kernel_initializer=None,
-        bias_initializer="zeros",
-        kernel_regularizer=None,
-        bias_regularizer=None,
-        H=1.0,
-        kernel_lr_multiplier="Glorot",
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        activation: str | Callable | None = None,
+        use_bias: bool = True,
+        kernel_initializer: Initializer | None = None,
+        bias_initializer: Initializer = "zeros",
+        kernel_regularizer: Regularizer | None = None,
+        bias_regularizer: Regularizer | None = None,
+        H: float | str = 1.0,
+        kernel_lr_multiplier: float | str = "Glorot",
         **kwargs,
     ):
-        super().__init__(
-            *(kernel_size, strides, padding, data_format, dilation_rate),
-            *(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier),
-            **kwargs,
-        )
-        self.filters = self._check_count("filters", filters)
-        self.kernel_initializer = initializers.get(kernel_initializer)
-        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        super().__init__(locals())
 
-    def build(self, input_shape):
-        self.compute_output_shape(input_shape)  # refuses an input that is too small
-        channels, area = self._channels(input_shape), math.prod(self.kernel_size)
-        self._kernel = self._add_kernel(
-            *("kernel", (*self.kernel_size, channels, self.filters), area * channels, area * self.filters),
-            *(self.kernel_initializer, self.kernel_regularizer),
-        )
-        self._add_bias(self.filters)
+    def _add_kernels(self, channels):
+        shape = (*self.kernel_size, channels, self.filters)
+        self._add_kernel("kernel", shape, self.kernel_initializer, self.kernel_regularizer)
 
     def call(self, inputs):
         strides = self.strides
@@ -460,18 +362,7 @@ class BinaryConv2D(_BinaryConv):
             # channel, oneDNN in TensorFlow 2.21 also writes out of bounds in the gradient of such a kernel.
             inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
             strides = 1
-        return self._finish(ops.conv(inputs, self._kernel.binary(), strides, **self._geometry))
-
-    def _output_channels(self, channels):
-        return self.filters
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "kernel_initializer": initializers.serialize(self.kernel_initializer),
-            "kernel_regularizer": regularizers.serialize(self.kernel_regularizer),
-        }
+        return self._finish(ops.conv(inputs, self.binary_kernel, strides, **self._geometry))
 
 
 @register_keras_serializable("binarized")
@@ -496,63 +387,36 @@ class BinaryDepthwiseConv2D(_BinaryConv):
 
     def __init__(
         self,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        depth_multiplier=1,
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        depthwise_initializer=None,
-        bias_initializer="zeros",
-        depthwise_regularizer=None,
-        bias_regularizer=None,
-        H=1.0,
-        kernel_lr_multiplier="Glorot",
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        activation: str | Callable | None = None,
+        use_bias: bool = True,
+        depthwise_initializer: Initializer | None = None,
+        bias_initializer: Initializer = "zeros",
+        depthwise_regularizer: Regularizer | None = None,
+        bias_regularizer: Regularizer | None = None,
+        H: float | str = 1.0,
+        kernel_lr_multiplier: float | str = "Glorot",
         **kwargs,
     ):
-        super().__init__(
-            *(kernel_size, strides, padding, data_format, dilation_rate),
-            *(activation, use_bias, bias_initializer, bias_regularizer, H, kernel_lr_multiplier),
-            **kwargs,
-        )
-        self.depth_multiplier = self._check_count("depth_multiplier", depth_multiplier)
-        self.depthwise_initializer = initializers.get(depthwise_initializer)
-        self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        super().__init__(locals())
 
-    def _add_depthwise_kernel(self, input_shape):
-        self.compute_output_shape(input_shape)  # refuses an input that is too small
-        channels, area = self._channels(input_shape), math.prod(self.kernel_size)
-        self._kernel = self._add_kernel(
-            *("kernel", (*self.kernel_size, channels, self.depth_multiplier), area, area * self.depth_multiplier),
-            *(self.depthwise_initializer, self.depthwise_regularizer),
-        )
+    def _add_kernels(self, channels):
+        self._add_depthwise_kernel(channels)
 
-    def build(self, input_shape):
-        self._add_depthwise_kernel(input_shape)
-        self._add_bias(self._output_channels(self._channels(input_shape)))
-
-    def _depthwise(self, inputs):
-        return depthwise_conv(inputs, self._kernel.binary(), self.strides, **self._geometry)
-
-    def call(self, inputs):
-        return self._finish(self._depthwise(inputs))
-
-    def _output_channels(self, channels):
+    def _count_outputs(self, channels):
         return channels * self.depth_multiplier
 
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "depth_multiplier": self.depth_multiplier,
-            "depthwise_initializer": initializers.serialize(self.depthwise_initializer),
-            "depthwise_regularizer": regularizers.serialize(self.depthwise_regularizer),
-        }
+    def call(self, inputs):
+        return self._finish(depthwise_conv(inputs, self.binary_kernel, self.strides, **self._geometry))
 
 
 @register_keras_serializable("binarized")
-class BinarySeparableConv2D(BinaryDepthwiseConv2D):
+class BinarySeparableConv2D(_BinaryConv):
     """Depthwise convolution followed directly by a pointwise (1x1) convolution, both with binary weights.
 
     Args:
@@ -575,75 +439,41 @@ class BinarySeparableConv2D(BinaryDepthwiseConv2D):
     Source: Hubara et al. 2016, arXiv:1602.02830; Chollet 2017, arXiv:1610.02357.
     """
 
+    pointwise_kernel, binary_pointwise_kernel = _kernel_properties(1)
+
     def __init__(
         self,
-        filters,
-        kernel_size,
-        strides=1,
-        padding="valid",
-        depth_multiplier=1,
-        data_format=None,
-        dilation_rate=1,
-        activation=None,
-        use_bias=True,
-        depthwise_initializer=None,
-        pointwise_initializer=None,
-        bias_initializer="zeros",
-        depthwise_regularizer=None,
-        pointwise_regularizer=None,
-        bias_regularizer=None,
-        H=1.0,
-        kernel_lr_multiplier="Glorot",
+        filters: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str = "valid",
+        depth_multiplier: int = 1,
+        data_format: str | None = None,
+        dilation_rate: int | Sequence[int] = 1,
+        activation: str | Callable | None = None,
+        use_bias: bool = True,
+        depthwise_initializer: Initializer | None = None,
+        pointwise_initializer: Initializer | None = None,
+        bias_initializer: Initializer = "zeros",
+        depthwise_regularizer: Regularizer | None = None,
+        pointwise_regularizer: Regularizer | None = None,
+        bias_regularizer: Regularizer | None = None,
+        H: float | str = 1.0,
+        kernel_lr_multiplier: float | str = "Glorot",
         **kwargs,
     ):
-        super().__init__(
-            *(kernel_size, strides, padding, depth_multiplier, data_format, dilation_rate, activation, use_bias),
-            *(depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer),
-            *(H, kernel_lr_multiplier),
-            **kwargs,
-        )
-        self.filters = self._check_count("filters", filters)
-        self.pointwise_initializer = initializers.get(pointwise_initializer)
-        self.pointwise_regularizer = regularizers.get(pointwise_regularizer)
+        super().__init__(locals())
 
-    def build(self, input_shape):
-        self._add_depthwise_kernel(input_shape)
-        inputs = self._channels(input_shape) * self.depth_multiplier
-        self._pointwise_kernel = self._add_kernel(
-            *("pointwise_kernel", (1, 1, inputs, self.filters), inputs, self.filters),
-            *(self.pointwise_initializer, self.pointwise_regularizer),
-        )
-        self._add_bias(self.filters)
-
-    @property
-    def pointwise_kernel(self):
-        return self._built_kernel(1).latent()
-
-    @pointwise_kernel.setter
-    def pointwise_kernel(self, W):
-        self._built_kernel(1).assign(W)
-
-    @property
-    def binary_pointwise_kernel(self):
-        return self._built_kernel(1).binary()
+    def _add_kernels(self, channels):
+        self._add_depthwise_kernel(channels)
+        shape = (1, 1, channels * self.depth_multiplier, self.filters)
+        self._add_kernel("pointwise_kernel", shape, self.pointwise_initializer, self.pointwise_regularizer)
 
     def call(self, inputs):
-        pointwise = self._pointwise_kernel.binary()
-        if self._kernel.variable.shape[2:] == (1, 1):
+        kernel, pointwise = self.binary_kernel, self.binary_pointwise_kernel
+        if tuple(kernel.shape[2:]) == (1, 1):
             # With one input channel, both kernels fold into one convolution, so the large intermediate tensor is never
             # materialized.
-            outputs = ops.conv(inputs, self._kernel.binary() * pointwise, self.strides, **self._geometry)
-        else:
-            outputs = ops.conv(self._depthwise(inputs), pointwise, data_format=self.data_format)
-        return self._finish(outputs)
-
-    def _output_channels(self, channels):
-        return self.filters
-
-    def get_config(self):
-        return {
-            **super().get_config(),
-            "filters": self.filters,
-            "pointwise_initializer": initializers.serialize(self.pointwise_initializer),
-            "pointwise_regularizer": regularizers.serialize(self.pointwise_regularizer),
-        }
+            return self._finish(ops.conv(inputs, kernel * pointwise, self.strides, **self._geometry))
+        outputs = depthwise_conv(inputs, kernel, self.strides, **self._geometry)
+        return self._finish(ops.conv(outputs, pointwise, data_format=self.data_format))

@@ -5,11 +5,16 @@ All functions use `keras.ops` only and give the same numbers under TensorFlow an
 in the loss.
 """
 
+from collections.abc import Callable
+from typing import Any
+
 from keras import Variable, ops
 from keras.saving import register_keras_serializable
 
+Tensor = Any  # of TensorFlow or JAX
 
-def straight_through(forward, slope):
+
+def straight_through(forward: Callable, slope: Callable) -> Callable:
     """Returns a function whose derivative is given instead of computed.
 
     Forward:   forward(x)
@@ -24,30 +29,25 @@ def straight_through(forward, slope):
 
     @ops.custom_gradient
     def function(x):
-        def gradient(*args, upstream=None):
-            if upstream is None:  # TensorFlow and JAX pass it by position, torch by name
-                (upstream,) = args
-            return upstream * slope(x)
-
-        return forward(x), gradient
+        return forward(x), lambda upstream: upstream * slope(x)
 
     # TensorFlow's custom gradients accept tensors, but no variables.
     return lambda x: function(x + 0 if isinstance(x, Variable) else ops.convert_to_tensor(x))
 
 
-def sign(x):
+def sign(x: Tensor) -> Tensor:
     """+1 where x >= 0, else -1; never 0, and NaN where x is NaN. Its derivative is 0."""
     return ops.sign(ops.sign(x) + 0.5)  # a comparison would turn NaN into -1
 
 
-def inside(x, height=1):
+def inside(x: Tensor, height: float = 1) -> Tensor:
     """`height` where |x| <= 1, else 0: the derivative of a clipped linear function."""
     # A Python number would give float32.
     return ops.where(ops.abs(x) <= 1, ops.cast(height, x.dtype), ops.cast(0, x.dtype))
 
 
 @register_keras_serializable("binarized")
-def round_through(x):
+def round_through(x: Tensor) -> Tensor:
     """Rounds to the nearest integer, halves up, so that 1/2, the midpoint of a sigmoid, becomes 1.
 
     Forward:   floor(x) + 1 where x - floor(x) >= 1/2, else floor(x)
@@ -68,7 +68,7 @@ def round_through(x):
 
 
 @register_keras_serializable("binarized")
-def hard_sigmoid(x):
+def hard_sigmoid(x: Tensor) -> Tensor:
     """Piecewise linear approximation of the sigmoid.
 
     Forward:   clip((x + 1) / 2, 0, 1)
@@ -84,7 +84,7 @@ def hard_sigmoid(x):
 
 
 @register_keras_serializable("binarized")
-def binary_sigmoid(x):
+def binary_sigmoid(x: Tensor) -> Tensor:
     """Deterministic binarization to {0, 1}: the hard sigmoid, rounded.
 
     Forward:   1 where x >= 0, else 0
@@ -102,7 +102,7 @@ def binary_sigmoid(x):
 
 
 @register_keras_serializable("binarized")
-def binary_tanh(x):
+def binary_tanh(x: Tensor) -> Tensor:
     """Deterministic binarization to {-1, +1}, `2 * binary_sigmoid(x) - 1`. The result is never 0.
 
     Forward:   +1 where x >= 0, else -1
@@ -117,7 +117,7 @@ def binary_tanh(x):
     return straight_through(sign, inside)(x)
 
 
-def binarize(W, H=1.0):
+def binarize(W: Tensor, H: float = 1.0) -> Tensor:
     """Deterministic binarization of weights to {-H, +H}.
 
     Forward:   H * binary_tanh(W / H), so +H where W >= 0, else -H

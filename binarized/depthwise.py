@@ -3,12 +3,20 @@
 import keras
 from keras import ops
 
+from binarized.binary_ops import Tensor
 from binarized.padding import zeros_around
 
 WIDEST_FAST_KERNEL = 3  # pixels; up to this kernel size, oneDNN computes the gradient of depthwise weights fast
 
 
-def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate):
+def depthwise_conv(
+    inputs: Tensor,
+    kernel: Tensor,
+    strides: tuple[int, int],
+    padding: str,
+    data_format: str,
+    dilation_rate: tuple[int, int],
+) -> Tensor:
     """`keras.ops.depthwise_conv` with a faster gradient; the arithmetic is the same.
 
     For kernels wider than 3, oneDNN in TensorFlow 2.21 computes the weight gradient by its general grouped convolution,
@@ -38,7 +46,7 @@ def depthwise_conv(inputs, kernel, strides, padding, data_format, dilation_rate)
     import tensorflow as tf
 
     steps = (1, *strides, 1)
-    positions = [-(-size // stride) for size, stride in zip(sizes, strides)]
+    positions = [-(-size // stride) for size, stride in zip(sizes, strides, strict=True)]
     explicit = [(0, 0), *map(zeros_around, sizes, taps, strides, positions), (0, 0)]
 
     @ops.custom_gradient

@@ -1,7 +1,7 @@
 """The rule of padding 'same', shared by the Keras layers and the packed networks."""
 
 
-def zeros_around(size, taps, stride, positions):
+def zeros_around(size: int, taps: int, stride: int, positions: int) -> tuple[int, int]:
     """Padding (before, after) of one axis; an odd zero goes after.
 
     Args:

@@ -3,12 +3,13 @@
 import contextlib
 import contextvars
 import random
+from collections.abc import Iterator
 
 _source = contextvars.ContextVar("source of layer seeds", default=None)
 
 
 @contextlib.contextmanager
-def layer_seeds(seed):
+def layer_seeds(seed: int) -> Iterator[None]:
     """Context manager: binarized layers that this thread builds inside it draw their seeds from `seed`.
 
     Keras draws such seeds from Python's global `random`, which `keras.utils.set_random_seed` seeds. Other threads of
@@ -25,7 +26,7 @@ def layer_seeds(seed):
         _source.reset(token)
 
 
-def next_seed():
+def next_seed() -> int | None:
     """The next seed inside `layer_seeds`; elsewhere None, so that Keras draws one."""
     source = _source.get()
     return None if source is None else source.randint(1, 10**9)

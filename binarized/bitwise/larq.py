@@ -1,7 +1,9 @@
 """Conversion of a trained Keras model with Larq Compute Engine."""
 
 import tempfile
+from pathlib import Path
 
+import keras
 import numpy as np
 
 from binarized.bitwise.layers import Channels, Concatenate, Pooling, average_units
@@ -9,7 +11,7 @@ from binarized.bitwise.network import Contents
 from binarized.bitwise.packing import pack
 
 
-def export_lce(model, path):
+def export_lce(model: keras.Model, path: str | Path) -> int:
     """Converts a model with Larq Compute Engine and writes the .tflite file.
 
     The converter gets the packed network with its thresholds, for images (1, height, width, channels) in [-1, +1].
@@ -24,7 +26,7 @@ def export_lce(model, path):
     Raises:
         ImportError: Larq Compute Engine is missing, or TensorFlow, which its package does not install; the message
             says how to get both.
-        ValueError: as `pack`.
+        ValueError: as `pack`, and for a layer whose accumulators float32 cannot hold.
     Source: Bannink et al. 2021, arXiv:2011.09398.
     """
     try:
@@ -36,6 +38,12 @@ def export_lce(model, path):
     import tensorflow as tf
 
     network = pack(model)
+    for step in network.steps:
+        if step.largest_accumulator > 2**24:
+            raise ValueError(
+                f"export_lce: layer {step.name!r} has accumulators up to {step.largest_accumulator:,}; float32 holds "
+                f"integers up to {2**24:,}"
+            )
     contents = Contents(network.arrays["bits"], network.arrays["thresholds"])
 
     def binary(x):
@@ -65,9 +73,9 @@ def export_lce(model, path):
                 values.append(tf.reshape(accumulate(step, inputs[0]), (1, -1)) * scale + offset)
             else:
                 acc = accumulate(step, inputs[0])
-                sign = np.where(contents.bits(step.shape[2]), np.float32(-1), np.float32(1))
+                sign = np.where(contents.read_bits(step.shape[2]), np.float32(-1), np.float32(1))
                 # Halfway between two integers, so rounding does not matter.
-                middle = contents.thresholds(step.shape[2]).astype(np.float32) - np.float32(0.5)
+                middle = contents.read_thresholds(step.shape[2]).astype(np.float32) - np.float32(0.5)
                 values.append(binary(acc * sign - middle * sign))
         return values[-1]
 
@@ -76,5 +84,4 @@ def export_lce(model, path):
     with tempfile.TemporaryDirectory() as folder:
         tf.saved_model.save(module, folder, signatures=child)
         content = convert_saved_model(folder)
-    with open(path, "wb") as file:
-        return file.write(content)
+    return Path(path).write_bytes(content)

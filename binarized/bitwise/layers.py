@@ -10,6 +10,8 @@ normalization and binary_tanh become one comparison, acc >= threshold, whose res
 """
 
 import math
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -27,19 +29,33 @@ from binarized.padding import zeros_around
 
 
 class Step:
-    """A step of a network, with its description in the file and its output shape (height, width, channels)."""
+    """A step of a network.
 
-    weights = macs = bit_operations = 0
+    Args:
+        spec: dict, its description in the file.
+        shapes: list, (height, width, channels) of every input.
+        contents: `network.Contents`, from which it reads its weights and thresholds.
+        last: bool, whether it is the last step of the network.
+    Attributes:
+        spec, name: as given. shape: (height, width, channels) of its output.
+    Raises:
+        ValueError: the description is wrong; the message says why, without the name of the step.
+    """
+
+    weights = macs = bit_operations = largest_accumulator = 0
 
     def __init__(self, spec, shapes, contents, last):
         self.spec = spec
+        self.name = spec.get("name")
+        if not isinstance(self.name, str):
+            raise ValueError("its name must be a string")
         self.channels = [shape[2] for shape in shapes]
         self.shape = shapes[0]
 
     def _number(self, key, largest=2**20):
         value = self.spec.get(key)
         if type(value) is not int or not 0 < value <= largest:
-            raise ValueError(f"{key} of a step must be an integer from 1 to {largest}, got {value!r:.60}")
+            raise ValueError(f"{key} must be an integer from 1 to {largest}, got {value!r:.60}")
         return value
 
 
@@ -49,15 +65,15 @@ class Concatenate(Step):
     def __init__(self, spec, shapes, *args):
         super().__init__(spec, shapes, *args)
         if len({shape[:2] for shape in shapes}) > 1:
-            raise ValueError(f"concat needs equal heights and widths, got shapes {shapes}")
+            raise ValueError(f"heights and widths must be equal, got shapes {shapes}")
         self.shape = (*shapes[0][:2], sum(self.channels))
         if self.shape[2] > 2**16:
-            raise ValueError(f"concat gives {self.shape[2]:,} channels, more than {2**16:,}")
+            raise ValueError(f"it must have at most {2**16:,} channels, got {self.shape[2]:,}")
 
-    def run(self, inputs, record):
+    def run(self, inputs: list[np.ndarray], record: dict | None) -> np.ndarray:
         joined = np.zeros((-(-self.shape[2] // 64), *inputs[0].shape[1:]), WORD)
         first = 0
-        for words, channels in zip(inputs, self.channels):
+        for words, channels in zip(inputs, self.channels, strict=True):
             for number, word in enumerate(words):
                 target, shift = divmod(first + 64 * number, 64)
                 joined[target] |= word << WORD.type(shift)
@@ -76,7 +92,7 @@ class Channels(Step):
         self.start = self.stop - self._number("count", self.stop)
         self.shape = (*self.shape[:2], self.stop - self.start)
 
-    def run(self, inputs, record):
+    def run(self, inputs: list[np.ndarray], record: dict | None) -> np.ndarray:
         first, shift = divmod(self.start, 64)
         words = inputs[0][first : -(-self.stop // 64)]
         taken = words >> WORD.type(shift)
@@ -90,7 +106,7 @@ class Channels(Step):
 class Accumulation(Step):
     """A step with integer accumulators and, except in the last step, thresholds.
 
-    In `_prepare`, subclasses set `base`, int (channels, height, width), `scale`, int (height, width) or 1, and
+    In `_prepare`, subclasses set `base`, int (channels, height, width), `scale`, int (height, width) or 1,
     `largest_count`, and return the number of output channels. In `_counts` they yield the counts row by row.
     """
 
@@ -99,15 +115,15 @@ class Accumulation(Step):
 
     def __init__(self, spec, shapes, contents, last):
         super().__init__(spec, shapes, contents, last)
-        self.name = spec.get("name")
-        if not isinstance(self.name, str):
-            raise ValueError(f"name of a step must be a string, got {self.name!r:.60}")
         self.planes = PIXEL_BITS if spec["from"] == [0] else 1
         self.top = 2**self.planes - 1
         self.kernel, self.strides = self._geometry()
         self.taps = math.prod(self.kernel)
+        self.largest_accumulator = self.top * self._largest_sum()
+        if self.largest_accumulator >= 2**31 - 1:  # of thresholds, which are int32, the largest is one never reached
+            raise ValueError(f"accumulators must be below {2**31 - 1:,}, got up to {self.largest_accumulator:,}")
         self.pads, inside, sizes = [], [], []
-        for size, taps, stride in zip(self.shape[:2], self.kernel, self.strides):
+        for size, taps, stride in zip(self.shape[:2], self.kernel, self.strides, strict=True):
             positions = 1 if spec["op"] == "dense" else -(-size // stride)
             before, after = zeros_around(size, taps, stride, positions)
             read = np.arange(positions)[:, None] * stride - before + np.arange(taps)
@@ -117,16 +133,18 @@ class Accumulation(Step):
         # (height, width, taps): whether a tap reads a pixel, not padding
         inside = (inside[0][:, None, :, None] & inside[1][None, :, None, :]).reshape(*sizes, -1)
         filters = self._prepare(contents, self.channels[0], inside)
-        if self.largest_count >= 2**32:
-            raise ValueError(f"step {self.name!r:.60} counts up to {self.largest_count:,}, more than 32 bits can hold")
         self.shape = (*sizes, filters)
         self.dtype = np.uint16 if self.largest_count < 2**16 - 1 else np.uint32
         self.last = last
         if not last:
-            self.flipped = contents.bits(filters)[:, None, None]
-            numerator = self.base * self.scale - contents.thresholds(filters)[:, None, None]
+            self.flipped = contents.read_bits(filters)[:, None, None]
+            numerator = self.base * self.scale - contents.read_thresholds(filters)[:, None, None]
             bound = numerator // (2 * self.scale) + 1  # acc >= threshold is equivalent to count < bound
             self.bound = np.clip(bound, 0, np.iinfo(self.dtype).max).astype(self.dtype)
+
+    def _largest_sum(self):
+        """The largest accumulator where every input is 1."""
+        return self.taps * self.channels[0]
 
     def _geometry(self):
         if self.spec["op"] == "dense":
@@ -134,7 +152,7 @@ class Accumulation(Step):
         pairs = self.spec.get("kernel"), self.spec.get("strides")
         for pair in pairs:
             if not (isinstance(pair, list) and len(pair) == 2 and all(type(v) is int and 0 < v <= 16 for v in pair)):
-                raise ValueError(f"kernel and strides of a step must be pairs of 1 to 16, got {pair!r:.60}")
+                raise ValueError(f"kernel and strides must be pairs of 1 to 16, got {pair!r:.60}")
         return pairs
 
     def _taps(self, x):
@@ -148,7 +166,7 @@ class Accumulation(Step):
                 for j in range(self.kernel[1])
             ]
 
-    def run(self, inputs, record):
+    def run(self, inputs: list[np.ndarray], record: dict | None) -> np.ndarray:
         rows, kept = [], []
         for row, counts in enumerate(self._counts(inputs[0])):
             if self.last or record is not None:
@@ -172,9 +190,9 @@ class Convolution(Accumulation):
         self.weights, self.macs = kernel.size, kernel.size * inside[..., 0].size
         return len(kernel)
 
-    def read_kernel(self, contents):
+    def read_kernel(self, contents: Any) -> np.ndarray:
         """Reads the next weights as a kernel, bool (filters, taps, channels)."""
-        return contents.bits(self._number("filters"), self.taps, self.channels[0])
+        return contents.read_bits(self._number("filters"), self.taps, self.channels[0])
 
     def _set_kernel(self, kernel, inside):
         """Packs a kernel, bool (filters, taps, channels)."""
@@ -194,9 +212,9 @@ class Convolution(Accumulation):
 
     def _counts(self, x):
         parts = [x] if self.planes == 1 else [pack_planes(x, *group) for group in self.groups]
-        for row in zip(*map(self._taps, parts)):
+        for row in zip(*map(self._taps, parts), strict=True):
             inputs = []
-            for taps, (_, planes) in zip(row, self.groups):
+            for taps, (_, planes) in zip(row, self.groups, strict=True):
                 inputs += columns(taps, (2**planes - 1) * self.channels[0])
             yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
 
@@ -233,10 +251,10 @@ class Separable(Convolution):
         return len(pointwise)
 
     def _read_kernels(self, contents):
-        depthwise = contents.bits(self.taps, self.channels[0])
-        return depthwise, contents.bits(self._number("filters"), self.channels[0])
+        depthwise = contents.read_bits(self.taps, self.channels[0])
+        return depthwise, contents.read_bits(self._number("filters"), self.channels[0])
 
-    def read_kernel(self, contents):
+    def read_kernel(self, contents: Any) -> np.ndarray:
         depthwise, pointwise = self._read_kernels(contents)
         return pointwise[:, None] == depthwise
 
@@ -245,7 +263,7 @@ class Separable(Convolution):
             yield from super()._counts(x)
             return
         parts = [x] if self.planes == 1 else [pack_planes(x, plane, 1) for plane in range(self.planes)]
-        for row in zip(*map(self._taps, parts)):
+        for row in zip(*map(self._taps, parts), strict=True):
             planes = [plane for taps in row for plane in self._depthwise(taps)]
             inputs = [words for number in self.order for words in planes[number]]
             yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
@@ -268,6 +286,9 @@ class Pooling(Accumulation):
     The count of a value is its distance from the largest value, so the maximum has the smallest count.
     """
 
+    def _largest_sum(self):
+        return average_units(self.kernel) if self.spec["op"] == "average" else 1
+
     def _prepare(self, contents, channels, inside):
         if self.spec["op"] == "maximum":
             self.padding_value = self.largest_count = self.top
@@ -288,7 +309,7 @@ class Pooling(Accumulation):
             yield counts
 
 
-def average_units(kernel):
+def average_units(kernel: Sequence[int]) -> int:
     """Accumulators of an average are in units of 1 / this number, a multiple of every possible number of pixels.
 
     It is lcm(1, ..., kernel height) * lcm(1, ..., kernel width).

@@ -2,9 +2,8 @@
 
 import json
 import math
-import os
 import zipfile
-import zlib
+from pathlib import Path
 
 import numpy as np
 
@@ -20,11 +19,11 @@ LARGEST_FILE = 2**26  # bytes of a file's arrays, enough for 500 million weights
 class Contents:
     """The bits and thresholds of a network, read step by step."""
 
-    def __init__(self, bits, thresholds):
+    def __init__(self, bits: np.ndarray, thresholds: np.ndarray):
         self._bits, self._thresholds = bits, thresholds
         self._bit = self._threshold = 0
 
-    def bits(self, *shape):
+    def read_bits(self, *shape: int) -> np.ndarray:
         """Reads the next bits into a bool array of this shape."""
         count, first = math.prod(shape), self._bit
         self._bit += count
@@ -33,14 +32,14 @@ class Contents:
         octets = self._bits[first // 8 : -(-self._bit // 8)]
         return np.unpackbits(octets, bitorder="little")[first % 8 :][:count].astype(bool).reshape(shape)
 
-    def thresholds(self, count):
+    def read_thresholds(self, count: int) -> np.ndarray:
         """Reads the next thresholds into an int64 array."""
         self._threshold += count
         if self._threshold > len(self._thresholds):
             raise ValueError(f"its architecture has more channels than its {len(self._thresholds):,} thresholds")
         return self._thresholds[self._threshold - count : self._threshold].astype(np.int64)
 
-    def check_used_up(self):
+    def check_used_up(self) -> None:
         left = len(self._bits) - -(-self._bit // 8)
         if left or self._bit % 8 and self._bits[-1] >> self._bit % 8:
             raise ValueError(f"it has {len(self._bits):,} bytes of bits, but its architecture needs {self._bit:,} bits")
@@ -71,7 +70,7 @@ class Network:
         ValueError: the arrays do not fit together.
     """
 
-    def __init__(self, architecture, bits, thresholds, scores):
+    def __init__(self, architecture: np.ndarray, bits: np.ndarray, thresholds: np.ndarray, scores: np.ndarray):
         arrays = {"architecture": architecture, "bits": bits, "thresholds": thresholds, "scores": scores}
         for name, (dtype, axes) in ARRAYS.items():
             if arrays[name].dtype != dtype or arrays[name].ndim != axes:
@@ -122,7 +121,10 @@ class Network:
         for source in sources:
             self._last_use[source] = number
         shapes = [self.steps[source - 1].shape if source else self.image_shape for source in sources]
-        return kind(spec, shapes, contents, last)
+        try:
+            return kind(spec, shapes, contents, last)
+        except ValueError as error:
+            raise ValueError(f"step {number + 1} ({spec['op']} {spec.get('name')!r:.60}): {error}") from None
 
     def _run(self, images, record=None):
         """Accumulators of the last step for a batch, int64 (classes, images)."""
@@ -138,20 +140,20 @@ class Network:
         images = np.asarray(images)
         if images.ndim == 3:
             images = images[..., np.newaxis]
-        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape or not len(images):
+        if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
             raise ValueError(f"images must be uint8 (n, {self.image_shape}), got {images.dtype} {images.shape}")
-        return [images[first : first + IMAGES] for first in range(0, len(images), IMAGES)]
+        return [images[first : first + IMAGES] for first in range(0, max(1, len(images)), IMAGES)]
 
-    def scores(self, images):
+    def scores(self, images: np.ndarray) -> np.ndarray:
         """Outputs of the Keras model, float64 (n, classes), for uint8 images (n, height, width[, channels])."""
         scale, offset = self.arrays["scores"]
         return np.concatenate([self._run(batch).T * scale + offset for batch in self._batches(images)])
 
-    def predict(self, images):
+    def predict(self, images: np.ndarray) -> np.ndarray:
         """Predicted classes, int array (n,), for uint8 images (n, height, width[, channels])."""
         return self.scores(images).argmax(axis=1)
 
-    def accumulators(self, images):
+    def accumulators(self, images: np.ndarray) -> dict[str, np.ndarray]:
         """Integer accumulators of every layer with weights and of every pooling.
 
         Args:
@@ -166,19 +168,17 @@ class Network:
             self._run(batch, records[-1])
         return {name: np.concatenate([r[name].transpose(3, 1, 2, 0) for r in records]) for name in records[0]}
 
-    def save(self, path):
+    def save(self, path: str | Path) -> None:
         """Writes the network to a .npz file. After an error there is no partial file."""
-        partial = f"{path}.partial"
+        partial = Path(f"{path}.partial")
         try:
-            with open(partial, "wb") as file:
+            with partial.open("wb") as file:
                 np.savez_compressed(file, **self.arrays)
-            os.replace(partial, path)
-        except BaseException:
-            if os.path.exists(partial):
-                os.unlink(partial)
-            raise
+            partial.replace(path)
+        finally:
+            partial.unlink(missing_ok=True)
 
-    def summary(self):
+    def summary(self) -> str:
         """Text of three lines: weights, sizes, operations."""
         return (
             f"{self.weights:,} binary weights, {len(self.arrays['thresholds']):,} thresholds\n"
@@ -188,28 +188,33 @@ class Network:
         )
 
 
-def load(path):
+def load(path: str | Path) -> Network:
     """Loads a network from a file of `Network.save`. Nothing in the file is executed, and all of it is checked.
 
     Raises:
         ValueError: the file is truncated, damaged, of another version or not a packed network; the message says which.
-        OSError: the file does not exist or cannot be read.
+        OSError: the file does not exist or cannot be opened.
     """
-    try:
-        with open(path, "rb") as file, zipfile.ZipFile(file) as archive:
-            names = sorted(archive.namelist())
-            if names != sorted(f"{name}.npy" for name in ARRAYS):
-                raise ValueError(f"it holds {', '.join(names)!r:.80}, not {', '.join(ARRAYS)}")
-            size = sum(member.file_size for member in archive.infolist())
-            if size > LARGEST_FILE:  # a small file of zeros can unpack to more than the memory
-                raise ValueError(f"it unpacks to {size:,} bytes, more than {LARGEST_FILE:,}")
-            arrays = {}
-            for name in ARRAYS:
-                with archive.open(f"{name}.npy") as member:
-                    arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
-                    if member.read(1):  # reading to the end also verifies the checksum
-                        raise ValueError(f"{name} has more data than its header says")
-        return Network(**arrays)
-    except (ValueError, RuntimeError, EOFError, MemoryError, zipfile.BadZipFile, zlib.error) as error:
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise ValueError(f"{path} is not a packed network: {reason}") from None
+    with Path(path).open("rb") as file:
+        try:
+            return Network(**_read_arrays(file))
+        except Exception as error:  # a damaged archive makes zipfile raise almost anything
+            reason = " ".join(str(error).split()) or type(error).__name__
+            raise ValueError(f"{path} is not a packed network: {reason}") from None
+
+
+def _read_arrays(file):
+    with zipfile.ZipFile(file) as archive:
+        names = sorted(archive.namelist())
+        if names != sorted(f"{name}.npy" for name in ARRAYS):
+            raise ValueError(f"it holds {', '.join(names)!r:.80}, not {', '.join(ARRAYS)}")
+        size = sum(member.file_size for member in archive.infolist())
+        if size > LARGEST_FILE:  # a small file of zeros can unpack to more than the memory
+            raise ValueError(f"it unpacks to {size:,} bytes, more than {LARGEST_FILE:,}")
+        arrays = {}
+        for name in ARRAYS:
+            with archive.open(f"{name}.npy") as member:
+                arrays[name] = np.lib.format.read_array(member, allow_pickle=False)
+                if member.read(1):  # reading to the end also verifies the checksum
+                    raise ValueError(f"{name} has more data than its header says")
+        return arrays

@@ -5,9 +5,9 @@ For each of the 12 cells of cells.py, with random moments, batches of BATCH imag
 own, in turn: from the start of Python to the first prediction, and the peak of memory. It fails if a class differs, if
 the geometric mean of the ratios is below 1, a start not EARLIER times as fast or a peak above 1/SMALLER.
 
-    python tests/benchmarks/bitwise.py [--DATA_DIR data]
+    python tests/benchmarks/bitwise.py [--images data/mnist.npz]
 
-Without MNIST's test files the images are noise.
+Without this file (`python -m mnist.download_mnist data --npz` writes it) the images are noise.
 """
 
 import argparse
@@ -31,7 +31,7 @@ sys.path[:0] = [str(ROOT), str(Path(__file__).parent)]
 import numpy as np  # noqa: E402
 from cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS  # noqa: E402
 
-from binarized.bitwise.__main__ import read_test_set  # noqa: E402
+from binarized.bitwise.__main__ import read_npz  # noqa: E402
 
 BATCH = 256
 REPEATS = 7
@@ -157,10 +157,9 @@ def compare_speeds(folder, images):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("--DATA_DIR", default="data", help="folder of MNIST's test files (default: data)")
-    data_dir = os.path.abspath(parser.parse_args().DATA_DIR)
+    parser.add_argument("--images", default="data/mnist.npz", help="default: data/mnist.npz")
     try:
-        images, source = read_test_set(data_dir)[0][:BATCH, ..., np.newaxis], "MNIST's first test images"
+        images, source = read_npz(parser.parse_args().images)[0][:BATCH, ..., np.newaxis], "MNIST's first test images"
     except OSError:
         images, source = np.random.default_rng(0).integers(0, 256, (BATCH, 28, 28, 1), np.uint8), "noise"
     print(

@@ -14,10 +14,10 @@ from binarized.binary_layers import (
     BinaryDense,
     BinaryDepthwiseConv2D,
     BinarySeparableConv2D,
-    Clip,
     DropoutNoScale,
 )
 from binarized.binary_ops import binary_tanh
+from binarized.kernels import Clip
 from binarized.normalization import Normalization
 
 GLOROT_3_TO_2 = math.sqrt(1.5 / (3 + 2))  # of a dense layer with 3 inputs and 2 units
@@ -423,6 +423,13 @@ def test_layers_save_and_load_without_custom_objects(tmp_path):
         (BinaryDepthwiseConv2D, {"kernel_size": 3, "depth_multiplier": 0}, "depth_multiplier"),
         (BinarySeparableConv2D, {"filters": None, "kernel_size": 3}, "filters"),
         (BinarySeparableConv2D, {"filters": 2, "kernel_size": 3, "depth_multiplier": 1.0}, "depth_multiplier"),
+        (BinaryDense, {"units": 2, "use_bias": "no"}, "use_bias"),
+        (BinaryConv2D, {"filters": 2, "kernel_size": 3, "use_bias": None}, "use_bias"),
+        (Normalization, {"binary": "no"}, "binary"),
+        (Normalization, {"binary": 0.001}, "binary"),
+        (Normalization, {"epsilon": -1}, "epsilon"),
+        (Normalization, {"epsilon": float("inf")}, "epsilon"),
+        (Normalization, {"epsilon": "small"}, "epsilon"),
         (DropoutNoScale, {"rate": -0.1}, "rate"),
         (DropoutNoScale, {"rate": 1}, "rate"),
         (DropoutNoScale, {"rate": "half"}, "rate"),
@@ -442,6 +449,37 @@ def test_a_wrong_argument_is_refused_by_name_and_value(cls, arguments, wrong):
 def test_a_convolution_refuses_an_input_that_is_no_image(shape):
     with pytest.raises(ValueError, match="shape"):
         BinaryConv2D(2, 3).build(shape)
+
+
+CHANNELS_FIRST = {"padding": "same", "data_format": "channels_first"}
+BUILT = [  # layer, shape of an input that it accepts, shapes that it refuses then
+    (lambda: BinaryDense(2), (4, 3), [(4, 6), (4, 5, 2), (3,)]),
+    (lambda: BinaryConv2D(2, 3), (4, 8, 8, 3), [(4, 8, 8, 6), (4, 8, 8, 1), (4, 8, 3), (4, 8, 8, 8, 3)]),
+    (lambda: BinaryDepthwiseConv2D(3), (4, 8, 8, 3), [(4, 8, 8, 6), (4, 8, 8, 1), (8, 8, 3)]),
+    (lambda: BinarySeparableConv2D(2, 3), (4, 8, 8, 3), [(4, 8, 8, 6), (4, 8, 8, 1), (8, 8, 3)]),
+    (lambda: BinarySeparableConv2D(2, 3), (4, 8, 8, 1), [(4, 8, 8, 2)]),
+    (lambda: Normalization(), (4, 8, 8, 4), [(4, 8, 8, 8), (4, 8, 8, 1), (4, 2), (4,)]),
+]
+
+
+@pytest.mark.parametrize("make, accepted, refused", BUILT)
+def test_a_built_layer_refuses_other_channels_and_ranks_as_a_stock_layer_does(make, accepted, refused):
+    layer = make()
+    layer(random(*accepted))
+    layer(keras.Input(accepted[1:]))
+    for shape in refused:
+        for wrong in (random(*shape), keras.KerasTensor(shape)):
+            with pytest.raises(ValueError, match=f"of layer .{layer.name}. is incompatible"):
+                layer(wrong)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has no such convolutions on a CPU")
+@pytest.mark.parametrize("make", [BinaryConv2D, BinarySeparableConv2D])
+def test_with_channels_first_other_channels_are_refused(make):
+    layer = make(2, 3, **CHANNELS_FIRST)
+    layer(random(4, 3, 8, 6))
+    with pytest.raises(ValueError, match="incompatible"):
+        layer(random(4, 6, 8, 3))
 
 
 # ----------------------------------------------------------------------------------------------------- clip and dropout
@@ -465,6 +503,19 @@ def test_dropout_is_the_identity_at_inference_and_at_rate_0():
     np.testing.assert_array_equal(DropoutNoScale(0.9)(x, training=False), x)
     np.testing.assert_array_equal(DropoutNoScale(0.9)(x), x)
     np.testing.assert_array_equal(DropoutNoScale(0)(x, training=True), x)
+
+
+@pytest.mark.parametrize("wrong", [np.inf, -np.inf])
+def test_a_dropped_infinity_is_0(wrong):
+    dropped = np.asarray(DropoutNoScale(0.5, seed=0)(np.full((20, 30), wrong, "float32"), training=True))
+    assert set(np.unique(dropped)) == {0, wrong}
+
+
+def test_the_gradient_of_a_dropout_is_1_where_a_unit_is_kept(gradients):
+    layer, x, upstream = DropoutNoScale(0.5, seed=0), random(20, 30), random(20, 30, seed=1)
+    kept = np.asarray(DropoutNoScale(0.5, seed=0)(x, training=True)) != 0
+    (found,) = gradients(lambda x: ops.sum(upstream * layer(x, training=True)), [x])
+    np.testing.assert_array_equal(found, upstream * kept)
 
 
 def test_the_seed_of_a_dropout_decides_its_masks():
@@ -624,14 +675,11 @@ def test_a_file_of_weights_with_a_larger_H_is_clipped_with_a_warning(tmp_path):
     np.testing.assert_allclose(loaded.layers[0].kernel, np.clip(saved.layers[0].kernel, -0.5, 0.5), rtol=1e-6)
 
 
-def test_a_file_without_scales_is_loaded(tmp_path, monkeypatch):
-    saved, loaded = dense_model(kernel_lr_multiplier=2.0), dense_model(kernel_lr_multiplier=2.0)
-    with monkeypatch.context() as earlier:  # as such a layer was saved by earlier versions
-        earlier.setattr(BinaryDense, "save_own_variables", keras.layers.Layer.save_own_variables)
-        saved.save_weights(tmp_path / "model.weights.h5")
-    loaded.load_weights(tmp_path / "model.weights.h5")
-    for one, other in zip(loaded.get_weights(), saved.get_weights()):
-        np.testing.assert_array_equal(one, other)
+def test_a_legacy_file_of_a_model_keeps_the_latent_kernels(tmp_path):
+    saved = dense_model(kernel_lr_multiplier=2.0)
+    saved.save(tmp_path / "model.h5")
+    loaded = keras.saving.load_model(tmp_path / "model.h5")
+    np.testing.assert_array_equal(loaded.layers[0].kernel, saved.layers[0].kernel)
 
 
 # ------------------------------------------------------------------------------------------ masks and activation names

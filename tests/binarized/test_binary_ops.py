@@ -157,19 +157,19 @@ def computed(request):
 
 @pytest.mark.parametrize("name", TABLES)
 def test_forward_values_are_those_of_the_paper(computed, name):
-    points, expected, _ = zip(*TABLES[name])
+    points, expected, _ = zip(*TABLES[name], strict=True)
     values, _, _ = computed[name]
     # Only the hard sigmoid is no whole number or half of one: there, what float32 can say in [0, 1].
     tolerance = 1e-7 if name == "hard_sigmoid" else 0
-    for x, wanted, got in zip(points, expected, values):
+    for x, wanted, got in zip(points, expected, values, strict=True):
         assert abs(got - wanted) <= tolerance, f"{name}({x!r})"
 
 
 @pytest.mark.parametrize("name", TABLES)
 def test_gradient_passes_straight_through_where_the_paper_lets_it(computed, name):
-    points, _, slopes = zip(*TABLES[name])
+    points, _, slopes = zip(*TABLES[name], strict=True)
     _, gradients, _ = computed[name]
-    for upstream, (x, slope, got) in enumerate(zip(points, slopes, gradients), start=1):
+    for upstream, (x, slope, got) in enumerate(zip(points, slopes, gradients, strict=True), start=1):
         assert got == upstream * slope, f"derivative of {name} at {x!r}, upstream {upstream}"
 
 

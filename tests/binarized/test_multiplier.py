@@ -41,12 +41,12 @@ def test_the_documented_exceptions_ignore_the_multiplier(name):
 
 
 def test_the_documentation_names_every_optimizer_of_keras():
-    import binarized.binary_layers
+    import binarized.kernels
 
     known = [*MULTIPLIED, *NOT_MULTIPLIED]
     optimizers = {name for name in dir(keras.optimizers) if isinstance(getattr(keras.optimizers, name), type)}
     assert optimizers - set(WRAPPERS) <= set(known)
-    assert all(name in binarized.binary_layers.__doc__ for name in known)
+    assert all(name in binarized.kernels.__doc__ for name in known)
 
 
 @pytest.mark.parametrize("multiplier", [1.0, 20.0])

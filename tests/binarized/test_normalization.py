@@ -61,7 +61,7 @@ def test_the_handwritten_gradients_are_those_of_the_plain_formulation(gradients,
         [x, GAMMA, BETA],
         [image, layer.gamma, layer.beta],
     )
-    for got, expected in zip(found, gradients(plain, [x, GAMMA, BETA])):
+    for got, expected in zip(found, gradients(plain, [x, GAMMA, BETA]), strict=True):
         np.testing.assert_allclose(got, expected, rtol=1e-4, atol=1e-5)
 
 
@@ -222,7 +222,7 @@ def test_recalibrate_leaves_nothing_switched_on():
     weights = model.get_weights()
     together, alone = model.predict(x, verbose=0), model.predict(x[:5], verbose=0)
     np.testing.assert_allclose(alone, together[:5], atol=1e-6)
-    for before, after in zip(weights, model.get_weights()):
+    for before, after in zip(weights, model.get_weights(), strict=True):
         np.testing.assert_array_equal(before, after)
 
 
@@ -256,3 +256,159 @@ def test_recalibrate_refuses_a_model_without_normalization():
     model = keras.Sequential([keras.Input((3,)), BinaryDense(4)])
     with pytest.raises(ValueError, match="has no Normalization"):
         recalibrate(model, random(32, 3))
+
+
+def test_recalibrate_refuses_a_normalization_that_sees_no_batch():
+    class Skips(keras.Model):
+        def __init__(self):
+            super().__init__()
+            self.used, self.unused = Normalization(), Normalization(name="unused")
+            self.unused.build((None, 3))
+
+        def call(self, x):
+            return self.used(x)
+
+    with pytest.raises(ValueError, match="'unused' .*did not see any batch"):
+        recalibrate(Skips(), random(32, 3))
+
+
+# ---- frozen layers
+
+
+def stock():
+    return keras.layers.BatchNormalization()
+
+
+def features(norm):
+    """A model (3,) -> (4,) with statistics in the normalization that `norm` makes, which is in a nested model."""
+    inner = keras.Sequential([keras.Input((4,)), norm()])
+    model = keras.Sequential([keras.Input((3,)), keras.layers.Dense(4), inner])
+    for _ in range(3):
+        model(5 * random(32, 3) + 1, training=True)
+    return model
+
+
+def freeze_layer(model):
+    model.layers[1].layers[0].trainable = False
+
+
+def freeze_inner_model(model):
+    model.layers[1].trainable = False
+
+
+def freeze_outer_model(model):
+    model.trainable = False
+
+
+def with_head(model, freeze):
+    freeze(model)
+    return keras.Sequential([keras.Input((3,)), model, keras.layers.Dense(1)])
+
+
+@pytest.mark.parametrize("norm", [Normalization, lambda: Normalization(False), stock])
+@pytest.mark.parametrize("freeze", [freeze_layer, freeze_inner_model, freeze_outer_model])
+def test_a_frozen_normalization_uses_and_keeps_its_statistics_in_training(norm, freeze):
+    model = features(norm)
+    frozen = model.layers[1].layers[0]
+    whole, x = with_head(model, freeze), random(64, 3)
+    kept, expected = frozen.get_weights(), np.asarray(frozen(random(9, 4)))
+    np.testing.assert_array_equal(frozen(random(9, 4), training=True), expected)
+    whole.compile(keras.optimizers.SGD(0.1), "mse", jit_compile=False)
+    whole.fit(x, np.ones((64, 1), "float32"), batch_size=16, epochs=2, verbose=0)
+    for before, after in zip(kept, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+
+
+def test_transfer_learning_leaves_the_frozen_features_as_they_are():
+    model, x = features(Normalization), random(64, 3)
+    before = model.predict(x, verbose=0)
+    whole = with_head(model, freeze_outer_model)
+    whole.compile("adam", "mse", jit_compile=False)
+    whole.fit(x, np.ones((64, 1), "float32"), batch_size=16, verbose=0)
+    np.testing.assert_array_equal(model.predict(x, verbose=0), before)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_a_gradient_passes_through_a_frozen_normalization(gradients, binary):
+    layer, x, upstream = normalization(binary), random(20, 3), random(20, 3, seed=1)
+    layer(3 * random(50, 3, seed=2) + 1, training=True)
+    layer.trainable = False
+    mean, deviation = np.asarray(layer.mean), np.sqrt(np.asarray(layer.variance) + EPSILON)
+    y = GAMMA * (x - mean) / deviation + BETA
+    (found,) = gradients(lambda x: ops.sum(upstream * layer(x, training=True)), [x])
+    np.testing.assert_allclose(found, upstream * GAMMA / deviation * ((abs(y) <= 1) | (not binary)), rtol=1e-4)
+
+
+def test_an_unfrozen_normalization_estimates_again():
+    layer = normalization(binary=True)
+    layer.trainable = False
+    layer(random(10, 3) + 5, training=True)
+    np.testing.assert_array_equal(layer.mean, 0)
+    layer.trainable = True
+    layer(random(10, 3) + 5, training=True)
+    np.testing.assert_allclose(layer.mean, (random(10, 3) + 5).mean(0), rtol=1e-5)
+
+
+def test_recalibrate_keeps_the_statistics_of_frozen_layers():
+    frozen, free = Normalization(False), Normalization(False)
+    model, x = keras.Sequential([keras.Input((3,)), frozen, free]), 3 * random(32, 3) + 1
+    recalibrate(model, x)
+    frozen.trainable = False  # after the model has been traced
+    kept = frozen.get_weights()
+    recalibrate(model, x - 4)
+    for before, after in zip(kept, frozen.get_weights(), strict=True):
+        np.testing.assert_array_equal(before, after)
+    np.testing.assert_allclose(free.mean, np.asarray(frozen(x - 4)).mean(0), rtol=1e-4)
+    frozen.trainable = True
+    recalibrate(model, x - 4)
+    np.testing.assert_allclose(frozen.mean, (x - 4).mean(0), rtol=1e-4)
+
+
+def test_recalibrate_refuses_a_model_whose_normalizations_are_all_frozen():
+    model = keras.Sequential([keras.Input((3,)), Normalization()])
+    model.trainable = False
+    with pytest.raises(ValueError, match="all of them are frozen"):
+        recalibrate(model, random(32, 3))
+
+
+# ---- masks
+
+MASK = np.array([[1, 1, 0, 1, 0], [1, 0, 0, 0, 0], [1, 1, 1, 1, 1], [0, 0, 1, 1, 0]], bool)
+
+
+@pytest.mark.parametrize("binary", [True, False])
+def test_masked_positions_do_not_count_in_the_statistics(binary):
+    layer, x = normalization(binary), 3 * random(4, 5, 3) + 2
+    x[~MASK] *= 1000
+    y = layer(x, training=True, mask=MASK)
+    seen = x[MASK].astype("float64")
+    np.testing.assert_allclose(layer.mean, seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(layer.variance, seen.var(0), rtol=1e-5)
+    np.testing.assert_allclose(np.asarray(y)[MASK], normalized(seen, seen.mean(0), seen.var(0), binary), atol=1e-5)
+
+
+def test_a_masked_batch_has_the_gradient_and_the_outputs_of_stock_batch_normalization(gradients):
+    x, upstream, found = 3 * random(4, 5, 3) + 2, random(4, 5, 3, seed=1), []
+    for layer in (Normalization(False, EPSILON), keras.layers.BatchNormalization(epsilon=EPSILON)):
+        layer.build((None, 5, 3))
+        layer.gamma.assign(GAMMA)
+        value = lambda x, layer=layer: ops.sum(upstream * layer(x, training=True, mask=ops.convert_to_tensor(MASK)))
+        found.append((np.asarray(layer(x, training=True, mask=MASK)), gradients(value, [x])[0]))
+    np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-3, atol=1e-5)
+    np.testing.assert_allclose(found[0][1], found[1][1], rtol=1e-3, atol=1e-5)
+
+
+def test_a_mask_passes_through_and_reaches_the_normalization():
+    tokens = np.array([[1, 2, 0], [3, 0, 0]])
+    embedding, norm = keras.layers.Embedding(5, 4, mask_zero=True), Normalization(False)
+    model = keras.Sequential([keras.Input((3,)), embedding, norm, keras.layers.GlobalAveragePooling1D()])
+    recalibrate(model, tokens)
+    words = np.asarray(embedding(np.array([1, 2, 3])))
+    np.testing.assert_allclose(norm.mean, words.mean(0), atol=1e-6)
+    first, second, third = np.asarray(norm(words))
+    np.testing.assert_allclose(model(tokens), [(first + second) / 2, third], atol=1e-5)
+
+
+def test_a_mask_of_another_rank_is_refused():
+    with pytest.raises(ValueError, match="Normalization: a mask"):
+        normalization(True)(random(4, 5, 3), training=True, mask=MASK[0])

@@ -59,7 +59,7 @@ def test_another_seed_gives_other_weights():
         expected = drawn()
     with layer_seeds(8):
         other = drawn()
-    assert all((one != another).any() for one, another in zip(other, expected) if np.ptp(one) > 0)
+    assert all((one != another).any() for one, another in zip(other, expected, strict=True) if np.ptp(one) > 0)
 
 
 def test_layer_seeds_hold_in_one_thread():

@@ -61,7 +61,8 @@ def test_a_damaged_file_is_refused(path):
         refused(path)
     rng = np.random.default_rng(0)
     arrays = sorted(network_file.ARRAYS)
-    for position in rng.integers(0, len(content), 300):
+    directory = range(content.index(b"PK\1\2"), len(content))  # zipfile fails in the most ways where this is damaged
+    for position in [*rng.integers(0, len(content), 150), *directory]:
         flipped = bytearray(content)
         flipped[position] ^= 1 << rng.integers(8)
         path.write_bytes(flipped)
@@ -154,6 +155,28 @@ def test_a_small_file_that_unpacks_to_much_is_refused(network, path):
 
 
 def test_images_that_do_not_fit_are_refused(network):
-    for images in (scaled(noise(3)), noise(3, (28, 27, 1)), noise(3)[0], noise(3)[:0]):
+    for images in (scaled(noise(3)), noise(3, (28, 27, 1)), noise(3)[0]):
         with pytest.raises(ValueError, match="images must be uint8"):
             network.predict(images)
+
+
+def test_of_no_images_no_classes_are_predicted(network):
+    none = noise(3)[:0]
+    assert network.predict(none).shape == (0,) and network.predict(none).dtype == network.predict(noise(1)).dtype
+    assert network.scores(none).shape == (0, 10)
+    shapes = {name: array.shape for name, array in network.accumulators(noise(1)).items()}
+    assert {name: (1, *array.shape[1:]) for name, array in network.accumulators(none).items()} == shapes
+
+
+@pytest.mark.parametrize("method", [1, 9, 12, 14, 99], ids=["shrunk", "deflate64", "bzip2", "LZMA", "encrypted"])
+def test_a_file_that_names_another_compression_is_refused(path, method):
+    content = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\3\4", 8), (b"PK\1\2", 10)):
+        content[content.index(signature) + offset] = method
+    path.write_bytes(content)
+    refused(path)
+
+
+def test_a_step_that_cannot_be_is_named(network, path):
+    changed(network, path, lambda d: d["steps"][1].update(kernel=[17, 17]))
+    assert f"step 2 ({network.steps[1].spec['op']} {network.steps[1].name!r}): kernel and strides" in refused(path)

@@ -3,15 +3,17 @@
 Tests on the real test set need the environment variable MNIST_DIR.
 """
 
+import gzip
 import os
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from packed_networks import assert_exact, child, noise, randomized, scaled
+from sklearn.datasets import load_digits
 
-from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D
-from binarized.bitwise.__main__ import read_test_set
+from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale
 from binarized.bitwise.packing import pack
 from binarized.normalization import Normalization
 from pnas.model import build_child
@@ -33,7 +35,7 @@ def test_the_magnitude_of_weights_goes_into_the_thresholds():
     images = noise(50, (8, 8, 1))
     np.testing.assert_array_equal(pack(model).predict(images), model.predict(scaled(images), verbose=0).argmax(1))
     outputs = keras.Model(image, [model.get_layer(name).output for name in ("conv", "separable", "dense")])
-    for name, output, unit in zip(("conv", "separable", "dense"), outputs(scaled(images)), (255, 1, 1)):
+    for name, output, unit in zip(("conv", "separable", "dense"), outputs(scaled(images)), (255, 1, 1), strict=True):
         kernels = model.get_layer(name).binary_kernels
         acc = pack(model).accumulators(images)[name] * np.prod([kernel.H for kernel in kernels]) / unit
         np.testing.assert_allclose(acc.reshape(output.shape), output, atol=1e-4)
@@ -60,14 +62,13 @@ def test_thresholds_on_a_tie_and_with_scales_of_all_signs():
 
 
 def test_a_trained_network_is_exact():
-    from mnist.mnist_data import load_data
-
-    data = load_data("digits")
+    digits = load_digits()
+    images = (15 * digits.images).astype(np.uint8)[..., np.newaxis]
     keras.utils.set_random_seed(0)
-    model = build_child([0, "3x3 bconv", 0, "3x3 sep-bconv"], 2, [8, 12], [16, 10])
-    model.compile("adam", "squared_hinge")
-    model.fit(data.x_train, data.y_train, batch_size=64, epochs=1, verbose=0)
-    assert_exact(model, np.rint((data.x_test + 1) * 127.5).astype(np.uint8))
+    model = build_child([0, "3x3 bconv", 0, "3x3 sep-bconv"], 2, [8, 12], [16, 10], input_shape=(8, 8, 1))
+    model.compile("adam", "squared_hinge", jit_compile=False)
+    model.fit(scaled(images), 2 * np.eye(10)[digits.target] - 1, batch_size=64, epochs=1, verbose=0)
+    assert_exact(model, images)
 
 
 def test_a_loaded_keras_model_packs_to_the_same_network(tmp_path):
@@ -79,9 +80,9 @@ def test_a_loaded_keras_model_packs_to_the_same_network(tmp_path):
 
 @needs_mnist
 def test_classes_on_the_whole_test_set_are_those_of_keras():
-    images, _ = read_test_set(MNIST_DIR)
+    content = gzip.decompress(Path(MNIST_DIR, "t10k-images-idx3-ubyte.gz").read_bytes())
+    images = np.frombuffer(content, np.uint8, offset=16).reshape(-1, 28, 28, 1)
     model = child([0, "3x3 bconv", 0, "5x5 sep-bconv", 1, "3x3 avgpool", -1, "1x7-7x1 bconv"])
-    images = images[..., np.newaxis]
     predicted = model.predict(scaled(images), batch_size=500, verbose=0)
     network = pack(model)
     np.testing.assert_array_equal(network.predict(images), predicted.argmax(1))
@@ -113,6 +114,8 @@ def classifier(layer):
         (BinarySeparableConv2D(4, 3, padding="same", depth_multiplier=2, use_bias=False, name="odd"), "multiplier"),
         (keras.layers.Conv2D(4, 3, padding="same", name="odd"), "no bitwise form"),
         (keras.layers.MaxPooling2D(2, padding="valid", name="odd"), "'same'"),
+        (BinaryConv2D(4, 3, padding="same", use_bias=False, activation=keras.layers.ReLU(), name="odd"), "activation"),
+        (keras.layers.Activation("relu", name="odd"), "no bitwise form"),
     ],
 )
 def test_a_layer_without_bitwise_form_is_named(layer, reason):
@@ -122,7 +125,7 @@ def test_a_layer_without_bitwise_form_is_named(layer, reason):
 
 def test_a_model_without_final_normalization_or_with_nan_is_refused():
     model = classifier(keras.layers.MaxPooling2D(2, padding="same"))
-    with pytest.raises(ValueError, match="does not end"):
+    with pytest.raises(ValueError, match=r"layer '.*' \(BinaryDense\) is the end of the model"):
         pack(keras.Model(model.input, model.layers[-2].output))
     model.layers[-1].mean.assign([np.nan] * 3)
     with pytest.raises(ValueError, match="not finite"):
@@ -191,13 +194,37 @@ def join(axis, *tensors):
     return keras.layers.Concatenate(axis, name="odd")(tensors)
 
 
+def renamed(tensor):
+    tensor._keras_history.operation.name = "odd"
+    return tensor
+
+
 def flat(x, **arguments):
     return keras.layers.Flatten(**arguments)(x)
+
+
+def used_twice(layer):
+    """One layer on two tensors."""
+
+    def build(x):
+        other = Normalization()(keras.layers.MaxPooling2D(1, padding="same")(x))
+        return Normalization()(keras.layers.concatenate([layer(x), layer(other)]))
+
+    return build
+
+
+def stock_normalized(x):
+    return keras.layers.BatchNormalization(name="odd")(BinaryConv2D(2, 3, padding="same", use_bias=False)(x))
 
 
 @pytest.mark.parametrize(
     "build, reason",
     [
+        (used_twice(keras.layers.MaxPooling2D(2, padding="same", name="odd")), "used more than once"),
+        (used_twice(BinaryConv2D(2, 3, padding="same", use_bias=False, name="odd")), "used more than once"),
+        (used_twice(DropoutNoScale(0.1, name="odd")), "used more than once"),
+        (stock_normalized, "Normalization is needed"),
+        (lambda x: renamed(x + x), "no bitwise form"),
         (lambda x: join(1, x, x), "channels"),
         (lambda x: join(-1, flat(x), flat(x)), "channels"),
         (lambda x: flat(x, data_format="channels_first", name="odd"), "channels first"),
@@ -205,11 +232,48 @@ def flat(x, **arguments):
         (lambda x: keras.layers.Normalization(name="odd", mean=0.0, variance=1.0)(x), "no bitwise form"),
         (lambda x: keras.Sequential([keras.layers.Dense(2)], name="odd")(x), "no bitwise form"),
     ],
-    ids=["rows", "flattened", "channels first", "dense on an image", "Keras's normalization", "nested model"],
+    ids=[
+        *("pooling twice", "convolution twice", "dropout twice", "stock normalization", "an operation"),
+        *("rows", "flattened", "channels first", "dense on an image", "Keras's normalization", "nested model"),
+    ],
 )
 def test_a_layer_that_would_be_packed_wrongly_is_refused(build, reason):
     with pytest.raises(ValueError, match=f"pack: layer 'odd'.*{reason}"):
         pack(middle(build))
+
+
+def test_a_layer_that_also_belongs_to_another_model_is_packed_as_it_is_in_this_one():
+    pooling, flatten = keras.layers.MaxPooling2D(2, padding="same"), keras.layers.Flatten()
+    flatten(pooling(keras.Input((12, 12, 5))))
+    image = keras.Input((8, 8, 2))
+    x = flatten(Normalization()(pooling(image)))
+    model = randomized(keras.Model(image, Normalization(False)(BinaryDense(3, use_bias=False)(x))))
+    images = noise(20, (8, 8, 2))
+    np.testing.assert_allclose(
+        pack(model).scores(images), model.predict(scaled(images), verbose=0), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "layer", [keras.layers.MaxPooling2D(17, 2, "same"), BinaryConv2D(2, 17, 1, "same", use_bias=False)]
+)
+def test_a_kernel_that_is_too_large_is_refused_with_the_name_of_its_layer(layer):
+    with pytest.raises(ValueError, match=rf"pack: step 1 \(.*{layer.name}.*17"):
+        pack(classifier(layer))
+
+
+def test_an_image_that_is_too_large_is_refused_with_the_name_of_its_layer():
+    model = keras.Sequential([keras.Input((8, 257, 1), name="odd"), *layers_of_a_classifier()])
+    with pytest.raises(ValueError, match="layer 'odd'.* from 1 to 256"):
+        pack(model)
+
+
+def test_a_variance_of_0_without_epsilon_is_refused():
+    model = classifier(keras.layers.MaxPooling2D(2, padding="same"))
+    model.layers[-1].epsilon = 0.0
+    model.layers[-1].variance.assign([1, 0, 1])
+    with pytest.raises(ValueError, match="variance that is not above 0"):
+        pack(model)
 
 
 def test_an_image_of_unknown_size_is_refused():
@@ -217,3 +281,90 @@ def test_an_image_of_unknown_size_is_refused():
     model = keras.Sequential([keras.Input((None, None, 2)), BinaryConv2D(4, 3, use_bias=False), pooling])
     with pytest.raises(ValueError, match="known height, width and channels"):
         pack(model)
+
+
+# ------------------------------------------------------------------------------------------------------ largest numbers
+
+
+def pooled(size, reads_image):
+    """A model (24, 24, 3) whose average pooling reads the image or ±1."""
+    image = keras.Input((24, 24, 3))
+    x = image if reads_image else Normalization()(keras.layers.MaxPooling2D(1, padding="same")(image))
+    x = Normalization()(keras.layers.AveragePooling2D(size, 5, padding="same", name="pooling")(x))
+    x = BinaryDense(4, use_bias=False)(keras.layers.Flatten()(x))
+    return keras.Model(image, Normalization(False)(x))
+
+
+@pytest.mark.parametrize("size, reads_image", [((12, 12), False), ((16, 10), False), ((10, 10), True), ((3, 16), True)])
+def test_the_largest_average_poolings_have_the_signs_of_keras(size, reads_image):
+    keras.utils.set_random_seed(0)
+    model, images = pooled(size, reads_image), noise(100, (24, 24, 3))
+    rng = np.random.default_rng(0)
+    for norm in (layer for layer in model.layers if isinstance(layer, Normalization)):
+        n = norm.gamma.shape[0]
+        norm.gamma.assign(rng.uniform(0.5, 2, n) * [(-1) ** i for i in range(n)])
+        norm.beta.assign(rng.normal(0, 0.05, n))  # so that no sign is that of all images
+    np.testing.assert_allclose(
+        pack(model).scores(images), model.predict(scaled(images), verbose=0), rtol=1e-4, atol=1e-5
+    )
+
+
+@pytest.mark.parametrize(
+    "size, reads_image", [((13, 13), False), ((16, 16), False), ((16, 11), False), ((11, 11), True)]
+)
+def test_an_average_pooling_whose_accumulators_do_not_fit_is_refused(size, reads_image):
+    with pytest.raises(ValueError, match="average 'pooling'.*accumulators must be below 2,147,483,647"):
+        pack(pooled(size, reads_image))
+
+
+def constant(value):
+    return keras.initializers.Constant(value)
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+@pytest.mark.parametrize("channels", [1, 2, 256])
+@pytest.mark.parametrize("kind", ["conv", "separable"])
+def test_the_largest_kernel_on_white_and_black_images_sums_255_a_pixel(kind, channels, sign):
+    image = keras.Input((16, 16, channels))
+    arguments = {"strides": 16, "padding": "same", "use_bias": False, "name": "wide"}
+    if kind == "conv":
+        layer = BinaryConv2D(2, 16, kernel_initializer=constant(sign), **arguments)
+    else:
+        kernels = {"depthwise_initializer": constant(1), "pointwise_initializer": constant(sign)}
+        layer = BinarySeparableConv2D(2, 16, **kernels, **arguments)
+    norm = Normalization()
+    x = BinaryDense(2, use_bias=False, name="last")(keras.layers.Flatten()(norm(layer(image))))
+    model = keras.Model(image, Normalization(False)(x))
+    largest = 16 * 16 * channels
+    images = np.stack([np.full((16, 16, channels), value, np.uint8) for value in (255, 0)])
+    accumulators = pack(model).accumulators(images)
+    np.testing.assert_array_equal(
+        accumulators["wide"].reshape(2, 2), sign * 255 * np.array([[largest] * 2, [-largest] * 2])
+    )
+    # The largest threshold that is reached, and the smallest that is not.
+    norm.mean.assign([largest, np.nextafter(np.float32(largest), np.float32(1e9))])
+    last = model.get_layer("last")
+    last.kernel = np.float32([[1, 1], [1, -1]])  # sum and difference of the two signs
+    signs = pack(model).accumulators(images)["last"].reshape(2, 2) @ [[1, 1], [1, -1]] / 2
+    np.testing.assert_array_equal(signs, [[sign, -1], [-sign, -1]])
+
+
+def test_a_dense_layer_reaches_a_threshold_that_float32_cannot_tell_from_the_next_integer():
+    image = keras.Input((64, 64, 32))
+    norm = Normalization()
+    dense = BinaryDense(1, use_bias=False, kernel_initializer=constant(1))
+    x = norm(dense(keras.layers.Flatten()(image)))
+    last = BinaryDense(2, use_bias=False)
+    model = keras.Model(image, Normalization(False)(last(x)))
+    last.kernel = np.float32([[1, -1]])
+    norm.mean.assign([64 * 64 * 32])  # 255 times this is above 2^24
+    images = np.full((2, 64, 64, 32), 255, np.uint8)
+    images[1, 17, 60, 29] = 254
+    assert pack(model).predict(images).tolist() == [0, 1]
+
+
+def test_a_dense_layer_on_an_image_that_is_too_large_is_refused():
+    image = keras.Input((256, 256, 129))
+    x = BinaryDense(1, use_bias=False, name="odd")(keras.layers.Flatten()(image))
+    with pytest.raises(ValueError, match="dense 'odd'.*accumulators must be below"):
+        pack(keras.Model(image, Normalization(False)(BinaryDense(2, use_bias=False)(Normalization()(x)))))
