@@ -78,7 +78,7 @@ from mnist import DataError
 from mnist.mnist_data import SIDE, Data, load_data
 from pnas import UsageError
 from pnas.costs import Costs, budget
-from pnas.encoder import Encoder, StateSpace
+from pnas.encoder import Encoder
 from pnas.manager import Manager
 from pnas.report.console import Progress, end_lines
 from pnas.report.figures import write_report
@@ -144,7 +144,8 @@ def draw_report(name: str):
     try:
         print(f"Figures:     {Path(write_report(name)[0]).parent}")
     except Exception as error:
-        warnings.warn(f"the report cannot be drawn: {error}; `python -m pnas.report {name}` draws it later", stacklevel=2)
+        later = f"`python -m pnas.report {name}` draws it later"
+        warnings.warn(f"the report cannot be drawn: {error}; {later}", stacklevel=2)
 
 
 def train_to_convergence(settings: Settings):
@@ -187,9 +188,7 @@ def show_summary(settings: Settings):
 
 def load(settings: Settings) -> tuple[Data, Settings]:
     """The data, and the settings with its name and size: the digits take MNIST's place where that cannot be had."""
-    data = load_data(
-        settings.DATASET, settings.DATA_DIR, settings.TRAIN_SIZE, settings.USE_EXPANSION, settings.SEED
-    )
+    data = load_data(settings.DATASET, settings.DATA_DIR, settings.TRAIN_SIZE, settings.USE_EXPANSION, settings.SEED)
     return data, dataclasses.replace(settings, DATASET=data.name, TRAIN_SIZE=data.train_size)
 
 

@@ -43,9 +43,8 @@ def read_command_line(settings: Settings, script: str, description: str) -> tupl
     given = _parse(script, description)
     actions = {name: given.pop(name) for name in ACTIONS}
     rates = {name: given.pop(name) for name in ("DROP_INPUT", "DROP_HIDDEN") if name in given}
-    wrong = [
-        f"{name} must be True or False, got {value!r:.200}" for name, value in actions.items() if type(value) is not bool
-    ]
+    no_bools = {name: value for name, value in actions.items() if type(value) is not bool}
+    wrong = [f"{name} must be True or False, got {value!r:.200}" for name, value in no_bools.items()]
     wrong += faults(rates) if rates else []
     if wrong:
         refuse(wrong)
@@ -145,9 +144,9 @@ def retrain_command(command: list[str], representation: str) -> str:
         command: this run's `sys.argv`. A `--train_arc False` in it does not count, as the last one is ours.
         representation: the architecture's representation string.
     """
-    backend = os.environ.get("KERAS_BACKEND")
+    backend = [f"KERAS_BACKEND={quoted(os.environ['KERAS_BACKEND'])}"] if os.environ.get("KERAS_BACKEND") else []
     command = ["python", *command, "--train_arc", "--REPRESENTATION_STRING", representation]
-    return f"KERAS_BACKEND={quoted(backend)} " * bool(backend) + " ".join(map(quoted, command))
+    return " ".join([*backend, *map(quoted, command)])
 
 
 def quoted(argument: str) -> str:

@@ -146,8 +146,8 @@ class Settings:
         """The settings that a dict holds under their names, such as `globals()` of train.py."""
         return cls(**{name: constants[name] for name in FIELDS})
 
-    def state_space(self) -> "StateSpace":
-        """The space of cells."""
+    def state_space(self):
+        """The `pnas.encoder.StateSpace` of all cells."""
         from pnas.encoder import StateSpace
 
         return StateSpace(self.B, self.operators, self.INPUT_LOOKBACK_DEPTH, self.INPUT_LOOKFORWARD_DEPTH)

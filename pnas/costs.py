@@ -6,6 +6,7 @@ import itertools
 import math
 from collections.abc import Callable, Iterable
 
+from pnas import UsageError
 from pnas.encoder import Cell
 from pnas.model import operator_cost, origin_of, readers_of_halves
 
@@ -108,18 +109,18 @@ class Costs:
 
 def budget(
     costs: Callable[[Cell], Cost], cells: Iterable[Cell], max_macs: int | None, max_binary_weights: int | None
-) -> Callable[[Cell], bool]:
-    """The function that says whether a cell is within the limits.
+) -> Callable[[Cell], bool] | None:
+    """The function that says whether a cell is within the limits, or None without limits.
 
     Args:
         costs: function of a cell, such as `Costs`. It is called only where there is a limit.
         cells: the smallest cells.
         max_macs, max_binary_weights: limits of the whole network, None for no limit.
     Raises:
-        ValueError: none of `cells` is within the limits. The message names the smallest costs.
+        UsageError: none of `cells` is within the limits. The message names the smallest costs.
     """
     if max_macs is None and max_binary_weights is None:
-        return lambda cell: True
+        return None
     limits = {"MAX_MACS": max_macs, "MAX_BINARY_WEIGHTS": max_binary_weights}
     largest = [math.inf if limit is None else limit for limit in limits.values()]
 
@@ -130,7 +131,7 @@ def budget(
     if not any(map(fits, cells)):
         given = " and ".join(f"{name} = {limit}" for name, limit in limits.items() if limit is not None)
         macs, binary_weights = map(min, zip(*map(costs, cells)))
-        raise ValueError(
+        raise UsageError(
             f"no cell of one block is within {given}; the least that any of them takes are {macs} multiply-accumulates "
             f"and {binary_weights} binary weights"
         )

@@ -37,7 +37,7 @@ class Finalist(NamedTuple):
 
 
 class Callback:
-    """What is told about a search, after the store has kept it. It decides nothing. Subclasses override what they need."""
+    """What is told of a search, after the store has kept it. It decides nothing; subclasses override what they need."""
 
     def on_size_begin(self, blocks: int, new: list[Child], known: list[Child], later: list[int]):
         """Called before the children of a block size are trained.

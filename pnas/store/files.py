@@ -6,7 +6,7 @@ import io
 import warnings
 from collections.abc import Callable, Iterable
 
-from pnas.child import LIMITS, Child, counted
+from pnas.child import Child, counted
 from pnas.constants import Settings
 from pnas.encoder import StateSpace
 from pnas.store.atomic import append
@@ -81,25 +81,8 @@ class Files:
     def on_search_end(self, finalists):
         self._write_files()
 
-    def costs_of(self, child: Child) -> str:
-        """What a child costs and, where there is a budget, its limits, in words."""
-        costs = []
-        for (cost, constant), unit in zip(LIMITS.items(), ("MACs", "binary weights")):
-            limit = getattr(self.settings, constant)
-            within = "" if limit is None else f" ({constant} = {limit:,})"
-            costs.append(f"{getattr(child, cost):,} {unit}{within}")
-        return ", ".join(costs)
-
-    def write_end(self, best: Child, finalists: Iterable[str], command: str):
-        """Adds the best architecture, its costs and the command that retrains it to the log.
-
-        Args:
-            best: the winner.
-            finalists: lines about the finalists.
-            command: command line.
-        """
-        lines = [f"Best: Sr. No {best.number}, reward {best.reward:.4f}, {best.cell}", *finalists]
-        lines += [f"Costs: {self.costs_of(best)}", "Retrain it:", command]
+    def write_end(self, lines: Iterable[str]):
+        """Adds what the search ends with to the log, such as `pnas.report.console.end_lines`."""
         self._append("".join(f"# {line}\n" for line in lines) + "\n")
 
     def _append(self, text):
