@@ -253,7 +253,7 @@ def test_a_failed_child_has_its_traceback_in_a_file_that_its_entry_names():
 def test_a_failed_child_without_a_traceback_names_no_file():
     with Run() as run:
         run.train(failed(3, traceback=""))
-    assert TEXT.read_text().endswith("Failed: MemoryError: no room\n\n")
+    assert TEXT.read_text().endswith("Failed: MemoryError: no room\n\n") and not (LOGS / "errors").exists()
 
 
 def test_a_failed_child_that_succeeds_gets_another_entry_and_events():
