@@ -10,7 +10,7 @@ import sys
 import time
 from pathlib import Path
 
-from pnas.journal.children import read_table
+from pnas.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 TINY = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "100", "--NUM_CELLS", "1"]
@@ -67,22 +67,28 @@ def deadly(start, child, deadly_numbers, *arrays):
 
 
 def announced(lines):
-    """dict, number of a child -> its reward as printed; fails if a child failed."""
-    shown = [re.search(r"child (\d+) +reward (\d\.\d+)", line) for line in lines]
-    return {match[1]: match[2] for match in shown if match}
+    """dict, (number, repeat) of a child -> its reward as printed, without those that failed."""
+    shown, repeat = {}, 0
+    for line in lines:
+        if begun := re.search(r"further seed (\d+) of", line):
+            repeat = int(begun[1])
+        elif child := re.search(r"child (\d+) +reward (\d\.\d+)", line):
+            shown[int(child[1]), repeat] = child[2]
+    return shown
 
 
-def kill_at_random_moments(folder, kills, seed):
+def kill_at_random_moments(folder, kills, seed, *arguments):
     """Runs the tiny search in a folder repeatedly, and kills it and its workers each time.
 
-    Every second kill comes within seconds of the start (imports, locks, repairs), the others shortly after the next
-    child was printed (writing, training, the surrogate). After each kill, the log and the table must contain every
+    Every second kill comes within seconds of the start (imports, locks, files), the others shortly after the next
+    child was printed (writing, training, the surrogate). After each kill, the store and the log must contain every
     child that was ever printed. A search that ends before it is killed is followed by a new one.
 
     Args:
         folder: an empty folder.
         kills: number of kills.
         seed: random seed of the moments.
+        arguments: of the searches, beside TINY.
     Returns:
         (list of the folders of searches, the last one unfinished; list of str, the moment of each kill)
     """
@@ -93,7 +99,7 @@ def kill_at_random_moments(folder, kills, seed):
             folders.append(folder / f"search{len(folders) + 1}")
             folders[-1].mkdir()
             shown, is_over = {}, False
-        process = start(folders[-1])
+        process = start(folders[-1], *arguments)
         lines = []
         if len(struck) % 2:
             for line in process.stdout:
@@ -110,18 +116,24 @@ def kill_at_random_moments(folder, kills, seed):
         if is_over:
             assert process.returncode == 0, "\n".join(lines)
         else:
-            struck.append(f"{len(shown)} children known, {len(lines)} lines into the run")
+            struck.append(f"{len(shown)} trainings known, {len(lines)} lines into the run")
         shown.update(announced(lines))
         check_kept(folders[-1], shown)
     return folders, struck
 
 
 def check_kept(folder, shown):
-    """Checks that the table and the log contain every child that was printed, with its reward."""
-    table, text = folder / "logs" / "pnas" / "children.csv", folder / "architectures" / "pnas.txt"
-    kept = {child.number: child for child in read_table(table)[1]} if table.exists() else {}
+    """Checks that the store and the log contain every child that was printed, with its reward.
+
+    A child is printed when the store has it and the log has its entry. The log has no entries of repeats.
+    """
+    text = folder / "architectures" / "pnas.txt"
     entries = re.findall(r"^Sr\. No: (\d+)\nReward: (\d\.\d+)\n", text.read_text() if text.exists() else "", re.M)
-    for number, reward in shown.items():
-        assert f"{kept[int(number)].reward:.4f}" == reward
-        assert (number, reward) in entries
+    if shown:
+        store = Store.open("pnas", folder / "logs")
+        for (number, repeat), reward in shown.items():
+            (kept,) = [child for child in store.children(repeat=repeat) if child.number == number]
+            assert f"{kept.reward:.4f}" == reward and store.curve(number, repeat)
+            assert repeat or (str(number), reward) in entries
+        store.close()
     assert len(dict(entries)) == len(entries)

@@ -132,7 +132,8 @@ class Files:
         if qualities:
             files[paths.qualities] = table(qualities[0], qualities)
         for child in store.failed():
-            files[paths.error(child.number, child.repeat)] = child.traceback.encode()
+            if child.traceback:
+                files[paths.error(child.number, child.repeat)] = child.traceback.encode()
         winner = store.winner()
         trained = store.trainings(winner[0]) if winner else [child for child in children if not child.error]
         if trained:

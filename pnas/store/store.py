@@ -6,6 +6,7 @@ import math
 import re
 import typing
 import warnings
+from pathlib import Path
 from typing import Any
 
 from pnas import UsageError
@@ -85,7 +86,7 @@ class Store(Database):
             raise
 
     @classmethod
-    def open(cls, name: str, logs: str = "logs") -> "Store":
+    def open(cls, name: str, logs: str | Path = "logs") -> "Store":
         """A Store that only reads, also while a search writes.
 
         Args:

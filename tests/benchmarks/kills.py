@@ -1,9 +1,9 @@
 """A hundred kills (SIGKILL, workers included) of small searches at seeded random moments, and what was lost: nothing.
 
 Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a
-child was announced. After each, every child that had been announced must be in the log and the table, and both must
-parse. A search that comes to its end is compared with one that was never killed: same cells, same predictions, same
-rewards. It stops at the first difference.
+child was announced, also among the finalists. After each, the store must have every training that had been announced,
+and the log every child. A search that comes to its end is compared with one that was never killed: same cells, same
+predictions, same rewards, same finalists, same winner. It stops at the first difference.
 
     python tests/benchmarks/kills.py [--KILLS 100] [--SEED 0]
 """
@@ -18,6 +18,16 @@ from pathlib import Path
 sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
 import tiny_search  # noqa: E402
 
+from pnas.store.store import Store  # noqa: E402
+
+FINAL = "--FINALISTS", "3", "--FINAL_SEEDS", "2"
+
+
+def outcome(folder):
+    """What must be the same, whenever a search was killed."""
+    store = Store.open("pnas", folder / "logs")
+    return tiny_search.results(folder), store.finalists(), store.winner()
+
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -28,16 +38,16 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         whole = Path(folder) / "uninterrupted"
         whole.mkdir()
-        tiny_search.run(whole)
-        folders, struck = tiny_search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED)
-        tiny_search.run(folders[-1])
+        tiny_search.run(whole, *FINAL)
+        folders, struck = tiny_search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED, *FINAL)
+        tiny_search.run(folders[-1], *FINAL)
         for each in folders:
-            assert tiny_search.results(each) == tiny_search.results(whole), each
+            assert outcome(each) == outcome(whole), each
         leftovers = sum(len(list(each.rglob("*.tmp"))) for each in folders)
     print(
         f"{len(struck)} kills of {len(folders)} searches of {tiny_search.CHILDREN} children in "
-        f"{time.monotonic() - start:.0f} s: no reported child was lost, all rewards are those of a search that was not "
-        f"killed, {leftovers} temporary files are left"
+        f"{time.monotonic() - start:.0f} s: no reported child was lost, rewards and winner are those of a search that "
+        f"was not killed, {leftovers} temporary files are left"
     )
     for known, count in sorted(collections.Counter(struck).items()):
         print(f"{count:4} kills with {known}")

@@ -5,7 +5,8 @@ import pytest
 
 from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.search import SearchCallback, finalists, progressive_search, shrunk_rewards, train_finalists
+from pnas.search import Callback, finalists, progressive_search, shrunk_rewards, train_finalists
+from pnas.store.store import Store
 
 # -------------------------------------------------------------------------------------------------- progressive search
 
@@ -29,53 +30,71 @@ class MostOfA:
         return best, [cell.count("a") / len(cell) for cell in best]
 
 
-class Events(SearchCallback):
-    """Records its calls, and knows the children and choices of an earlier run."""
+class BestNeighbours(MostOfA):
+    """A surrogate that ranks a cell by the mean reward of the fitted cells whose blocks are all in it."""
 
-    def __init__(self, children=(), choices=None):
-        self.children, self.choices, self.seen = children, choices or {}, []
+    def rank(self, cells, K):
+        self.rankings.append((len(cells), K))
+        cells, (fitted, rewards) = [SPACE.canonical(cell) for cell in cells], self.fits[-1]
+        blocks = [{tuple(cell[at : at + 4]) for at in range(0, len(cell), 4)} for cell in (*fitted, *cells)]
+        known = list(zip(blocks, rewards))
+        means = [np.mean([reward for part, reward in known if part <= whole]) for whole in blocks[len(fitted) :]]
+        best = np.argsort(-np.array(means), kind="stable")[:K]
+        return [cells[i] for i in best], [means[i] for i in best]
 
-    def known_child(self, cell):
-        return next((child for child in self.children if child.cell == cell), None)
 
-    def known_choice(self, blocks):
-        return self.choices.get(blocks)
+class Events(Callback):
+    """Records what it is told, children by their numbers."""
 
-    def on_size_begin(self, blocks, children):
-        self.seen.append(("size", blocks, children))
+    def __init__(self):
+        self.seen = []
+
+    def on_size_begin(self, blocks, new, known, later):
+        self.seen.append(("size", blocks, numbers(new), numbers(known), later))
 
     def on_child_end(self, child):
-        self.seen.append(("child", child.number))
+        self.seen.append(("child", child.number) + (child.repeat,) * bool(child.repeat))
 
     def on_size_end(self, blocks, children):
-        self.seen.append(("size ends", blocks, [child.number for child in children]))
+        self.seen.append(("size ends", blocks, numbers(children)))
 
     def on_fit_end(self, blocks, losses):
         self.seen.append(("fit", blocks, losses))
 
-    def on_choice(self, blocks, cells, predicted):
-        self.seen.append(("choice", blocks, cells, predicted))
+    def on_choice(self, blocks, cells):
+        self.seen.append(("choice", blocks, cells))
+
+    def on_repeat_begin(self, repeat, finalists, new):
+        self.seen.append(("repeat", repeat, numbers(finalists), numbers(new)))
+
+    def on_search_end(self, finalists):
+        self.seen.append(("end", [finalist.child.number for finalist in finalists]))
 
 
-def searched(callback=SearchCallback(), K=2):
-    """Searches. Child n gets reward n / 100, and the last one ends first.
+def numbers(children):
+    return [child.number for child in children]
+
+
+def searched(store=None, K=2, space=SPACE, surrogate=None, failing=(), callbacks=(), fits=None, reward=None):
+    """Searches. Child n gets reward n / 100, or that of its cell, and the last one ends first. Cells of `failing` fail.
 
     Returns:
-        (all children, the surrogate, list of (block size, (number, cell) of the trained, numbers of the known))
+        (all children, the surrogate, list of the children that were trained, a list for each block size)
     """
-    surrogate, asked = MostOfA(), []
+    surrogate, asked = surrogate or MostOfA(), []
 
-    def train(blocks, new, known):
-        asked.append((blocks, [(number, cell) for number, cell, _ in new], [child.number for child in known]))
-        for number, cell, predicted in reversed(new):
-            yield Child(number, cell, predicted, 0, reward=number / 100)
+    def train(new):
+        asked.append(new)
+        for child in reversed(new):
+            trained = child._replace(reward=reward(child.cell) if reward else child.number / 100)
+            yield trained.failed("no memory") if child.cell in failing else trained
 
-    return progressive_search(SPACE, surrogate, train, K, callback), surrogate, asked
+    return progressive_search(space, surrogate, train, K, store, callbacks, fits), surrogate, asked
 
 
 def test_the_best_k_expansions_of_each_size_are_trained():
     children, surrogate, asked = searched()
-    assert [cell for _, cell in asked[0][1]] == [AA, AB, BB]
+    assert [child.cell for child in asked[0]] == [AA, AB, BB]
     # Three possible blocks: six flat cells of two blocks; the best two expand to five of three blocks.
     assert surrogate.rankings == [(6, 2), (5, 2)]
     assert [child.cell for child in children[3:]] == [AA + AA, AA + AB, AA + AA + AA, AA + AA + AB]
@@ -83,8 +102,8 @@ def test_the_best_k_expansions_of_each_size_are_trained():
 
 def test_children_are_numbered_in_the_order_of_their_ranks():
     children, _, asked = searched()
-    assert [number for _, new, _ in asked for number, _ in new] == [1, 2, 3, 4, 5, 6, 7]
-    assert [child.number for child in children] == [1, 2, 3, 4, 5, 6, 7]
+    assert [child.number for new in asked for child in new] == [1, 2, 3, 4, 5, 6, 7]
+    assert numbers(children) == [1, 2, 3, 4, 5, 6, 7]
 
 
 def test_children_of_more_blocks_have_predicted_rewards():
@@ -102,41 +121,156 @@ def test_the_surrogate_is_fitted_after_each_size_but_the_last():
 
 
 def test_callbacks_come_in_the_order_of_the_search():
-    callback = Events()
-    searched(callback, K=1)
-    assert callback.seen == [
-        ("size", 1, 3),
+    events = Events()
+    searched(callbacks=[events], K=1)
+    assert events.seen == [
+        ("size", 1, [1, 2, 3], [], [1, 1]),
         *[("child", number) for number in (3, 2, 1)],
         ("size ends", 1, [1, 2, 3]),
         ("fit", 1, [0.25]),
-        ("choice", 2, [AA + AA], [0.5]),
-        ("size", 2, 1),
+        ("choice", 2, [AA + AA]),
+        ("size", 2, [4], [], [1]),
         ("child", 4),
         ("size ends", 2, [4]),
         ("fit", 2, [0.25]),
-        ("choice", 3, [AA + AA + AA], [0.5]),
-        ("size", 3, 1),
+        ("choice", 3, [AA + AA + AA]),
+        ("size", 3, [5], [], []),
         ("child", 5),
         ("size ends", 3, [5]),
     ]
 
 
+def test_a_callback_is_told_of_a_child_that_is_kept():
+    store = Store()
+
+    class Kept(Callback):
+        def on_child_end(self, child):
+            assert store.child(child.cell).number == child.number
+
+    assert len(searched(store, callbacks=[Kept()])[0]) == 7
+
+
 def test_known_children_are_not_trained_again():
-    known = [Child(2, AB, np.nan, 0, reward=0.75), Child(4, AA + AA, 0.5, 0, reward=0.8)]
-    callback = Events(known)
-    children, surrogate, asked = searched(callback)
-    assert [(new, known) for _, new, known in asked[:2]] == [([(1, AA), (3, BB)], [2]), ([(5, AA + AB)], [4])]
-    assert ("child", 2) not in callback.seen and ("size ends", 1, [1, 2, 3]) in callback.seen
+    store = Store()
+    for known in (Child(2, AB, np.nan, reward=0.75), Child(4, AA + AA, 0.5, reward=0.8)):
+        store.add(known)
+    store.add_choice(2, [AA + AA, AA + AB], [0.5, 0.375])
+    events = Events()
+    children, surrogate, asked = searched(store, callbacks=[events])
+    assert [numbers(new) for new in asked] == [[1, 3], [5], [6, 7]]
+    assert ("size", 1, [1, 3], [2], [2, 2]) in events.seen and ("size ends", 1, [1, 2, 3]) in events.seen
+    assert ("child", 2) not in events.seen
     assert [child.reward for child in children[:4]] == [0.01, 0.75, 0.03, 0.8]
     assert surrogate.fits[1][1] == [0.01, 0.75, 0.03, 0.8, 0.05]
 
 
-def test_a_known_choice_is_trained_in_its_order():
-    callback = Events(choices={2: ([BB + BB, AB + BB], [0.9, 0.7])})
-    children, surrogate, asked = searched(callback)
-    assert asked[1][1] == [(4, BB + BB), (5, AB + BB)]
-    assert [child.predicted for child in children[3:5]] == [0.9, 0.7]
-    assert len(surrogate.rankings) == 1 and not [event for event in callback.seen if event[:2] == ("choice", 2)]
+def test_a_resumed_search_trains_nothing_and_ends_the_same():
+    store = Store()
+    whole, *_ = searched(store)
+    resumed, surrogate, asked = searched(store)
+    assert asked == [[], [], []] and str(resumed) == str(whole) and surrogate.rankings == []
+
+
+def test_a_choice_of_which_a_child_was_trained_stays_in_its_order():
+    store = Store()
+    store.add_choice(2, [BB + BB, AB + BB], [0.9, 0.7])
+    store.add(Child(4, BB + BB, 0.9, reward=0.04))
+    children, surrogate, asked = searched(store)
+    assert [(child.number, child.cell, child.predicted) for child in asked[1]] == [(5, AB + BB, 0.7)]
+    assert len(surrogate.rankings) == 1
+
+
+# ------------------------------------------------------------------------------------------------------ failed children
+
+
+def quality(cell):
+    """A reward in which b is better than a, and the first half counts most."""
+    return sum((cell[at + 1] == "b") * 0.2 + (cell[at + 3] == "b") * 0.05 for at in range(0, len(cell), 4)) / len(cell)
+
+
+def test_a_failed_child_is_neither_fitted_nor_expanded():
+    children, surrogate, asked = searched(failing=[AA])
+    assert [cell for cell, _ in zip(*surrogate.fits[0])] == [AB, BB]
+    assert surrogate.rankings[0] == (5, 2)  # of the six cells of two blocks, aa|aa extends aa alone
+    assert [child.error for child in children[:3]] == ["no memory", "", ""]
+    assert all(child.cell not in (AA + AA,) for child in children)
+    assert 0.0 not in surrogate.fits[1][1]
+
+
+def test_a_search_in_which_a_child_fails_chooses_as_one_that_never_had_its_cell():
+    failing = [AA, AB + BB]
+    with_failures, one, _ = searched(surrogate=BestNeighbours(), failing=failing, reward=quality, K=3)
+    # The same cells, but none of these is ever admitted, and so there is room for another one of two blocks.
+    without, other, _ = searched(surrogate=BestNeighbours(), fits=lambda cell: cell != AA, reward=quality, K=3)
+    assert one.fits[0] == other.fits[0] and one.rankings[0] == other.rankings[0]
+    assert [child.cell for child in with_failures[3:6]] == [child.cell for child in without[2:5]]
+    assert all(child.cell not in failing for child in with_failures if not child.error)
+
+
+def test_a_search_of_which_a_whole_size_fails_ends_there():
+    children, surrogate, asked = searched(failing=[AA + AA, AA + AB])
+    assert numbers(children) == [1, 2, 3, 4, 5] and len(asked) == 2 and len(surrogate.fits) == 1
+    children, surrogate, asked = searched(failing=[AA, AB, BB])
+    assert numbers(children) == [1, 2, 3] and surrogate.fits == []
+
+
+def test_a_failed_child_that_succeeds_counts_in_the_next_choice():
+    store = Store()
+    searched(store, surrogate=BestNeighbours(), failing=[BB], reward=quality, space=StateSpace(2, ["a", "b"]))
+    failed_choice = store.choice(2)
+
+    def resumed(store):
+        surrogate = BestNeighbours()
+        searched(store, surrogate=surrogate, reward=quality)
+        return surrogate
+
+    # Nothing of the choice was trained: it is made again, with the child that succeeded now.
+    untrained = Store()
+    for child in store.children(1):
+        untrained.add(child)
+    untrained.add_choice(2, *failed_choice)
+    surrogate = resumed(untrained)
+    assert surrogate.fits[0][0] == [AA, AB, BB]
+    assert untrained.choice(2)[0][0] == BB + BB and BB + BB not in failed_choice[0]
+    # Children of the choice were trained: it stays. The next one is made with all rewards.
+    surrogate = resumed(store)
+    assert store.choice(2) == failed_choice and len(surrogate.rankings) == 1
+    assert surrogate.fits[1][0][:3] == [AA, AB, BB]
+
+
+def test_a_failed_child_keeps_its_number_when_it_is_trained_again():
+    store = Store()
+    searched(store, failing=[AB, AA + AB])
+    children, _, asked = searched(store)
+    assert [numbers(new) for new in asked] == [[2], [5], []]
+    assert numbers(children) == [1, 2, 3, 4, 5, 6, 7] and not any(child.error for child in children)
+
+
+# -------------------------------------------------------------------------------------------------------------- budgets
+
+
+def test_cells_that_do_not_fit_are_neither_trained_nor_ranked():
+    children, surrogate, _ = searched(fits=lambda cell: cell.count("a") < 3)
+    assert [child.cell for child in children[:3]] == [AA, AB, BB]
+    assert surrogate.rankings[0] == (4, 2)  # all of two blocks but aa|aa and aa|ab
+    assert all(child.cell.count("a") < 3 for child in children)
+
+
+def test_a_search_of_which_no_larger_cell_fits_ends_and_can_be_resumed():
+    store = Store()
+    for trained in ([1, 2, 3], []):
+        events = Events()
+        children, surrogate, asked = searched(store, callbacks=[events], fits=lambda cell: len(cell) == 4)
+        assert [numbers(new) for new in asked] == [trained] and numbers(children) == [1, 2, 3]
+        assert events.seen[0] == ("size", 1, trained, [] if trained else [1, 2, 3], [0, 0])
+        assert events.seen[-1] == ("choice", 2, []) and store.choice(2) == ([], [])
+
+
+def test_cells_that_do_not_fit_are_not_counted_among_the_later_ones():
+    events = Events()
+    searched(callbacks=[events], K=9, fits=lambda cell: cell.count("a") < 3)
+    # Of six cells of two blocks four fit; their expansions are counted before they are known: at most ten flat ones.
+    assert events.seen[0][-1] == [4, 9]
 
 
 # ------------------------------------------------------------------------------------------------------------ finalists
@@ -144,6 +278,8 @@ def test_a_known_choice_is_trained_in_its_order():
 
 class Constant:
     """A surrogate that predicts the same for every cell, and records what it was fitted to."""
+
+    fitted = None
 
     def __init__(self, predicted):
         self.predicted = predicted
@@ -209,39 +345,27 @@ def test_a_failed_child_is_no_finalist_and_not_fitted():
     assert surrogate.fitted[1] == [0.9, 0.7]
 
 
+def test_a_stopped_child_is_no_finalist_but_is_fitted():
+    surrogate = Constant(0.8)
+    stopped, *others = [child._replace(epochs=4) for child in children([0.9, 0.7, 0.6])]
+    chosen = finalists([stopped._replace(epochs=1), *others], surrogate, noise=0, count=2)
+    assert [child.number for child in chosen] == [2, 3] and surrogate.fitted[1] == [0.9, 0.7, 0.6]
+
+
 def test_a_search_in_which_all_children_failed_has_no_finalists():
     assert finalists(children([0.0, 0.0], errors=[1, 2]), Constant(0.8), noise=0.01, count=5) == []
 
 
-# ------------------------------------------------------------------------------------------- finalists, trained again
-
-
-class Watched(SearchCallback):
-    """Keeps finalists and their trainings, and knows those of an earlier run."""
-
-    def __init__(self, numbers=None, repeats=None):
-        self.numbers, self.repeats = numbers, repeats or {}
-
-    def known_finalists(self):
-        return self.numbers
-
-    def on_finalists_chosen(self, numbers):
-        self.numbers = numbers
-
-    def known_repeats(self, seed):
-        return list(self.repeats.get(seed, []))
-
-    def on_repeat_end(self, seed, child):
-        self.repeats.setdefault(seed, []).append(child)
+# -------------------------------------------------------------------------------------------- finalists, trained again
 
 
 def trained_again(rewards):
-    """A training function: looks up the reward of a number and a further seed; the last child ends first."""
+    """A training function: looks up the reward of a number and a repeat, None if it fails. The last ends first."""
 
-    def train(seed, chosen, new):
-        for number, cell, predicted in reversed(new):
-            reward = rewards[number][seed - 1]
-            yield Child(number, cell, predicted, seed, reward or 0, error="" if reward else "it failed")
+    def train(new):
+        for child in reversed(new):
+            reward = rewards[child.number][child.repeat - 1]
+            yield child.failed("it failed") if reward is None else child._replace(reward=reward)
 
     return train
 
@@ -250,40 +374,106 @@ FIRST = [0.7, 0.9, 0.8, 0.85]
 AGAIN = {2: (0.6, 0.6), 4: (0.9, 0.86)}  # means: (0.9 + 0.6 + 0.6) / 3 = 0.7 and (0.85 + 0.9 + 0.86) / 3 = 0.87
 
 
+def rewards(finalist):
+    return [child.reward for child in finalist.trainings]
+
+
 def test_the_winner_has_the_highest_mean_reward():
-    winner, second = train_finalists(children(FIRST), Constant(0.8), 0.01, 2, 2, trained_again(AGAIN))
+    store, events = Store(), Events()
+    winner, second = train_finalists(
+        children(FIRST), Constant(0.8), trained_again(AGAIN), 0.01, 2, 2, store=store, callbacks=[events]
+    )
     assert (winner.child.number, second.child.number) == (4, 2)
     assert winner.mean == pytest.approx(0.87) and second.mean == pytest.approx(0.7)
     # Squared deviations from 0.7: 0.04 + 0.01 + 0.01, divided by 2.
     assert second.standard_deviation == pytest.approx(0.03**0.5)
+    assert store.finalists() == [2, 4] and store.winner()[0] == 4
+    assert events.seen == [
+        *(("repeat", 1, [2, 4], [2, 4]), ("child", 4, 1), ("child", 2, 1)),
+        *(("repeat", 2, [2, 4], [2, 4]), ("child", 4, 2), ("child", 2, 2)),
+        ("end", [4, 2]),
+    ]
+
+
+def test_of_equal_means_the_lower_number_wins():
+    again = {2: (0.5,), 4: (0.9,)}
+    ranked = train_finalists(children([0.1, 0.9, 0.1, 0.5]), Constant(0.5), trained_again(again), 0, 2, 1)
+    assert [(finalist.child.number, finalist.mean) for finalist in ranked] == [(2, 0.7), (4, 0.7)]
 
 
 def test_a_training_that_failed_does_not_count_in_the_mean():
     again = {2: (None, 0.8), 4: (0.6, 0.6)}
-    winner, _ = train_finalists(children(FIRST), Constant(0.8), 0.01, 2, 2, trained_again(again))
+    winner, _ = train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 2, 2)
     assert winner.child.number == 2 and winner.mean == pytest.approx(0.85) and len(winner.repeats) == 2
 
 
 def test_without_finalists_the_highest_reward_wins():
-    (winner,) = train_finalists(children(FIRST, errors=[2]), Constant(0.8), 0.01, 0, 2, trained_again({}))
+    surrogate, store = Constant(0.8), Store()
+    (winner,) = train_finalists(children(FIRST, errors=[2]), surrogate, trained_again({}), 0.01, 0, 2, store)
     assert winner.child.number == 4 and winner.repeats == [] and np.isnan(winner.standard_deviation)
+    assert surrogate.fitted is None and store.winner()[0] == 4
+
+
+def test_without_finalists_the_lower_of_equal_numbers_wins():
+    (winner,) = train_finalists(children([0.7, 0.9, 0.9]), Constant(0.8), trained_again({}), 0.01, 0, 2)
+    assert winner.child.number == 2
+
+
+def test_a_failed_child_loses_against_a_reward_of_0():
+    (winner,) = train_finalists(children([0, 0], errors=[1]), Constant(0.8), trained_again({}), 0.01, 0, 2)
+    assert winner.child.number == 2
+
+
+def test_one_finalist_is_not_trained_again():
+    events, surrogate = Events(), Constant(0.8)
+    for count, errors in ((1, []), (5, [1, 3, 4])):
+        (winner,) = train_finalists(
+            children(FIRST, errors), surrogate, trained_again({}), 0.01, count, 2, callbacks=[events]
+        )
+        assert winner.child.number == 2 and winner.repeats == []
+    assert events.seen == [("end", [2])] * 2
+
+
+def test_a_failed_child_is_not_trained_among_the_finalists():
+    again = {number: (0.5,) for number in (1, 3, 4)}
+    ranked = train_finalists(children(FIRST, errors=[2]), Constant(0.8), trained_again(again), 0.01, 5, 1)
+    assert sorted(finalist.child.number for finalist in ranked) == [1, 3, 4]
 
 
 def test_a_resumed_search_keeps_its_finalists():
-    kept = Child(1, [0, "op 1", 0, "op"], np.nan, 1, 0.75)
-    callback, asked = Watched([1, 3], {1: [kept]}), []
+    store, events = Store(), Events()
+    for child in children(FIRST):
+        store.add(child)
+    store.keep_finalists([1, 3])
+    store.add(Child(1, [0, "op 1", 0, "op"], np.nan, reward=0.75, repeat=1))
+    again = trained_again({1: (None, 0.8), 3: (0.7, 0.7)})
+    winner, second = train_finalists(children(FIRST), Constant(0.8), again, 0.01, 2, 2, store, [events])
+    begun = [event for event in events.seen if event[0] == "repeat"]
+    assert begun == [("repeat", 1, [1, 3], [3]), ("repeat", 2, [1, 3], [1, 3])]
+    assert winner.child.number == 1 and rewards(winner) == [0.7, 0.75, 0.8] and rewards(second) == [0.8, 0.7, 0.7]
+    assert numbers(store.children(repeat=1)) == [1, 3] and store.winner() == (1, [0.7, 0.75, 0.8])
 
-    def train(seed, chosen, new):
-        asked.append((seed, [child.number for child in chosen], [number for number, *_ in new]))
-        return trained_again({1: (None, 0.8), 3: (0.7, 0.7)})(seed, chosen, new)
 
-    winner, second = train_finalists(children(FIRST), Constant(0.8), 0.01, 2, 2, train, callback)
-    assert asked == [(1, [1, 3], [3]), (2, [1, 3], [1, 3])]
-    assert winner.child.number == 1 and winner.rewards == [0.7, 0.75, 0.8] and second.rewards == [0.8, 0.7, 0.7]
-    assert [child.number for child in callback.repeats[1]] == [1, 3]
+def test_a_repeat_that_failed_is_trained_again_on_resuming():
+    store, events = Store(), Events()
+    train_finalists(children(FIRST), Constant(0.8), trained_again({2: (None,), 4: (0.9,)}), 0.01, 2, 1, store)
+    ranked = train_finalists(children(FIRST), Constant(0.8), trained_again({2: (0.9,)}), 0.01, 2, 1, store, [events])
+    assert events.seen[0] == ("repeat", 1, [2, 4], [2]) and rewards(ranked[0]) == [0.9, 0.9]
 
 
 def test_another_number_of_finalists_is_chosen_anew():
-    callback = Watched([1, 3])
-    train_finalists(children(FIRST), Constant(0.8), 0.01, 1, 1, trained_again({2: (0.9,)}), callback)
-    assert callback.numbers == [2]
+    store = Store()
+    store.keep_finalists([1, 3])
+    again = dict.fromkeys((2, 3, 4), (0.9,))
+    train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 3, 1, store)
+    assert store.finalists() == [2, 4, 3]
+
+
+def test_finalists_stay_where_there_are_fewer_candidates_than_wanted():
+    surrogate, store = Constant(0.8), Store()
+    again = trained_again({1: (0.9,), 2: (0.9,)})
+    for _ in range(2):
+        train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
+        assert store.finalists() == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
+        surrogate.fitted = None, [0.7, 0.9]  # not fitted again
+    assert surrogate.fitted[0] is None

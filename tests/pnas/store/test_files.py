@@ -1,25 +1,29 @@
-"""The files of a search survive a run that was killed while writing them."""
+"""The files for people and tools are complete after any run, and what people wrote into them is kept."""
 
 import csv
-import json
+import io
+import math
+import shutil
 import warnings
 from pathlib import Path
+from types import SimpleNamespace
 
-import numpy as np
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
-from malformed import MEGABYTE, damaged, some
-from pnas.journal.children import row
-from pnas.journal.journal import Journal
+from store_children import CELLS, SETTINGS, child, failed
+from test_events import read
 
-from pnas.child import Child
 from pnas.encoder import StateSpace
+from pnas.store.files import Files
+from pnas.store.store import Store
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
-CELLS = [[0, "3x3 bconv", 0, "3x3 bconv"], [0, "3x3 bconv", 0, "linear"]]
-SETTINGS = {"DATASET": "digits", "SEED": 0}
-TABLE, TEXT = Path("logs/trial/children.csv"), Path("architectures/trial.txt")
+CONSTANTS = SimpleNamespace(MAX_EPOCHS=4, MAX_MACS=None, MAX_BINARY_WEIGHTS=1000)
+LOGS, TEXT, BEST = Path("logs/trial"), Path("architectures/trial.txt"), Path("weights/trial/best.keras")
+TABLE, CURVES, QUALITIES = LOGS / "children.csv", LOGS / "learning_curves.csv", LOGS / "surrogate.csv"
+ENTRY = (
+    "Sr. No: 2\nReward: 0.5000\nArchitecture: [0, '3x3 bconv', 0, 'linear']\n"
+    'Representation String: "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[0. 1.]]"\n\n'
+)
 
 
 @pytest.fixture(autouse=True)
@@ -27,199 +31,275 @@ def empty_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
 
 
-def child(number, reward, **other):
-    return Child(number, CELLS[number - 1], 0.5, seed=7, reward=reward, network=b"network %d" % number, **other)
+class Run:
+    """A search in which children are trained one by one, and its warnings."""
+
+    def __enter__(self):
+        with warnings.catch_warnings(record=True) as given:
+            warnings.simplefilter("always")
+            self.store = Store("trial", SETTINGS)
+            self.files = Files(self.store, SPACE, CONSTANTS, lambda children: {"spearman": len(children) / 8})
+        self.warned = [str(warning.message) for warning in given]
+        return self
+
+    def train(self, *children):
+        for each in children:
+            self.store.add(each)
+            self.files.on_child_end(each)
+
+    def __exit__(self, *error):
+        self.store.close()
 
 
-def journal(restore=True, settings=SETTINGS):
-    return Journal("trial", settings, restore, SPACE)
+def search():
+    """A search that ended: three children, two of them trained again."""
+    with Run() as run:
+        run.files.on_size_begin(1, [child(1, 0.75), child(2, 0.5)], [], [1])
+        run.train(child(1, 0.75, predicted=math.nan), child(2, 0.5, predicted=math.nan))
+        run.files.on_size_end(1, run.store.children(1))
+        run.files.on_fit_end(1, [0.5, 0.25])
+        run.files.on_size_begin(2, [child(4, 0.625)], [], [])
+        run.train(child(4, 0.625))
+        run.files.on_size_end(2, run.store.children(2))
+        run.train(child(1, 0.25, repeat=1, network=b"again 1"), child(4, 0.875, repeat=1, network=b"again 4"))
+        run.store.keep_winner(4)
+        run.files.on_search_end([])
+        run.files.write_end(child(4, 0.625), ["mean 0.75"], "python train.py --train_arc")
 
 
-def two_children():
-    kept = journal()
-    kept.write_heading(1, 2)
-    kept.write_child(child(1, 0.75))
-    kept.write_child(child(2, 0.5))
+def resumed():
+    """Resumes, trains nothing, and returns the warnings."""
+    with Run() as run:
+        return run.warned
 
 
-def test_an_entry_of_the_log_has_the_specified_form():
-    two_children()
-    assert (
-        "Sr. No: 2\nReward: 0.5000\nArchitecture: [0, '3x3 bconv', 0, 'linear']\n"
-        'Representation String: "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[0. 1.]]"\n\n'
-    ) in TEXT.read_text()
+def test_the_log_has_a_header_headings_entries_and_an_end():
+    search()
+    header, rest = TEXT.read_text().split("\n", 1)
+    assert header.startswith("# Started 2")
+    first = ENTRY.replace("2\nReward: 0.5000", "1\nReward: 0.7500")
+    first = first.replace("'linear'", "'3x3 bconv'").replace("0. 1.", "1. 0.")
+    cell = "[0, '3x3 bconv', 0, '3x3 bconv', 0, '3x3 bconv', 0, '3x3 bconv']"
+    parts = (
+        "# DATASET = 'digits'\n# SEED = 0\n# LEARNING_RATE = [0.01, 0.001]\n\n",
+        f"# ---- 1 block a cell: 2 children ----\n\n{first}{ENTRY}# ---- 2 blocks a cell: 1 child ----\n\n",
+        f"Sr. No: 4\nReward: 0.6250\nArchitecture: {cell}\n",
+        f'Representation String: "{" ".join(["[[1. 0.]]"] * 8)}"\n\n',
+        f"# Best: Sr. No 4, reward 0.6250, {cell}\n# mean 0.75\n",
+        "# Costs: 90 MACs, 8 binary weights (MAX_BINARY_WEIGHTS = 1,000)\n",
+        "# Retrain it:\n# python train.py --train_arc\n\n",
+    )
+    assert rest == "".join(parts)
 
 
-def test_a_later_run_reads_every_child():
-    two_children()
-    assert journal().finished[tuple(CELLS[1])] == child(2, 0.5)._replace(network=b"", history={})
+def rows(path):
+    return list(csv.DictReader(io.StringIO(path.read_text())))
 
 
-def test_a_worse_network_does_not_replace_the_best():
-    two_children()
-    assert Path("weights/trial/best.keras").read_bytes() == b"network 1"
-    assert journal().best.number == 1
+def test_the_tables_have_a_row_for_each_child_epoch_and_size():
+    search()
+    first, second, fourth = rows(TABLE)
+    assert second == {
+        **{"number": "2", "dataset": "digits", "blocks": "1", "architecture": str(CELLS[1]), "reward": "0.5"},
+        **{"representation": "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[0. 1.]]", "predicted": "nan", "seconds": "1.500"},
+        **{"parameters": "10", "binary_weights": "8", "macs": "90", "epochs": "4", "seed": "7", "error": ""},
+    }
+    assert (first["reward"], fourth["number"], fourth["blocks"], fourth["predicted"]) == ("0.75", "4", "2", "0.5")
+    points = [(row["number"], row["repeat"], row["epoch"], row["loss"], row["val_accuracy"]) for row in rows(CURVES)]
+    trained = (("1", "0", "0.75"), ("2", "0", "0.5"), ("4", "0", "0.625"), ("1", "1", "0.25"), ("4", "1", "0.875"))
+    assert points == [
+        (number, repeat, str(epoch), "0.5", best) for number, repeat, best in trained for epoch in range(1, 5)
+    ]
+    assert QUALITIES.read_text() == "blocks,spearman\n2,0.125\n"
 
 
-def test_of_equal_rewards_the_lower_number_is_best():
-    kept = journal()
-    kept.write_child(child(2, 0.5))
-    kept.write_child(child(1, 0.5))
-    assert kept.best.number == 1
+def test_tensorboard_has_every_child_fit_and_size():
+    search()
+    assert read(LOGS / "children" / "0004")[0]["child/val_accuracy"] == [(epoch, 0.625) for epoch in range(1, 5)]
+    assert read(LOGS / "surrogate" / "after_1_blocks")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.25)]
+    assert read(LOGS / "surrogate" / "quality")[0]["surrogate/spearman"] == [(2, 0.125)]
 
 
-def test_a_last_row_without_a_line_end_counts():
-    two_children()
-    TABLE.write_bytes(TABLE.read_bytes()[:-1])
-    assert list(journal().finished) == [tuple(cell) for cell in CELLS]
+def test_a_resumed_run_only_adds_a_header():
+    search()
+    before = {path: path.read_bytes() for path in Path().rglob("*") if path.is_file()}
+    assert resumed() == []
+    added = TEXT.read_bytes().removeprefix(before.pop(TEXT)).decode()
+    assert added.startswith("# Continued ") and added.endswith("# LEARNING_RATE = [0.01, 0.001]\n\n")
+    changes = [str(path) for path, content in before.items() if path.read_bytes() != content]
+    assert all(path == "logs/trial/search.db" or "surrogate" in path for path in changes)
+    assert {path for path in Path().rglob("*") if path.is_file()} == {*before, TEXT}
 
 
-@pytest.mark.parametrize("cut", [2, 10, 60])
-def test_a_half_written_row_is_dropped_and_the_others_stay(cut):
-    two_children()
-    TABLE.write_bytes(TABLE.read_bytes()[:-cut])
-    assert list(journal().finished) == [tuple(CELLS[0])]
-    with open(TABLE, newline="") as file:
-        assert [row["number"] for row in csv.DictReader(file)] == ["1"]
+def test_everything_that_was_deleted_is_written_again():
+    search()
+    before = {path: path.read_bytes() for path in (TABLE, CURVES, QUALITIES, BEST)}
+    events = sorted(LOGS.rglob("events.*"))
+    entries = TEXT.read_text().partition("children ----\n\n")[2].partition("# ----")[0]
+    for path in LOGS.iterdir():
+        if path.name != "search.db":
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
+    shutil.rmtree("architectures")
+    BEST.unlink()
+    assert resumed() == []
+    assert all(path.read_bytes() == content for path, content in before.items())
+    assert sorted(LOGS.rglob("events.*")) == events and entries in TEXT.read_text()
+    assert TEXT.read_text().count("Sr. No: ") == 3
+
+
+@pytest.mark.parametrize("path", [TABLE, CURVES, QUALITIES, BEST], ids=str)
+def test_a_file_that_somebody_has_edited_is_kept(path):
+    search()
+    before = path.read_bytes()
+    path.write_bytes(before + b"my note")
+    (warning,) = resumed()
+    (copy,) = path.parent.glob(f"{path.stem}.2*{path.suffix}")
+    assert path.read_bytes() == before and copy.read_bytes() == before + b"my note"
+    assert warning == f"{path} was edited. It is written anew; as it was, it is kept as {copy}"
+    assert resumed() == []
+
+
+@pytest.mark.parametrize("moment", [0, 1, 2, 3])
+def test_a_file_is_not_taken_for_an_edited_one_after_a_kill(monkeypatch, moment):
+    search()
+    with Run() as run, monkeypatch.context() as patched:
+        real, calls = Path.replace, []
+
+        def killed(*paths):
+            if len(calls) == moment:
+                raise KeyboardInterrupt
+            calls.append(paths)
+            return real(*paths)
+
+        run.store.add(child(3, 0.99))
+        run.store.keep_winner(3)
+        patched.setattr(Path, "replace", killed)
+        if moment < 3:  # the tables of children and epochs, and best.keras
+            with pytest.raises(KeyboardInterrupt):
+                run.files.on_search_end([])
+        else:
+            run.files.on_search_end([])
+    assert resumed() == [] and not list(LOGS.glob("*.2*")) and len(rows(TABLE)) == 4
+    assert BEST.read_bytes() == b"network 3"
+
+
+# ----------------------------------------------------------------------------------------------------------- the log
 
 
 @pytest.mark.parametrize("cut", [1, 2, 30, 100])
-def test_a_half_written_entry_is_written_again(cut):
-    two_children()
+def test_a_half_written_entry_is_completed(cut):
+    with Run() as run:
+        run.train(child(1, 0.75), child(2, 0.5))
     whole = TEXT.read_text()
     TEXT.write_text(whole[:-cut])
-    journal()
-    text = TEXT.read_text()
-    assert text.count("Sr. No: 1\n") == text.count("Sr. No: 2\n") == 1
-    assert text.count("Representation String: ") == 2
-
-
-def test_other_settings_are_refused_by_name():
-    two_children()
-    with pytest.raises(ValueError, match="SEED was 0 and is 1"):
-        journal(settings={**SETTINGS, "SEED": 1})
-
-
-def test_a_choice_is_kept_with_exact_predictions():
-    cells = [CELLS[1] * 2, CELLS[0] * 2]
-    journal().write_choice(2, cells, np.float32([0.1, 0.7]).tolist())
-    assert journal().choices == {2: (cells, [float(np.float32(0.1)), float(np.float32(0.7))])}
+    warned = resumed()
+    assert TEXT.read_text().startswith(whole) and TEXT.read_text().count("Sr. No: 2\n") == 1
+    assert warned == [f"{TEXT}: the rest of a half-written entry is added"] * (cut > 1)
 
 
 @pytest.mark.parametrize(
-    "content", ["[]", '{"2": 3}', '{"2": [[[0, "linear"]], [0.5]]}', '{"2": [[], [0.5]]}', '{"x": [[], []]}', "{"]
+    "edit",
+    [
+        lambda content: content.replace(b"\n", b"\r\n"),
+        lambda content: content.replace(b"\n", b"\r"),
+        lambda content: b"\xef\xbb\xbf" + content,
+        lambda content: content[:-1],
+        lambda content: content.rstrip(b"\n"),
+        lambda content: content + b"My note without a blank line",
+        lambda content: content + b"My note with a line end\n",
+        lambda content: b"My note\n" + content + b"\xff",
+    ],
 )
-def test_a_damaged_choice_is_named(content):
-    two_children()
-    Path("logs/trial/choices.json").write_text(content)
-    with pytest.raises(ValueError, match="choices.json.* is damaged"):
-        journal()
+def test_nothing_in_a_log_that_was_edited_is_lost(edit):
+    search()
+    edited = edit(TEXT.read_bytes())
+    TEXT.write_bytes(edited)
+    assert resumed() == []
+    assert TEXT.read_bytes().startswith(edited)
+    lines = TEXT.read_bytes()[len(edited) :].decode().split("\n")
+    assert next(line for line in lines if line).startswith("# Continued ")
+    assert not any(line.startswith("Sr. No") for line in lines)
 
 
-def test_children_of_two_blocks_need_their_choice():
-    two_children()
-    two_blocks = Child(3, CELLS[0] * 2, 0.5, seed=7, reward=0.5)
-    with open(TABLE, "a") as file:
-        file.write(row(two_blocks, "digits", SPACE.encode(two_blocks.cell)))
-    with pytest.raises(ValueError, match="choices.json is gone"):
-        journal()
+def test_a_child_that_was_kept_but_not_written_is_added():
+    with Run() as run:
+        run.train(child(1, 0.75))
+        run.store.add(child(2, 0.5))
+    assert "Sr. No: 2\n" not in TEXT.read_text()
+    resumed()
+    assert TEXT.read_text().endswith(ENTRY) and [row["number"] for row in rows(TABLE)] == ["1", "2"]
+    assert (LOGS / "children" / "0002").exists()
 
 
-def test_a_child_without_its_row_is_trained_again(monkeypatch):
-    kept = journal()
-
-    def killed(*arguments):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
-        patched.setattr("pnas.journal.journal.append", killed)
-        kept.write_child(child(1, 0.5, history={"loss": [1.0]}))
-    kept.lock.close()
-    assert journal().finished == {}
-    assert Path("logs/trial/children/0001/events.out.tfevents").exists()
+def test_a_child_that_was_stopped_early_is_marked():
+    with Run() as run:
+        run.train(child(2, 0.5, epochs=1))
+    assert TEXT.read_text().endswith(f"{ENTRY[:-1]}Stopped early: after 1 of 4 epochs\n\n")
 
 
-def test_a_missing_best_network_is_warned_about():
-    two_children()
-    Path("weights/trial/best.keras").unlink()
-    with pytest.warns(UserWarning, match="best.keras, the network of child 1, is gone"):
-        journal()
+# --------------------------------------------------------------------------------------------------- failed children
 
 
-def test_without_restore_everything_is_moved_aside():
-    two_children()
-    before = TABLE.read_bytes(), TEXT.read_bytes()
-    assert journal(restore=False).finished == {}
-    (table,), (text,) = Path("logs").glob("trial.*/children.csv"), Path("architectures").glob("trial.*.txt")
-    assert (table.read_bytes(), text.read_bytes()) == before
-    assert [path.read_bytes() for path in Path("weights/trial").glob("best.*.keras")] == [b"network 1"]
+def test_a_failed_child_has_its_traceback_in_a_file_that_its_entry_names():
+    with Run() as run:
+        run.train(failed(3), failed(3, repeat=1))
+    assert "Failed: MemoryError: no room (logs/trial/errors/0003.txt)\n\n" in TEXT.read_text()
+    assert (LOGS / "errors" / "0003.txt").read_text() == "Traceback\nMemoryError: no room\n"
+    assert (LOGS / "errors" / "0003_repeat_1.txt").exists()
+    assert [(row["reward"], row["error"]) for row in rows(TABLE)] == [("", "MemoryError: no room")]
+    assert not (LOGS / "children").exists() and not BEST.exists()
 
 
-@pytest.mark.parametrize("wrong", ["1,digits,1,x,[[1. 0.]],0.5,nan,1,1,1,1,7,\n", "a\n", "1,2,3\n"])
-def test_a_damaged_row_is_named(wrong):
-    two_children()
-    with open(TABLE, "a") as file:
-        file.write(wrong)
-    with pytest.raises(ValueError, match="children.csv: row .* is damaged"):
-        journal()
+def test_a_failed_child_without_a_traceback_names_no_file():
+    with Run() as run:
+        run.train(failed(3, traceback=""))
+    assert TEXT.read_text().endswith("Failed: MemoryError: no room\n\n") and not (LOGS / "errors").exists()
+
+
+def test_a_failed_child_that_succeeds_gets_another_entry_and_events():
+    with Run() as run:
+        run.train(failed(3))
+    with Run() as run:
+        run.train(child(3, 0.9))
+    assert resumed() == []
+    assert (
+        TEXT.read_text().count("Sr. No: 3\nReward: 0.9000\n") == 1 == TEXT.read_text().count("Sr. No: 3\nReward: 0.0")
+    )
+    assert [row["reward"] for row in rows(TABLE)] == ["0.9"] and (LOGS / "children" / "0003").exists()
+
+
+# --------------------------------------------------------------------------------------------------- the best network
+
+
+@pytest.mark.parametrize("order", [(1, 2, 3), (3, 2, 1)])
+def test_the_best_network_is_that_of_the_highest_reward_and_lowest_number(order):
+    rewards = {1: 0.5, 2: 0.75, 3: 0.75}
+    with Run() as run:
+        for number in order:
+            run.train(child(number, rewards[number]))
+    assert BEST.read_bytes() == b"network 2"
 
 
 def test_a_failed_child_is_never_the_best():
-    kept = journal()
-    kept.write_child(child(1, 0.0, error="FloatingPointError: the loss diverged"))
-    assert kept.best is None
-    assert "Failed: FloatingPointError: the loss diverged\n" in TEXT.read_text()
+    with Run() as run:
+        run.train(failed(1, network=b"failed"), child(2, 0.0))
+    assert BEST.read_bytes() == b"network 2"
 
 
-def test_only_its_own_unfinished_files_are_removed():
-    two_children()
-    others = [
-        Path(f"{path}.7.tmp")
-        for path in ("architectures/other.txt", "logs/other", "weights/trial/architecture_best.keras")
+def test_at_the_end_the_best_network_is_the_winners_best_one():
+    search()  # child 1 had 0.75, the winner 0.625 and 0.875
+    assert BEST.read_bytes() == b"again 4"
+    with Run() as run:
+        run.store.keep_winner(1)
+        run.files.on_search_end([])
+    assert BEST.read_bytes() == b"network 1"
+
+
+def test_a_network_that_is_gone_is_warned_about():
+    search()
+    shutil.rmtree("weights/trial/children")
+    assert resumed() == []  # best.keras is still there
+    BEST.unlink()
+    assert resumed() == [
+        "weights/trial/children/0004_repeat_1.keras, the network of the best child, is gone; retrain it from the log"
     ]
-    half_written = [
-        Path(f"{path}.7.tmp") for path in (TEXT, TABLE, "weights/trial/best.keras", "logs/trial/surrogate.csv")
-    ]
-    for path in others + half_written:
-        path.write_text("")
-    journal()
-    assert all(path.exists() for path in others) and not any(path.exists() for path in half_written)
-
-
-def test_a_first_search_leaves_the_files_of_a_retraining_in_place():
-    kept = Path("logs/trial/architecture.csv")
-    kept.parent.mkdir(parents=True)
-    kept.write_text("epoch")
-    with warnings.catch_warnings(action="error"):
-        journal()
-    assert kept.read_text() == "epoch" and TABLE.exists()
-
-
-@pytest.fixture
-def experiment():
-    """Function (content of settings.json) that opens a Journal with it."""
-    journal().lock.close()
-
-    def opened(content):
-        Path("logs/trial/settings.json").write_bytes(content)
-        journal().lock.close()
-
-    return opened
-
-
-JSON = json.dumps(SETTINGS).encode()
-
-
-@some
-@given(
-    st.one_of(
-        damaged(JSON), st.binary(), st.sampled_from([b"[]", b"3", b"null", b'"SEED"', b"[" * 100000, b"\0" * MEGABYTE])
-    )
-)
-def test_damaged_settings_are_refused_in_one_line(experiment, content):
-    try:
-        experiment(content)
-    except ValueError as error:
-        assert "logs/trial" in str(error) and "\n" not in str(error) and len(str(error)) < 1000
-    else:
-        assert json.loads(content) == SETTINGS

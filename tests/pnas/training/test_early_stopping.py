@@ -6,30 +6,41 @@ import pytest
 import tiny_search
 
 from pnas.child import Child
-from pnas.early_stopping import train_with_stops
-from pnas.journal.children import read_table
-from pnas.search import finalists
+from pnas.store.store import Store
+from pnas.training.early_stopping import train_with_stops
 
-CELL = [0, "linear", 0, "linear"]
-NEW = [(number, CELL, 0.5) for number in range(11, 35)]  # 24 children, of which three are pioneers
+# 24 children of two blocks, of which three are pioneers
+NEW = [Child(number, [0, "linear", 0, f"{number}"] * 2, 0.5) for number in range(11, 35)]
 CURVES = {11: [0.5, 0.6, 0.9, 0.8], 12: [0.4, 0.3, 0.9, 0.9], 13: [0.2, 0.9, 0.9, 0.9]}
 
 
 class Training:
     """Trains children by looking up the pioneers' curves; remembers what it was asked for."""
 
-    def __init__(self, curves=CURVES, failed=()):
-        self.curves, self.failed, self.asked = curves, failed, []
+    def __init__(self, failed=()):
+        self.failed, self.asked = failed, []
 
-    def __call__(self, new, stop):
-        self.asked.append(([number for number, _, _ in new], stop))
-        for number, cell, predicted in random.Random(0).sample(new, len(new)):  # they end in any order
-            child = Child(number, cell, predicted, 0, history={"val_accuracy": self.curves.get(number, [0.1])})
-            yield child.failed("no memory") if number in self.failed else child
+    def __call__(self, children, stop=None):
+        self.asked.append(([child.number for child in children], stop))
+        for child in random.Random(0).sample(children, len(children)):  # they end in any order
+            curve = CURVES.get(child.number, [0.1])
+            trained = child._replace(reward=max(curve), history={"val_accuracy": curve})
+            yield trained.failed("no memory") if child.number in self.failed else trained
 
 
-def trained(training, new=NEW, known=(), epochs=4, curve=CURVES.get):
-    return [child.number for child in train_with_stops(training, new, list(known), epochs, curve)]
+def trained(training, children=NEW, store=None, epochs=4):
+    return [child.number for child in train_with_stops(training, store or Store(), epochs, children)]
+
+
+def test_children_of_one_block_are_all_trained_to_the_end():
+    training = Training()
+    children = [child._replace(cell=child.cell[:4]) for child in NEW]
+    assert sorted(trained(training, children)) == list(range(11, 35))
+    assert training.asked == [(list(range(11, 35)), None)]
+
+
+def test_a_size_without_new_children_trains_none():
+    assert trained(Training(), []) == []
 
 
 def test_the_first_eighth_is_trained_to_the_end_and_sets_the_limit_for_the_others():
@@ -51,12 +62,26 @@ def test_two_children_are_pioneers_where_there_are_few():
     assert [numbers for numbers, _ in training.asked] == [[11, 12], [13]]
 
 
+def resumed(known, failed=()):
+    """What is asked for when the children of these numbers have been trained, or have failed."""
+    store, training = Store(), Training()
+    for child in Training(failed)([child for child in NEW if child.number in known]):
+        store.add(child)
+    trained(training, [child for child in NEW if child.number not in known or child.number in failed], store)
+    return training.asked
+
+
 def test_a_resumed_search_sets_the_same_limit():
-    whole, resumed = Training(), Training()
+    whole = Training()
     trained(whole)
-    known = [Child(number, CELL, 0.5, 0) for number in (11, 13, 20)]
-    trained(resumed, [entry for entry in NEW if entry[0] not in (11, 13, 20)], known)
-    assert resumed.asked[0] == ([12], None) and resumed.asked[1][1] == whole.asked[1][1]
+    first, second = resumed(known=(11, 13, 20))
+    assert first == ([12], None) and second == (list({*range(14, 35)} - {20}), whole.asked[1][1])
+
+
+def test_a_pioneer_that_had_failed_is_trained_again_as_one():
+    whole = Training()
+    trained(whole)
+    assert resumed(known=(11, 12, 13), failed=(12,)) == [([12], None), whole.asked[1]]
 
 
 def test_failed_pioneers_do_not_count_and_without_any_nobody_is_stopped():
@@ -68,21 +93,6 @@ def test_failed_pioneers_do_not_count_and_without_any_nobody_is_stopped():
     assert training.asked[1][1] is None
 
 
-class Surrogate:
-    def fit(self, cells, rewards):
-        self.fitted = len(cells)
-
-    def predict(self, cells):
-        return [0.5] * len(cells)
-
-
-def test_a_stopped_child_is_no_finalist_but_teaches_the_surrogate():
-    surrogate = Surrogate()
-    children = [Child(number, CELL, 0.5, 0, reward=0.9 - number / 10, epochs=4) for number in (1, 2, 3)]
-    children[0] = children[0]._replace(epochs=1)
-    assert [child.number for child in finalists(children, surrogate, 0, 2)] == [2, 3] and surrogate.fitted == 3
-
-
 def test_a_search_stops_the_same_children_with_any_number_of_workers(tmp_path):
     tables = []
     for workers in ("1", "2"):
@@ -90,7 +100,7 @@ def test_a_search_stops_the_same_children_with_any_number_of_workers(tmp_path):
         folder.mkdir()
         options = ["--STOP_EARLY", "True", "--MAX_EPOCHS", "4", "--K_", "6", "--N_WORKERS", workers]
         output = tiny_search.run(folder, *options, "--operators", "['3x3 bconv','linear']")
-        tables.append(read_table(folder / "logs" / "pnas" / "children.csv")[1])
+        tables.append(Store.open("pnas", folder / "logs").children())
     stopped = sum(child.epochs == 1 for child in tables[0])
     log = (folder / "architectures" / "pnas.txt").read_text()
     assert {child.epochs for child in tables[0][:5]} == {4}  # three of one block, two pioneers
