@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import warnings
 
 import keras
 import numpy as np
@@ -179,6 +180,7 @@ def test_a_step_moves_each_kernel_of_a_separable_convolution_by_its_own_multipli
 
 GEOMETRIES = [  # padding, strides, dilation
     ("valid", 1, 1),
+    ("valid", 1, 2),
     ("same", 2, 1),
     ("same", 1, 2),
 ]
@@ -475,6 +477,17 @@ def test_a_built_layer_refuses_other_channels_and_ranks_as_a_stock_layer_does(ma
 
 @pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has no such convolutions on a CPU")
 @pytest.mark.parametrize("make", [BinaryConv2D, BinarySeparableConv2D])
+def test_with_channels_first_the_outputs_are_those_with_channels_last(make):
+    first, last = make(5, 3, bias_initializer=constant(np.arange(5.0)), **CHANNELS_FIRST), make(5, 3, padding="same")
+    x = random(4, 3, 8, 6)
+    y = np.moveaxis(np.asarray(first(x)), 1, -1)
+    last.build((4, 8, 6, 3))
+    last.set_weights(first.get_weights())
+    np.testing.assert_allclose(last(np.moveaxis(x, 1, -1)), y, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.skipif(keras.backend.backend() == "tensorflow", reason="TensorFlow has no such convolutions on a CPU")
+@pytest.mark.parametrize("make", [BinaryConv2D, BinarySeparableConv2D])
 def test_with_channels_first_other_channels_are_refused(make):
     layer = make(2, 3, **CHANNELS_FIRST)
     layer(random(4, 3, 8, 6))
@@ -503,6 +516,15 @@ def test_dropout_is_the_identity_at_inference_and_at_rate_0():
     np.testing.assert_array_equal(DropoutNoScale(0.9)(x, training=False), x)
     np.testing.assert_array_equal(DropoutNoScale(0.9)(x), x)
     np.testing.assert_array_equal(DropoutNoScale(0)(x, training=True), x)
+
+
+def test_a_loaded_dropout_goes_on_with_the_next_mask(tmp_path):
+    saved, loaded = (keras.Sequential([keras.Input((30,)), DropoutNoScale(0.5)]) for _ in range(2))
+    x = np.ones((20, 30), "float32")
+    saved(x, training=True)
+    saved.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_array_equal(loaded(x, training=True), saved(x, training=True))
 
 
 @pytest.mark.parametrize("wrong", [np.inf, -np.inf])
@@ -620,6 +642,14 @@ def test_weights_outside_the_bounds_are_clipped_with_a_warning():
     np.testing.assert_allclose(layer.kernel, [[0.5, 0.3], [-0.1, -0.5]], rtol=1e-6)
 
 
+def test_weights_on_the_bounds_give_no_warning():
+    layer = BinaryDense(2, H=0.5)
+    layer.build((None, 2))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        layer.kernel = np.float32([[0.5, -0.5], [-0.5, 0.5]])
+
+
 def test_an_initializer_that_draws_outside_the_bounds_is_clipped_with_a_warning():
     W = np.float32([[2, 0.3], [-0.1, -9]])
     layer = BinaryDense(2, kernel_initializer=constant(W), kernel_lr_multiplier=3.0)
@@ -673,6 +703,14 @@ def test_a_file_of_weights_with_a_larger_H_is_clipped_with_a_warning(tmp_path):
     with pytest.warns(UserWarning, match="outside"):
         loaded.load_weights(tmp_path / "model.weights.h5")
     np.testing.assert_allclose(loaded.layers[0].kernel, np.clip(saved.layers[0].kernel, -0.5, 0.5), rtol=1e-6)
+
+
+def test_a_file_of_weights_that_no_step_has_clipped_yet_gives_the_latent_kernel_of_its_layer(tmp_path):
+    saved, loaded = dense_model(kernel_lr_multiplier=2.0), dense_model(H=2.0, kernel_lr_multiplier=5.0)
+    saved.set_weights([np.full((3, 4), 9, "float32"), np.zeros(4)])  # acts as 1, as H is 1
+    saved.save_weights(tmp_path / "model.weights.h5")
+    loaded.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(loaded.layers[0].kernel, 1, rtol=1e-6)
 
 
 def test_a_legacy_file_of_a_model_keeps_the_latent_kernels(tmp_path):

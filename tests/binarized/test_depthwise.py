@@ -31,6 +31,17 @@ def test_a_wide_depthwise_convolution_has_the_gradients_of_the_plain_formulation
     np.testing.assert_allclose(found[0], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
 
 
+def test_a_wide_dilated_depthwise_convolution_has_the_gradient_of_the_plain_formulation(gradients):
+    x, w = random(3, 14, 13, 4), random(5, 5, 4, 1, seed=1)
+    seen = patches(x, (5, 5), (1, 1), "same", dilation=2)
+    upstream = random(*seen.shape[:3], 4, seed=2)
+    found = gradients(
+        lambda x, w: ops.sum(upstream * depthwise_conv(x, w, (1, 1), "same", "channels_last", (2, 2))), [x, w]
+    )
+    expected = np.einsum("nijabc,nijc->abc", seen, upstream)[..., None]
+    np.testing.assert_allclose(found[1], expected, rtol=1e-5, atol=1e-5 * abs(expected).max())
+
+
 @pytest.mark.skipif(keras.backend.backend() != "tensorflow", reason="it is TensorFlow's kernel")
 def test_the_gradient_of_a_wide_depthwise_kernel_spells_its_padding_out_and_xla_compiles_it():
     import tensorflow as tf

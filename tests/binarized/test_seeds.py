@@ -5,6 +5,7 @@ import threading
 
 import keras
 import numpy as np
+import pytest
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, BinarySeparableConv2D, DropoutNoScale
 from binarized.seeds import layer_seeds, next_seed
@@ -75,3 +76,19 @@ def test_outside_layer_seeds_keras_chooses_seeds():
     with layer_seeds(7):
         pass
     assert next_seed() is None
+
+
+def test_after_an_error_inside_layer_seeds_keras_chooses_seeds():
+    with pytest.raises(RuntimeError), layer_seeds(7):
+        raise RuntimeError
+    assert next_seed() is None
+
+
+def test_inner_layer_seeds_leave_the_outer_ones_as_they_are():
+    with layer_seeds(7):
+        expected = [next_seed(), next_seed()]
+    with layer_seeds(7):
+        first = next_seed()
+        with layer_seeds(8):
+            next_seed()
+        assert [first, next_seed()] == expected

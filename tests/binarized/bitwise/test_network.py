@@ -132,6 +132,15 @@ def test_arrays_that_do_not_fit_are_refused(network, path):
         assert reason in refused(path)
 
 
+def test_a_bit_behind_the_last_one_is_refused(network, path):
+    used = network.weights + len(network.arrays["thresholds"])
+    assert used % 8, "the last byte must have room"
+    bits = network.arrays["bits"].copy()
+    bits[-1] |= 1 << 7
+    changed(network, path, bits=bits)
+    assert f"needs {used:,} bits" in refused(path)
+
+
 def test_nothing_in_a_file_is_unpickled(network, path):
     changed(network, path, thresholds=np.array([None]))
     assert "allow_pickle" in refused(path)

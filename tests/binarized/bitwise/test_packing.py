@@ -45,20 +45,20 @@ def test_thresholds_on_a_tie_and_with_scales_of_all_signs():
     image = keras.Input((1, 1, 1))
     x = keras.layers.MaxPooling2D(1, 1, padding="same")(image)
     x = Normalization()(x)
-    x = BinaryDense(9, use_bias=False)(x)
+    x = BinaryDense(10, use_bias=False)(x)
     norm = Normalization(epsilon=0.0)
     x = keras.layers.Flatten()(norm(x))
     model = keras.Model(image, Normalization(binary=False)(BinaryDense(2, use_bias=False)(x)))
-    #   y >= 0 begins or ends at:   x=1, x=1,  0,  0,  2, nowhere, everywhere, nowhere, 1 + 1e-6
-    norm.gamma.assign([1, -1, 2, -2, 1, 0, 0, 1, 1])
-    norm.beta.assign([0, 0, 1, 1, 0, -1, 1, -1e12, 0])
-    norm.mean.assign([1, 1, 0.5, -0.5, 2, 0, 0, 0, 1 + 1e-6])
-    norm.variance.assign([1] * 9)
+    #   y >= 0 begins or ends at:   x=1, x=1,  0,  0,  2, nowhere, everywhere, nowhere, 1 + 1e-6, everywhere
+    norm.gamma.assign([1, -1, 2, -2, 1, 0, 0, 1, 1, 0])
+    norm.beta.assign([0, 0, 1, 1, 0, -1, 1, -1e12, 0, 0])
+    norm.mean.assign([1, 1, 0.5, -0.5, 2, 0, 0, 0, 1 + 1e-6, 5])
+    norm.variance.assign([1] * 10)
     network = pack(model)
-    signs = np.unpackbits(network.arrays["bits"], bitorder="little")[1 + 9 :][:9]
+    signs = np.unpackbits(network.arrays["bits"], bitorder="little")[1 + 10 :][:10]
     lowest, highest = np.iinfo(np.int32).min, np.iinfo(np.int32).max
-    assert network.arrays["thresholds"][1:].tolist() == [1, 2, 0, 1, 2, lowest, lowest, highest, 2]
-    assert signs.tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 0]
+    assert network.arrays["thresholds"][1:].tolist() == [1, 2, 0, 1, 2, lowest, lowest, highest, 2, lowest]
+    assert signs.tolist() == [0, 1, 0, 1, 0, 1, 0, 0, 0, 0]
 
 
 def test_a_trained_network_is_exact():
