@@ -88,6 +88,9 @@ def test_every_training_image_is_in_one_of_the_two_parts_under_its_label(tmp_pat
     parts = [(data.x_train, data.y_train), (data.x_val, data.y_val)]
     split = [(image.tobytes(), label.argmax()) for x, y in parts for image, label in zip(as_pixels(x), y, strict=True)]
     assert len(split) == 40 and dict(split) == label_of
+    places = {image: place for place, image in enumerate(label_of)}
+    for part in (split[:36], split[36:]):  # each in the order of the file
+        assert [places[image] for image, _ in part] == sorted(places[image] for image, _ in part)
 
 
 def as_pixels(images):

@@ -62,6 +62,7 @@ MALFORMED = {  # attributes that are changed; pattern of the message
     "a row with two classes": ({"y_val": with_entry(Y_VAL, (6, [0, 6]), 1)}, "y_val .*2 classes in row 6"),
     "labels of three values": ({"y_train": with_entry(Y, (0, 1), 0)}, r"y_train .*\(300, 10\) with -1, 0, 1"),
     "smoothed labels": ({"y_train": 0.9 * Y}, "y_train .*with -0.9, 0.9"),
+    "labels of a half and 1": ({"y_train": (Y + 3) / 4}, "y_train .*with 0.5, 1$"),
     "a NaN label": ({"y_train": with_entry(Y, (0, 0), np.nan)}, "y_train .*with -1, 1, nan"),
     "labels of text": ({"y_train": Y.astype(str)}, r"y_train .*got <U\d+ \(300, 10\)"),
     "one class": ({"y_train": Y[:, :1], "y_val": Y_VAL[:, :1]}, r"y_train .*got float32 \(300, 1\)"),
@@ -70,6 +71,7 @@ MALFORMED = {  # attributes that are changed; pattern of the message
     "complex images": ({"x_train": X.astype(complex)}, r"x_train .*got complex128 \(300, 8, 8, 3\)"),
     "a name with a slash": ({"name": "a/b"}, "name .*letters, digits.* got 'a/b'"),
     "a name that leads out of the folder": ({"name": ".."}, "name .*got '..'"),
+    "a name of 65 letters": ({"name": "a" * 65}, "name must be 1 to 64 letters"),
     "no name": ({"name": None}, "name .*got None"),
 }  # fmt: skip
 
@@ -107,6 +109,11 @@ def test_float32_arrays_are_taken_as_they_are():
     assert [id(array) for array in check_data(arrays, [10])] == [
         id(array) for array in (arrays.x_train, arrays.y_train, arrays.x_val, arrays.y_val)
     ]
+
+
+@pytest.mark.parametrize("name", ["a", "0_-", "z" * 64])
+def test_short_and_long_names_are_accepted(name):
+    check_data(data(name=name), [10])
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float64", ">f4"])
