@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 import tiny_search
 
-from pnas.journal.files import lock
+from pnas.store.database import Database
 from pnas.training.local import remove_left_behind
 
 
@@ -102,7 +102,7 @@ def test_a_terminated_search_leaves_only_its_results(tmp_path):
         assert not any(word in output for word in ("Traceback", "Warning", "leaked", "failed")), output
         check_ended(pid, workers)
         assert not [*(tmp_path / "shared").iterdir(), *(tmp_path / "temporary").iterdir()]
-        lock(tmp_path / "logs" / "pnas.lock").close()
+        Database(tmp_path / "logs" / "pnas" / "search.db", "").close()  # nobody holds it
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
@@ -140,8 +140,8 @@ def test_a_terminated_training_can_be_resumed(tmp_path):
 
 def test_a_second_run_is_refused_while_the_first_is_alive(tmp_path):
     hold = (
-        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.journal.files import lock\n"
-        "held = lock('logs/pnas.lock'); print('held', flush=True); time.sleep(600)"
+        "import sys, time; sys.path.insert(0, sys.argv[1]); from pnas.store.store import Store\n"
+        "held = Store('pnas', {}); print('held', flush=True); time.sleep(600)"
     )
     command = [sys.executable, "-c", hold, str(tiny_search.ROOT)]
     with subprocess.Popen(command, cwd=tmp_path, stdout=subprocess.PIPE, text=True) as holder:
@@ -153,7 +153,7 @@ def test_a_second_run_is_refused_while_the_first_is_alive(tmp_path):
             f"train.py: another run has this EXPERIMENT_NAME: process {holder.pid} on {os.uname().nodename}"
         )
         holder.kill()
-    lock(tmp_path / "logs" / "pnas.lock").close()
+    Database(tmp_path / "logs" / "pnas" / "search.db", "").close()
 
 
 def limited_to(size):

@@ -4,6 +4,7 @@ import json
 import math
 import random
 import shutil
+import sqlite3
 
 import pytest
 from benchmarks import make_table
@@ -22,9 +23,9 @@ from benchmarks.replays import (
 from pnas.child import Child
 from pnas.costs import Costs
 from pnas.encoder import Encoder, StateSpace
-from pnas.journal.children import read_table
 from pnas.report.ranking import ranking_quality
-from pnas.search import SearchCallback, progressive_search
+from pnas.search import progressive_search
+from pnas.store.store import Store
 
 REWARDS = read_rewards()
 SPACE = space_of(REWARDS)
@@ -116,18 +117,17 @@ def test_a_resumed_search_trains_the_same_cells(encoder):
     whole = cells_of(progressive(REWARDS, SPACE, encoder, K=8))
     kept = whole[:14]  # all cells of one block, half of those of two
 
-    class Kept(SearchCallback):
-        def known_child(self, cell):
-            if tuple(cell) in kept:
-                return Child(kept.index(tuple(cell)) + 1, cell, 0.5, 0, REWARDS[tuple(cell)])
-
+    store = Store()
+    for number, cell in enumerate(kept, start=1):
+        store.add(Child(number, list(cell), 0.5, reward=REWARDS[cell]))
+    store.add_choice(2, [list(cell) for cell in whole[10:18]], [0.5] * 8)
     trained = []
 
-    def look_up(blocks, new, known):
-        trained.extend(tuple(cell) for _, cell, _ in new)
-        return [Child(number, cell, predicted, 0, REWARDS[tuple(cell)]) for number, cell, predicted in new]
+    def look_up(children):
+        trained.extend(tuple(child.cell) for child in children)
+        return [child._replace(reward=REWARDS[tuple(child.cell)]) for child in children]
 
-    resumed = progressive_search(SPACE, Encoder(SPACE, seed=5), look_up, 8, Kept())
+    resumed = progressive_search(SPACE, Encoder(SPACE, seed=5), look_up, 8, store)
     assert cells_of(resumed) == whole and trained == whole[14:]
 
 
@@ -157,18 +157,26 @@ def test_evolution_stays_within_the_cells_that_it_is_given():
     assert set(evolved(few, SPACE, 30, random.Random(1))) <= set(few)
 
 
+def copied(folder, target, **settings):
+    """Copies the folder of a search, with other settings."""
+    shutil.copytree(folder, target)
+    with sqlite3.connect(target / "search.db") as connection:
+        (kept,) = connection.execute("SELECT value FROM facts WHERE name = 'settings'").fetchone()
+        changed = json.dumps({**json.loads(kept), **settings})
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'settings'", [changed])
+
+
 def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninterrupted, tmp_path, monkeypatch, capsys):
     first, second = uninterrupted / "logs" / "pnas", tmp_path / "second"
-    shutil.copytree(first, second)
-    (second / "settings.json").write_text(json.dumps({**json.loads((first / "settings.json").read_text()), "SEED": 7}))
-    lines = (second / "children.csv").read_text().splitlines(keepends=True)
-    (second / "children.csv").write_text("".join(lines[:4]))  # the header and three children
+    children = Store.open("pnas", uninterrupted / "logs").children()
+    copied(first, second, SEED=7)
+    with sqlite3.connect(second / "search.db") as connection:
+        connection.execute("DELETE FROM children WHERE number > 3")
     monkeypatch.setattr("sys.argv", ["make_table.py", str(first), str(second)])
     make_table.main()
     (tmp_path / "table.csv").write_text(capsys.readouterr().out)
 
     rows = {tuple(row["cell"]): row for row in read_rows(tmp_path / "table.csv")}
-    children = read_table(first / "children.csv")[1]
     assert len(rows) == len(children) == 8
     for child in children:
         row = rows[tuple(child.cell)]
@@ -179,9 +187,7 @@ def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninte
 
 
 def test_a_table_of_searches_that_rewarded_differently_is_refused(uninterrupted, tmp_path, monkeypatch):
-    shutil.copytree(uninterrupted / "logs" / "pnas", tmp_path / "other")
-    settings = json.loads((tmp_path / "other" / "settings.json").read_text())
-    (tmp_path / "other" / "settings.json").write_text(json.dumps({**settings, "SEED": 1, "MAX_EPOCHS": 9}))
+    copied(uninterrupted / "logs" / "pnas", tmp_path / "other", SEED=1, MAX_EPOCHS=9)
     monkeypatch.setattr("sys.argv", ["make_table.py", str(uninterrupted / "logs" / "pnas"), str(tmp_path / "other")])
     with pytest.raises(SystemExit, match="they differ in MAX_EPOCHS"):
         make_table.main()

@@ -4,8 +4,8 @@ import csv
 import json
 import os
 import re
-import runpy
 import shutil
+import sqlite3
 import subprocess
 import sys
 import zlib
@@ -16,6 +16,7 @@ import pytest
 from messages import without_foreign_warnings
 
 from pnas.constants import RULES
+from pnas.store.store import Store
 
 ROOT = Path(__file__).parents[1]
 
@@ -138,14 +139,19 @@ def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
     """Another processor or version might rank cells with close predictions in another order."""
     folder = tmp_path / "copy"
     shutil.copytree(searched[0], folder)
-    table, choices = folder / "logs" / "pnas" / "children.csv", folder / "logs" / "pnas" / "choices.json"
-    lines = table.read_text().splitlines(keepends=True)
-    table.write_text("".join(line for line in lines if line[0] not in "45"))  # without the two children of two blocks
-    (first, second), predicted = json.loads(choices.read_text())["2"]
-    choices.write_text(json.dumps({"2": [[second, first], predicted[::-1]]}))
+    path = folder / "logs" / "pnas" / "search.db"
+    with sqlite3.connect(
+        path
+    ) as connection:  # one of two children of two blocks is lost, and they were in another order
+        (choice,) = connection.execute("SELECT value FROM facts WHERE name = 'choice' AND number = 2").fetchone()
+        (first, second), predicted = json.loads(choice)
+        connection.execute("DELETE FROM children WHERE cell = ?", [json.dumps(first)])
+        connection.execute("UPDATE children SET number = 4 WHERE cell = ?", [json.dumps(second)])
+        changed = json.dumps([[second, first], predicted[::-1]])
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'choice'", [changed])
     result = run(folder, *SMALL)
     assert result.returncode == 0, result.stderr
-    with open(table, newline="") as file:
+    with open(folder / "logs" / "pnas" / "children.csv", newline="") as file:
         numbers = {row["architecture"]: row["number"] for row in csv.DictReader(file)}
     assert (numbers[str(second)], numbers[str(first)]) == ("4", "5")
     assert rewards(folder) == rewards(searched[0])
@@ -158,7 +164,7 @@ def test_a_report_that_cannot_be_drawn_costs_no_result(searched, tmp_path):
     (folder / "logs" / "pnas" / "report").write_text("a file")
     result = run(folder, *SMALL)
     assert result.returncode == 0
-    assert re.search(r"^Best: reward .*\nCosts: .*\nRetrain it:  python .*$", result.stdout, re.M)
+    assert re.search(r"^Best: reward .*\nCosts: .*\nRetrain it:  python .*\nLog: .*$", result.stdout, re.M)
     (warning,) = result.stderr.splitlines()
     assert warning.startswith("train.py: the report cannot be drawn: ") and "logs/pnas/report" in warning
 
@@ -220,9 +226,7 @@ def test_a_search_on_jax_prints_only_its_own_lines(tmp_path, monkeypatch):
     monkeypatch.setenv("KERAS_BACKEND", "jax")
     result = run(tmp_path, *SMALL, "--B", "1", "--operators", "['3x3 bconv']", "--N_WORKERS", "1")
     assert (result.returncode, without_foreign_warnings(result.stderr)) == (0, "")
-    ours = (
-        r"1 block a cell: 1 child|   1/1  child 1 .*|\d:\d\d:\d\d with 1 worker.*||(Best|Costs|Retrain it|Pictures): .*"
-    )
+    ours = r"1 block a cell: 1 child|   1/1  child 1 .*||(Best|Costs|Retrain it|Log|Figures): .*"
     assert [line for line in result.stdout.splitlines() if not re.fullmatch(ours, line)] == []
 
 
@@ -233,40 +237,6 @@ def test_a_search_on_mnist(tmp_path):
     assert result.returncode == 0, result.stderr
     # An untrained network has an accuracy of 0.1. Without the multiplier, two epochs of all of MNIST reach 0.71.
     assert rewards(tmp_path)["[0, '3x3 bconv', 0, '3x3 bconv']"] > 0.75
-
-
-@pytest.fixture
-def dropout(tmp_path, monkeypatch):
-    """Function (*arguments) -> DROPOUT as checked by a train.py in which a user has edited it."""
-    source = (ROOT / "train.py").read_text()
-    edited = re.sub(r"^DROPOUT = .*?(?=  #)", "DROPOUT = (True, 0.1, 0.3)", source, count=1, flags=re.M)
-    assert edited != source
-    (tmp_path / "train.py").write_text(edited)
-    for name in ("TF_NUM_INTRAOP_THREADS", "TF_NUM_INTEROP_THREADS"):
-        monkeypatch.setenv(name, "1")  # so that the test restores what the script sets
-
-    def checked(*arguments):
-        seen = []
-        monkeypatch.setattr("pnas.constants.check", lambda constants, train_arc: seen.append(constants) or ["seen"])
-        monkeypatch.setattr(sys, "argv", ["train.py", *arguments])
-        with pytest.raises(SystemExit):
-            runpy.run_path(str(tmp_path / "train.py"), run_name="__main__")
-        return seen[0]["DROPOUT"]
-
-    return checked
-
-
-def test_a_dropout_rate_of_the_command_line_reaches_dropout_and_the_other_one_stays(dropout):
-    assert dropout("--DROP_INPUT", "0.15") == (True, 0.15, 0.3)
-    assert dropout("--DROP_HIDDEN", "0.4") == (True, 0.1, 0.4)
-
-
-def test_an_edited_dropout_stays(dropout):
-    assert dropout() == (True, 0.1, 0.3)
-
-
-def test_dropout_of_the_command_line_overrides_its_rates(dropout):
-    assert dropout("--DROPOUT", "(False, 0.2, 0.4)", "--DROP_INPUT", "0.15") == (False, 0.2, 0.4)
 
 
 def test_a_users_images_are_searched_retrained_and_run_as_bits(tmp_path):
@@ -293,7 +263,7 @@ def test_a_users_images_are_searched_retrained_and_run_as_bits(tmp_path):
     assert reward > 0.5  # an untrained network has an accuracy of 0.25
     text = (tmp_path / "architectures" / "pnas.txt").read_text()
     assert f"# DATASET = {name!r}" in text and "# DENSE_LAYERS = [8, 4]" in text
-    assert json.loads((tmp_path / "logs" / "pnas" / "settings.json").read_text())["DATASET"] == name
+    assert Store.open("pnas", tmp_path / "logs").settings["DATASET"] == name
 
     string = re.findall(r'--train_arc .*--REPRESENTATION_STRING "(.*)"', text)[-1]
     result = run(tmp_path, *own, "--train_arc", "--NUM_EPOCHS", "4", "--REPRESENTATION_STRING", string)

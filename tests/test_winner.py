@@ -12,8 +12,7 @@ import tiny_search
 import pnas.model  # noqa: F401  (registers the layers of best.keras)
 from mnist.mnist_data import load_data
 from pnas.encoder import Encoder
-from pnas.journal.children import read_table
-from pnas.journal.finalists import read_winner
+from pnas.store.store import Store
 
 FINAL = ["--B", "1", "--FINALISTS", "2", "--FINAL_SEEDS", "2", "--operators", "['3x3 bconv','linear']"]
 
@@ -28,20 +27,21 @@ def searched(tmp_path_factory):
 
 def rewards(folder):
     """dict, number of a finalist -> its rewards: of the first training and of the two further seeds."""
-    logs = folder / "logs" / "pnas"
-    tables = [logs / "children.csv", logs / "finalists" / "seed_1.csv", logs / "finalists" / "seed_2.csv"]
-    first, *again = [{child.number: child.reward for child in read_table(table)[1]} for table in tables]
-    return {number: [first[number], *(table[number] for table in again)] for number in again[0]}
+    store = Store.open("pnas", folder / "logs")
+    first, *again = [{child.number: child.reward for child in store.children(repeat=repeat)} for repeat in range(3)]
+    return {number: [first[number], *(trained[number] for trained in again)] for number in again[0]}
 
 
 def best_line(folder):
-    return re.search(r"^# Best: Sr\. No (\d+), .*$", (folder / "architectures" / "pnas.txt").read_text(), re.M)
+    return re.search(
+        r"^# Best: mean reward .*, child (\d+), .*$", (folder / "architectures" / "pnas.txt").read_text(), re.M
+    )
 
 
 def test_the_winner_has_the_highest_mean_of_three_trainings(searched):
     means = {number: np.mean(trainings) for number, trainings in rewards(searched).items()}
     assert len(means) == 2 and best_line(searched)[1] == str(max(means, key=means.get))
-    number, trainings = read_winner(searched / "logs" / "pnas")
+    number, trainings = Store.open("pnas", searched / "logs").winner()
     assert best_line(searched)[1] == str(number) and trainings == rewards(searched)[number]
 
 
@@ -54,7 +54,7 @@ def test_best_keras_is_the_winners_best_network(searched):
 
 def test_controller_keras_is_the_surrogate_fitted_to_all_children(searched):
     surrogate = Encoder.load(searched / "weights" / "pnas" / "controller.keras")
-    children = read_table(searched / "logs" / "pnas" / "children.csv")[1]
+    children = Store.open("pnas", searched / "logs").children()
     assert surrogate.fits[-1]["cells"] == [child.cell for child in children]
     assert surrogate.fits[-1]["rewards"] == [child.reward for child in children]
 
@@ -68,6 +68,6 @@ def test_a_search_killed_among_its_finalists_has_the_same_winner(searched, tmp_p
             os.killpg(process.pid, signal.SIGKILL)
             break
     process.communicate()
-    assert lines[-1].lstrip().startswith("1/2") and not (tmp_path / "logs/pnas/finalists/seed_2.csv").exists()
+    assert lines[-1].lstrip().startswith("1/2") and Store.open("pnas", tmp_path / "logs").children(repeat=2) == []
     tiny_search.run(tmp_path, *FINAL)
     assert rewards(tmp_path) == rewards(searched) and best_line(tmp_path)[0] == best_line(searched)[0]

@@ -4,52 +4,40 @@
 
 LOGS are folders logs/EXPERIMENT_NAME of searches that differ in SEED, and at most in which cells they trained. A row is
 a cell: its reward with each seed, blank where it was not trained; and, of the search with the lowest seed, the
-validation accuracy after each epoch, from TensorBoard's event files, the predicted reward and the seconds of training.
+validation accuracy after each epoch, the predicted reward and the seconds of training.
 Children that failed have no reward and are left out. Nothing is interpolated.
 """
 
 import argparse
 import csv
 import datetime
+import json
 import os
 import platform
 import sys
 import textwrap
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-from pnas.backend import keras  # noqa: E402  # isort: skip  (first: it imports Keras without its messages)
-import train  # noqa: E402
-from pnas.constants import quoted  # noqa: E402
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[2])]
+from train_constants import settings_of_train  # noqa: E402
+
+from pnas import UsageError  # noqa: E402
+from pnas.backend import keras  # noqa: E402
+from pnas.command_line import quoted  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
-from pnas.journal.children import read_table  # noqa: E402
-from pnas.journal.events import read_curve  # noqa: E402
-from pnas.journal.files import read_json  # noqa: E402
+from pnas.store.store import Store  # noqa: E402
 
 # Constants that decide which cells are trained, and not what reward one gets.
 CHOICE = {"SEED", "B", "K_", "REGULARIZATION", "CONTROLLER_CELLS", "RNN_TRAINING_EPOCHS", "NUM_PREDICTORS"}
 
 
-def learning_curve(logs, number):
-    """Validation accuracies of a child.
-
-    Returns:
-        dict, epoch from 1 -> accuracy, empty if the child has no event file; and a list of the days on which it was
-        written, at most one.
-    """
-    if not Path(logs, "children", f"{number:04d}").is_dir():
-        return {}, []
-    accuracies, seconds = read_curve(logs, number)
-    return dict(enumerate(accuracies, start=1)), [datetime.date.fromtimestamp(seconds).isoformat()]
-
-
-def command(logs, settings):
+def command(name, settings):
     """The command line that makes a search with these settings, as far as they differ from train.py's constants."""
-    arguments = ["python", "train.py", "--EXPERIMENT_NAME", Path(logs).name]
-    for name, value in settings.items():
-        default = train.constants.get(name, value)
-        if value != (list(default) if isinstance(default, tuple) else default):
-            arguments += [f"--{name}", str(value)]
+    arguments = ["python", "train.py", "--EXPERIMENT_NAME", name]
+    defaults = json.loads(json.dumps(settings_of_train().__dict__))
+    for constant, value in settings.items():
+        if value != defaults.get(constant, value):
+            arguments += [f"--{constant}", str(value)]
     backend = settings["BACKEND"]
     return f"KERAS_BACKEND={backend} " * (backend != "tensorflow") + " ".join(map(quoted, arguments))
 
@@ -58,21 +46,21 @@ def read_searches(folders):
     """The searches by seed.
 
     Returns:
-        dict, seed -> (folder, settings, list of the children that have a reward), lowest seed first.
+        dict, seed -> Store, lowest seed first.
     Raises:
-        ValueError: two have one seed, or they differ in what decides about a reward.
+        UsageError: two have one seed, or they differ in what decides about a reward; or one is damaged.
         OSError: one cannot be read.
     """
     searches = {}
-    for folder in folders:
-        settings = read_json(os.path.join(folder, "settings.json"))
-        _, children = read_table(os.path.join(folder, "children.csv"))
-        for other, others, _ in searches.values():
-            different = {name for name in {**settings, **others} if settings.get(name) != others.get(name)}
-            if settings["SEED"] == others["SEED"] or different - CHOICE:
-                what = ", ".join(sorted(different - CHOICE)) or f"no SEED, both have {settings['SEED']}"
-                raise ValueError(f"{folder} and {other} must differ in SEED alone; they differ in {what}")
-        searches[settings["SEED"]] = folder, settings, [child for child in children if not child.error]
+    for folder in map(Path, folders):
+        store = Store.open(folder.name, folder.parent)
+        for other in searches.values():
+            names = {**store.settings, **other.settings}
+            different = {name for name in names if store.settings.get(name) != other.settings.get(name)}
+            if store.settings["SEED"] == other.settings["SEED"] or different - CHOICE:
+                what = ", ".join(sorted(different - CHOICE)) or f"no SEED, both have {store.settings['SEED']}"
+                raise UsageError(f"{folder} and {other.paths.logs} must differ in SEED alone; they differ in {what}")
+        searches[store.settings["SEED"]] = store
     return dict(sorted(searches.items()))
 
 
@@ -83,23 +71,28 @@ def main():
     options = parser.parse_args()
     try:
         searches = read_searches(options.LOGS)
-    except (ValueError, OSError) as error:
+    except (UsageError, OSError) as error:
         sys.exit(f"make_table.py: {error}")
-    first, settings, _ = next(iter(searches.values()))
+    first = next(iter(searches.values()))
+    settings = first.settings
     depths = settings["INPUT_LOOKBACK_DEPTH"], settings["INPUT_LOOKFORWARD_DEPTH"]
     space = StateSpace(settings["B"], settings["operators"], *depths)
     epochs = range(1, settings["MAX_EPOCHS"] + 1)
     rows, days = {}, []
-    for seed, (folder, _, children) in searches.items():
-        for child in children:
+    for seed, store in searches.items():
+        for child in store.children():
+            if child.error:
+                continue
             row = rows.setdefault(
                 tuple(space.canonical(child.cell)), {"binary_weights": child.binary_weights, "macs": child.macs}
             )
             row[f"reward_seed_{seed}"] = f"{child.reward:.4f}"
-            curve, written = learning_curve(folder, child.number)
-            days += written
-            if folder == first:
-                row.update({f"val_accuracy_{epoch}": f"{accuracy:.4f}" for epoch, accuracy in curve.items()})
+            network = store.paths.network(child.number)
+            if network.exists():
+                days.append(datetime.date.fromtimestamp(network.stat().st_mtime).isoformat())
+            if store is first:
+                curve = enumerate(store.curve(child.number), start=1)
+                row.update({f"val_accuracy_{epoch}": f"{accuracy:.4f}" for epoch, accuracy in curve})
                 row.update(predicted=child.predicted, seconds=f"{child.seconds:.3f}")
 
     machine = options.MACHINE or (
@@ -108,7 +101,7 @@ def main():
     )
     first_day, last_day = min(days, default="?"), max(days, default="?")
     when = f"on {first_day}" if first_day == last_day else f"from {first_day} to {last_day}"
-    commands = "\n".join(command(folder, settings) for folder, settings, _ in searches.values())
+    commands = "\n".join(command(store.name, store.settings) for store in searches.values())
     header = (
         f"Rewards of {len(rows)} cells, trained {when} on {machine}, by\n"
         f"{commands}\n"

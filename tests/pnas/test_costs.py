@@ -1,6 +1,5 @@
 """Costs of cells against the networks they stand for, and searches that keep to a budget."""
 
-import json
 import subprocess
 import sys
 from pathlib import Path
@@ -18,9 +17,7 @@ from binarized.binary_layers import BinaryConv2D
 from pnas.child import Child
 from pnas.costs import Costs, budget
 from pnas.encoder import StateSpace
-from pnas.journal.journal import Journal
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
-from pnas.report.figures import _draw_cost, write_report
 from pnas.search import progressive_search
 
 ROOT = Path(__file__).parents[2]
@@ -205,53 +202,6 @@ def test_cells_above_the_limit_are_never_trained_ranked_or_expanded():
 def test_a_search_ends_where_no_cell_fits():
     trained, ranked = searched(lambda cell: len(cell) == 4)
     assert len(trained) == 10 and ranked == []
-
-
-@pytest.fixture
-def journal(tmp_path, monkeypatch):
-    """Function of a dict of limits: the journal of a search in an empty folder."""
-    monkeypatch.chdir(tmp_path)
-    space = StateSpace(1, ["3x3 bconv", "linear"])
-    defaults = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None}
-    return lambda limits: Journal("trial", {"DATASET": "digits", **limits}, True, space, defaults)
-
-
-def test_a_search_of_an_older_version_resumes_without_limits(journal):
-    journal({}).lock.close()
-    with pytest.raises(ValueError, match="MAX_MACS was None and is 5"):
-        journal({"MAX_MACS": 5, "MAX_BINARY_WEIGHTS": None})
-    unlimited = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None}
-    with pytest.warns(UserWarning, match="MAX_MACS = None, MAX_BINARY_WEIGHTS = None"):
-        kept = journal(unlimited)
-    assert json.loads(Path(kept.settings_path).read_text()) == {"DATASET": "digits", **unlimited}
-
-
-def test_the_log_ends_with_the_costs_of_the_best_cell_and_their_limits(journal):
-    kept = journal({"MAX_MACS": 1_500_000, "MAX_BINARY_WEIGHTS": None})
-    cell = [0, "3x3 bconv", 0, "3x3 bconv"]
-    kept.write_child(Child(1, cell, 0.5, 7, reward=0.75, binary_weights=74_848, macs=1_209_280))
-    kept.write_end(kept.best, [], "python train.py --train_arc")
-    text = Path(kept.text_path).read_text()
-    assert "# MAX_MACS = 1500000\n# MAX_BINARY_WEIGHTS = None\n" in text
-    assert text.endswith(
-        f"# Best: Sr. No 1, reward 0.7500, {cell}\n"
-        "# Costs: 1,209,280 MACs (MAX_MACS = 1,500,000), 74,848 binary weights\n"
-        "# Retrain it:\n# python train.py --train_arc\n\n"
-    )
-    write_report("trial")
-    assert "MAX_MACS = 1,500,000" in Path("logs/trial/report/cost.svg").read_text()
-
-
-def test_the_pareto_front_is_drawn_within_the_limits():
-    costs = [(10, 900), (20, 200), (30, 100), (40, 100)]  # MACs and binary weights, the later the better
-    children = [
-        Child(n, CELLS[0], 0.5, 7, n / 10, macs=macs, binary_weights=weights)
-        for n, (macs, weights) in enumerate(costs, start=1)
-    ]
-    figure = _draw_cost(children, "", {"macs": 35, "binary_weights": 500})
-    lines = [{line.get_label(): list(line.get_xdata()) for line in axes.get_lines()} for axes in figure.axes]
-    assert [panel["Pareto front"] for panel in lines] == [[100], [20, 30]]
-    assert lines[0]["MAX_BINARY_WEIGHTS = 500"] == [500, 500] and lines[1]["MAX_MACS = 35"] == [35, 35]
 
 
 def test_a_limit_below_every_cell_ends_train_py_before_it_writes(tmp_path):
