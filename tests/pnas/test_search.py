@@ -472,8 +472,8 @@ def test_another_number_of_finalists_is_chosen_anew():
 def test_finalists_stay_where_there_are_fewer_candidates_than_wanted():
     surrogate, store = Constant(0.8), Store()
     again = trained_again({1: (0.9,), 2: (0.9,)})
-    for _ in range(2):
-        train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
-        assert store.finalists() == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
-        surrogate.fitted = None, [0.7, 0.9]  # not fitted again
-    assert surrogate.fitted[0] is None
+    train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
+    assert store.finalists() == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
+    surrogate.fitted = None
+    train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
+    assert store.finalists() == [2, 1] and surrogate.fitted is None

@@ -41,7 +41,7 @@ def encoder(epochs=2):
     return Counting(SPACE, lstm_cells=4, epochs=epochs, num_predictors=2, seed=3)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def uninterrupted():
     """Losses of both fits, and the predictions after each, of an Encoder that was never written to a file."""
     plain = Encoder(SPACE, lstm_cells=4, epochs=2, num_predictors=2, seed=3)
