@@ -24,3 +24,4 @@ def test_the_order_depends_on_seed_and_epoch_alone():
     one, same, other = (Batches(np.arange(50), np.arange(50), batch_size=8, seed=seed) for seed in (7, 7, 8))
     epoch_of(one, 0)
     assert epoch_of(one, 2) == epoch_of(same, 2) != epoch_of(other, 2)
+    assert epoch_of(one, 1) != epoch_of(other, 0)  # 7 + 1 = 8 + 0
