@@ -202,17 +202,17 @@ def main():
         "summary": (show_summary, ""),
     }[action]
     kept = "Stopped. " + kept.format(settings.EXPERIMENT_NAME)
-    try:
-        with stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True))):
+    with stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True))):
+        try:
             run(settings)
-    except (UsageError, DataError, OSError) as error:
-        sys.exit(f"train.py: {error}")
-    except Stopped as stopped:
-        print(f"\n{kept}", file=sys.stderr)
-        sys.exit(stopped.exit_code)
-    finally:
-        stop_workers()
-        warnings.formatwarning = formatwarning
+        except (UsageError, DataError, OSError) as error:
+            sys.exit(f"train.py: {error}")
+        except Stopped as stopped:
+            print(f"\n{kept}", file=sys.stderr)
+            sys.exit(stopped.exit_code)
+        finally:
+            stop_workers()
+            warnings.formatwarning = formatwarning
 
 
 if __name__ == "__main__":

@@ -46,6 +46,8 @@ def train_architecture(
             "Set EXPERIMENT_NAME to that of the training, or set LOAD_SAVED = False"
         )
     check_writable(folder, tempfile.gettempdir())  # networks are written there before they are in `folder`
+    for unfinished in Path(folder).glob("architecture_*.tmp"):  # by runs that were killed
+        unfinished.unlink()
     batches = Batches(x_train, y_train, settings.BATCHSIZE, child_seed(settings.SEED, cell))
     model = build_with_seed(cell, settings, x_train.shape[1:], batches.seed)
     made_with = {

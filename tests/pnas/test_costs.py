@@ -150,8 +150,8 @@ def test_a_cell_at_the_limits_fits_and_one_above_either_does_not():
             budget(COSTS, [cell], *limits)
 
 
-def test_a_budget_without_a_limit_counts_nothing():
-    assert budget(None, [], None, None)(CELLS[0])
+def test_without_a_limit_there_is_no_budget():
+    assert budget(None, [], None, None) is None
 
 
 def test_the_error_names_the_limit_and_the_smallest_one_block_cell():
