@@ -213,6 +213,11 @@ def used_twice(layer):
     return build
 
 
+def used_again(layer):
+    """One layer on a tensor, and on what was made of its own output."""
+    return lambda x: Normalization()(layer(Normalization()(layer(x))))
+
+
 def stock_normalized(x):
     return keras.layers.BatchNormalization(name="odd")(BinaryConv2D(2, 3, padding="same", use_bias=False)(x))
 
@@ -223,6 +228,8 @@ def stock_normalized(x):
         (used_twice(keras.layers.MaxPooling2D(2, padding="same", name="odd")), "used more than once"),
         (used_twice(BinaryConv2D(2, 3, padding="same", use_bias=False, name="odd")), "used more than once"),
         (used_twice(DropoutNoScale(0.1, name="odd")), "used more than once"),
+        (used_again(keras.layers.MaxPooling2D(2, padding="same", name="odd")), "used more than once"),
+        (used_again(BinaryConv2D(2, 3, padding="same", use_bias=False, name="odd")), "used more than once"),
         (stock_normalized, "Normalization is needed"),
         (lambda x: renamed(x + x), "no bitwise form"),
         (lambda x: join(1, x, x), "channels"),
@@ -233,7 +240,15 @@ def stock_normalized(x):
         (lambda x: keras.Sequential([keras.layers.Dense(2)], name="odd")(x), "no bitwise form"),
     ],
     ids=[
-        *("pooling twice", "convolution twice", "dropout twice", "stock normalization", "an operation"),
+        *(
+            "pooling twice",
+            "convolution twice",
+            "dropout twice",
+            "pooling again",
+            "convolution again",
+            "stock normalization",
+            "an operation",
+        ),
         *("rows", "flattened", "channels first", "dense on an image", "Keras's normalization", "nested model"),
     ],
 )
