@@ -291,6 +291,13 @@ def test_the_bar_has_room_on_80_columns(monkeypatch):
     assert len(bar) <= 80
 
 
+def test_there_is_no_bar_after_the_last_child(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of() as progress:
+        show(progress, [child(1, 0.5), child(2, 0.5)])
+        progress.console.print("the surrogate learns")
+    assert "\x1b[?25h" in result.text.partition("the surrogate learns")[0]
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_the_cursor_is_shown_again_after_an_error(monkeypatch, error):
     with terminal(monkeypatch) as result, contextlib.suppress(error), progress_of() as progress:
@@ -321,6 +328,14 @@ def test_a_finalist_is_shown_with_the_reward_of_its_first_training(capsys):
     assert line.startswith("   1/2  child 3     reward 0.5000  first 0.7500     10 s  about 0:00:30 left  ")
     progress.on_repeat_begin(2, [child(3, 0.75), child(4, 0.7)], again[:1])
     assert capsys.readouterr().out == "Finalists, further seed 2 of 2: 2 children, 1 of them known\n"
+
+
+def test_a_repeat_is_not_the_best_child(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of(FINALISTS=1) as progress:
+        show(progress, [child(3, 0.75)])
+        progress.on_repeat_begin(1, [child(3, 0.75)], [child(3, 0.75)])
+        progress.on_child_end(child(3, 0.875, repeat=1))
+    assert "best 0.7500" in result.text.partition("Finalists")[2] and "best 0.8750" not in result.text
 
 
 # Deviations of the first one's rewards from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.

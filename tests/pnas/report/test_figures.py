@@ -113,8 +113,10 @@ def test_a_search_of_two_block_sizes():
 
 
 def test_limits_are_drawn():
-    text = texts("cost", [child(1, 0.5)], MAX_MACS=12_345)
-    assert "MAX_MACS = 12,345" in text and "MAX_BINARY_WEIGHTS" not in text
+    figure = report.SHEETS["cost"](found([child(1, 0.5, weights=20, macs=10)], MAX_MACS=12_345))
+    weights, macs = ({line.get_label(): list(line.get_xdata()) for line in axes.lines} for axes in figure.axes)
+    assert macs == {"1 block": [10], "MAX_MACS = 12,345": [12_345, 12_345], "Pareto front": [10]}
+    assert weights == {"1 block": [20], "Pareto front": [20]}
 
 
 def tick_labels(figure, panel):
