@@ -1,6 +1,7 @@
 """Figures of a search: their numbers, counted by hand, and their files."""
 
 import itertools
+import math
 import os
 import xml.etree.ElementTree
 from pathlib import Path
@@ -9,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from searches import child, found, store_of
 
@@ -35,10 +37,10 @@ def extents(figure, artists):
 
 
 def search_of(sizes=(8, 12, 16), failed=()):
-    """A search with some children of each block size; the larger ones have the higher rewards."""
+    """A search with some children of each block size; rewards rise, and predictions fall."""
     numbers = itertools.count(1)
     children = [
-        child(next(numbers), 0.5 + size / 10 + n / 1000, size, 0.5 + size / 10 if size > 1 else float("nan"))._replace(
+        child(next(numbers), 0.5 + size / 10 + n / 1000, size, 0.8 - n / 1000 if size > 1 else math.nan)._replace(
             macs=1000 * size + 10 * n, binary_weights=100 * size + n
         )
         for size, count in enumerate(sizes, start=1)
@@ -152,7 +154,7 @@ def test_children_are_numbered_from_one(last):
 @pytest.mark.parametrize("sizes", [(3, 2), (8, 12, 16)])
 def test_a_legend_hides_nothing(sheet, sizes):
     figure = report.SHEETS[sheet](found(search_of(sizes), MAX_MACS=10**6, MAX_BINARY_WEIGHTS=10**6))
-    legend, *others = extents(figure, [*figure.legends, *figure.axes])
+    legend, *others = extents(figure, [*figure.findobj(Legend), *figure.axes])
     assert not any(legend.overlaps(other) for other in others)
     assert legend.x0 >= 4 and legend.x1 <= 796
 
@@ -180,8 +182,10 @@ def test_failed_children_are_marked_among_the_rewards():
     text = texts("rewards", children)
     assert "tiny on digits: 4 children, 2 failed" in text
     assert "failed: 2" in text and "1 block: 2 children" in text
-    lines, _ = points(report.SHEETS["rewards"](found(children)))
+    figure = report.SHEETS["rewards"](found(children))
+    lines, _ = points(figure)
     assert [x for x, _ in lines[2]] == [2, 4]  # after the points and the line of one block
+    assert figure.axes[0].get_xlim()[1] > 4
 
 
 @pytest.mark.parametrize("sheet", ["surrogate", "cost", "operators", "best_cell"])
