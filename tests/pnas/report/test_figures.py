@@ -67,7 +67,7 @@ def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell():
         store.add(child(2, reward)._replace(repeat=repeat))
     store.keep_winner(2)
     result = report.read_found(store, "tiny")
-    assert (result.winner.number, result.reward) == (2, "mean 0.9000 of 3 trainings")
+    assert (result.winner.number, result.reward) == (2, "mean reward 0.9000 of 3 trainings")
     store.keep_winner(3)
     result = report.read_found(store, "tiny")
     assert (result.winner.number, result.reward) == (3, "reward 0.7000")
