@@ -40,13 +40,11 @@ def standard_output() -> Console:
     return console
 
 
-def finalist_lines(finalists: list[Finalist]) -> list[str]:
-    """A line per finalist, best first, with the mean and standard deviation of its rewards."""
-    return [f"{_reward(each)}  child {each.child.number:<4d}  {in_short(each.child.cell)}" for each in finalists]
-
-
 def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> list[str]:
-    """What a search ends with, on the console and in the log: the winner, its costs, and the command that retrains it.
+    """What a search ends with, on the console and in the log.
+
+    A line per finalist if there are several, best first, with the mean and standard deviation of its rewards; then the
+    winner, its costs, and the command that retrains it.
 
     Args:
         finalists: the winner first.
@@ -56,7 +54,9 @@ def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> li
     child, limits = finalists[0].child, _limits(settings)
     costs = [f"{child.macs:,} MACs", f"{child.binary_weights:,} binary weights"]
     costs = [f"{cost} ({limits[name]})" if name in limits else cost for cost, name in zip(costs, LIMITS)]
+    lines = [f"{_reward(each)}  child {each.child.number:<4d}  {in_short(each.child.cell)}" for each in finalists]
     return [
+        *lines * (len(finalists) > 1),
         f"Best: {_reward(finalists[0])}, child {child.number}, {child.cell}",
         f"Costs:       {', '.join(costs)}",
         f"Retrain it:  {command}",
@@ -67,7 +67,7 @@ def _reward(finalist):
     trainings = len(finalist.trainings)
     if trainings == 1:
         return f"reward {finalist.mean:.4f}"
-    return f"mean {finalist.mean:.4f} ± {finalist.standard_deviation:.4f} of {trainings} trainings"
+    return f"mean reward {finalist.mean:.4f} ± {finalist.standard_deviation:.4f} of {trainings} trainings"
 
 
 def _limits(settings):
@@ -220,7 +220,3 @@ class Progress(Callback, contextlib.AbstractContextManager):
         if not cells:
             limits, fewer = " and ".join(_limits(self.settings).values()), counted(blocks - 1, "block", "blocks")
             self.console.print(f"No cell of {blocks} blocks is within {limits}: the search ends with {fewer} a cell")
-
-    def on_search_end(self, finalists: list[Finalist]):
-        if len(finalists) > 1:
-            self.console.print("", *finalist_lines(finalists), sep="\n")

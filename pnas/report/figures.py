@@ -72,7 +72,7 @@ def read_found(store: Store, experiment: str) -> Found:
     winner = max(children, key=lambda child: (child.number == number, child.reward, -child.number))
     reward = f"reward {winner.reward:.4f}"
     if len(rewards) > 1:
-        reward = f"mean {np.mean(rewards):.4f} of {len(rewards)} trainings"
+        reward = f"mean reward {np.mean(rewards):.4f} of {len(rewards)} trainings"
     return Found(about, children, failed, limits, winner, reward)
 
 

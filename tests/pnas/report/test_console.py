@@ -18,7 +18,7 @@ from searches import settings_of
 
 from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
-from pnas.report.console import Progress, end_lines, finalist_lines
+from pnas.report.console import Progress, end_lines
 from pnas.search import Finalist
 
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
@@ -291,6 +291,13 @@ def test_the_bar_has_room_on_80_columns(monkeypatch):
     assert len(bar) <= 80
 
 
+def test_there_is_no_bar_after_the_last_child(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of() as progress:
+        show(progress, [child(1, 0.5), child(2, 0.5)])
+        progress.console.print("the surrogate learns")
+    assert "\x1b[?25h" in result.text.partition("the surrogate learns")[0]
+
+
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_the_cursor_is_shown_again_after_an_error(monkeypatch, error):
     with terminal(monkeypatch) as result, contextlib.suppress(error), progress_of() as progress:
@@ -323,6 +330,14 @@ def test_a_finalist_is_shown_with_the_reward_of_its_first_training(capsys):
     assert capsys.readouterr().out == "Finalists, further seed 2 of 2: 2 children, 1 of them known\n"
 
 
+def test_a_repeat_is_not_the_best_child(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of(FINALISTS=1) as progress:
+        show(progress, [child(3, 0.75)])
+        progress.on_repeat_begin(1, [child(3, 0.75)], [child(3, 0.75)])
+        progress.on_child_end(child(3, 0.875, repeat=1))
+    assert "best 0.7500" in result.text.partition("Finalists")[2] and "best 0.8750" not in result.text
+
+
 # Deviations of the first one's rewards from 0.75: -0.25, 0, 0.25; sqrt(0.125 / 2) = 0.25.
 FINALISTS = [
     Finalist(child(3, 0.5, macs=4_000_000, binary_weights=500), [child(3, 0.75), child(3, 1.0)]),
@@ -330,27 +345,20 @@ FINALISTS = [
 ]
 
 
-def test_finalists_are_listed_with_mean_and_standard_deviation(capsys):
-    lines = [
-        "mean 0.7500 ± 0.2500 of 3 trainings  child 3     3x3 bconv + linear",
-        "mean 0.6250 ± 0.1768 of 2 trainings  child 4     3x3 bconv + linear",
-    ]
-    assert finalist_lines(FINALISTS) == lines
-    progress_of().on_search_end(FINALISTS)
-    assert capsys.readouterr().out.splitlines() == ["", *lines]
-    progress_of().on_search_end([Finalist(child(3, 0.5), [])])
-    assert capsys.readouterr().out == ""
-
-
-def test_a_search_ends_with_the_mean_of_its_winner():
-    cell = [0, A, 0, C]
+def test_a_search_ends_with_the_means_of_its_finalists():
     assert end_lines(FINALISTS, settings_of(MAX_MACS=5_000_000), "python train.py --train_arc") == [
-        f"Best: mean 0.7500 ± 0.2500 of 3 trainings, child 3, {cell}",
+        "mean reward 0.7500 ± 0.2500 of 3 trainings  child 3     3x3 bconv + linear",
+        "mean reward 0.6250 ± 0.1768 of 2 trainings  child 4     3x3 bconv + linear",
+        f"Best: mean reward 0.7500 ± 0.2500 of 3 trainings, child 3, {[0, A, 0, C]}",
         "Costs:       4,000,000 MACs (MAX_MACS = 5,000,000), 500 binary weights",
         "Retrain it:  python train.py --train_arc",
     ]
-    best, costs, _ = end_lines([Finalist(child(3, 0.5), [])], settings_of(MAX_BINARY_WEIGHTS=9), "")
-    assert best == f"Best: reward 0.5000, child 3, {cell}"
-    assert costs == "Costs:       0 MACs, 0 binary weights (MAX_BINARY_WEIGHTS = 9)"
-    failed = Finalist(child(3, 0.5), [child(3, 0, error="OSError: full")])
-    assert end_lines([failed], settings_of(), "")[0] == f"Best: reward 0.5000, child 3, {cell}"
+
+
+@pytest.mark.parametrize("repeats", [[], [child(3, 0, error="OSError: full")]])
+def test_a_search_ends_with_the_reward_of_a_winner_that_was_trained_once(repeats):
+    assert end_lines([Finalist(child(3, 0.5), repeats)], settings_of(MAX_BINARY_WEIGHTS=9), "again") == [
+        f"Best: reward 0.5000, child 3, {[0, A, 0, C]}",
+        "Costs:       0 MACs, 0 binary weights (MAX_BINARY_WEIGHTS = 9)",
+        "Retrain it:  again",
+    ]

@@ -1,6 +1,7 @@
 """Figures of a search: their numbers, counted by hand, and their files."""
 
 import itertools
+import math
 import os
 import xml.etree.ElementTree
 from pathlib import Path
@@ -9,6 +10,7 @@ import matplotlib
 import numpy as np
 import pytest
 from matplotlib.figure import Figure
+from matplotlib.legend import Legend
 from matplotlib.text import Text
 from searches import child, found, store_of
 
@@ -35,10 +37,10 @@ def extents(figure, artists):
 
 
 def search_of(sizes=(8, 12, 16), failed=()):
-    """A search with some children of each block size; the larger ones have the higher rewards."""
+    """A search with some children of each block size; rewards rise, and predictions fall."""
     numbers = itertools.count(1)
     children = [
-        child(next(numbers), 0.5 + size / 10 + n / 1000, size, 0.5 + size / 10 if size > 1 else float("nan"))._replace(
+        child(next(numbers), 0.5 + size / 10 + n / 1000, size, 0.8 - n / 1000 if size > 1 else math.nan)._replace(
             macs=1000 * size + 10 * n, binary_weights=100 * size + n
         )
         for size, count in enumerate(sizes, start=1)
@@ -65,7 +67,7 @@ def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell():
         store.add(child(2, reward)._replace(repeat=repeat))
     store.keep_winner(2)
     result = report.read_found(store, "tiny")
-    assert (result.winner.number, result.reward) == (2, "mean 0.9000 of 3 trainings")
+    assert (result.winner.number, result.reward) == (2, "mean reward 0.9000 of 3 trainings")
     store.keep_winner(3)
     result = report.read_found(store, "tiny")
     assert (result.winner.number, result.reward) == (3, "reward 0.7000")
@@ -113,8 +115,10 @@ def test_a_search_of_two_block_sizes():
 
 
 def test_limits_are_drawn():
-    text = texts("cost", [child(1, 0.5)], MAX_MACS=12_345)
-    assert "MAX_MACS = 12,345" in text and "MAX_BINARY_WEIGHTS" not in text
+    figure = report.SHEETS["cost"](found([child(1, 0.5, weights=20, macs=10)], MAX_MACS=12_345))
+    weights, macs = ({line.get_label(): list(line.get_xdata()) for line in axes.lines} for axes in figure.axes)
+    assert macs == {"1 block": [10], "MAX_MACS = 12,345": [12_345, 12_345], "Pareto front": [10]}
+    assert weights == {"1 block": [20], "Pareto front": [20]}
 
 
 def tick_labels(figure, panel):
@@ -150,7 +154,7 @@ def test_children_are_numbered_from_one(last):
 @pytest.mark.parametrize("sizes", [(3, 2), (8, 12, 16)])
 def test_a_legend_hides_nothing(sheet, sizes):
     figure = report.SHEETS[sheet](found(search_of(sizes), MAX_MACS=10**6, MAX_BINARY_WEIGHTS=10**6))
-    legend, *others = extents(figure, [*figure.legends, *figure.axes])
+    legend, *others = extents(figure, [*figure.findobj(Legend), *figure.axes])
     assert not any(legend.overlaps(other) for other in others)
     assert legend.x0 >= 4 and legend.x1 <= 796
 
@@ -178,8 +182,10 @@ def test_failed_children_are_marked_among_the_rewards():
     text = texts("rewards", children)
     assert "tiny on digits: 4 children, 2 failed" in text
     assert "failed: 2" in text and "1 block: 2 children" in text
-    lines, _ = points(report.SHEETS["rewards"](found(children)))
+    figure = report.SHEETS["rewards"](found(children))
+    lines, _ = points(figure)
     assert [x for x, _ in lines[2]] == [2, 4]  # after the points and the line of one block
+    assert figure.axes[0].get_xlim()[1] > 4
 
 
 @pytest.mark.parametrize("sheet", ["surrogate", "cost", "operators", "best_cell"])

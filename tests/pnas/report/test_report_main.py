@@ -53,7 +53,7 @@ def test_the_command_says_in_one_line_what_is_missing(tmp_path, monkeypatch, cap
 
 
 def test_a_retraining_outside_logs_is_not_drawn(tmp_path, monkeypatch, capsys):
-    (tmp_path / "inner").mkdir()
+    (tmp_path / "inner" / "logs").mkdir(parents=True)
     monkeypatch.chdir(tmp_path)
     retrain()
     monkeypatch.chdir(tmp_path / "inner")
