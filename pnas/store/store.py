@@ -56,13 +56,13 @@ class Store(Database):
             return
         self.paths = Paths(name)
         check_writable(self.paths.text.parent, self.paths.logs, self.paths.weights)
-        is_new = _is_empty(self.paths.database)
-        if restore and is_new and any(self.paths.networks.glob("*.keras")):
+        if restore and _is_empty(self.paths.database) and any(self.paths.networks.glob("*.keras")):
             raise UsageError(
                 f"{self.paths.database} is gone, but the networks of its children are in {self.paths.networks}. Put it "
                 "back, or set RESTORE_CONTROLLER = False to move the rest aside"
             )
         held = lock(self.paths.database)
+        is_new = _is_empty(self.paths.database)
         moved = self._move_aside(is_new) if is_new or not restore else []
         if restore and moved:
             names = ", ".join(map(str, moved))

@@ -3,13 +3,18 @@
 Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a
 child was announced, also among the finalists. After each, the store must have every training that had been announced,
 and the log every child. A search that comes to its end is compared with one that was never killed: same cells, same
-predictions, same rewards, same finalists, same winner. It stops at the first difference.
+predictions, same rewards, same finalists, same winner. One more search is killed in each phase, with all files but the
+database and the networks deleted in between. It stops at the first difference.
 
     python tests/benchmarks/kills.py [--KILLS 100] [--SEED 0]
 """
 
 import argparse
 import collections
+import os
+import re
+import shutil
+import signal
 import sys
 import tempfile
 import time
@@ -29,6 +34,24 @@ def outcome(folder):
     return tiny_search.results(folder), store.finalists(), store.winner()
 
 
+def kill_in_each_phase(folder):
+    """Runs a search that is killed among the children of each size and the finalists, and loses its derived files."""
+    for phase in ("^1 block", "^2 blocks", "^Finalists", "^Costs"):
+        process, begun = tiny_search.start(folder, *FINAL), False
+        for line in process.stdout:
+            begun = begun or re.search(phase, line)
+            if begun and tiny_search.announced([line]):
+                os.killpg(process.pid, signal.SIGKILL)
+        process.communicate()
+        for path in (folder / "architectures", *(folder / "logs" / "pnas").iterdir()):
+            if path.is_dir():
+                shutil.rmtree(path)
+            elif not path.name.startswith("search.db"):
+                path.unlink()
+    tiny_search.run(folder, *FINAL)
+    assert (folder / "architectures" / "pnas.txt").read_text().count("Sr. No: ") == tiny_search.CHILDREN
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--KILLS", type=int, default=100)
@@ -41,6 +64,9 @@ def main():
         tiny_search.run(whole, *FINAL)
         folders, struck = tiny_search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED, *FINAL)
         tiny_search.run(folders[-1], *FINAL)
+        folders.append(Path(folder) / "phases")
+        folders[-1].mkdir()
+        kill_in_each_phase(folders[-1])
         for each in folders:
             assert outcome(each) == outcome(whole), each
         leftovers = sum(len(list(each.rglob("*.tmp"))) for each in folders)

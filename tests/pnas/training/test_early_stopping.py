@@ -98,7 +98,7 @@ def test_a_search_stops_the_same_children_with_any_number_of_workers(tmp_path):
     for workers in ("1", "2"):
         folder = tmp_path / workers
         folder.mkdir()
-        options = ["--STOP_EARLY", "True", "--MAX_EPOCHS", "4", "--K_", "6", "--N_WORKERS", workers]
+        options = ["--STOP_EARLY", "True", "--MAX_EPOCHS", "4", "--K_", "4", "--N_WORKERS", workers]
         output = tiny_search.run(folder, *options, "--operators", "['3x3 bconv','linear']")
         tables.append(Store.open("pnas", folder / "logs").children())
     stopped = sum(child.epochs == 1 for child in tables[0])
