@@ -1,13 +1,19 @@
 """Training one child: its reward, its network, the batches it sees, and how it fails."""
 
+import errno
+from types import SimpleNamespace
+
+import keras
 import numpy as np
 import pytest
 from tiny_training import CELL, images
 
 from pnas.journal.children import Child
+from pnas.model import OPERATIONS
 from pnas.training import child as training
 from pnas.training.architecture import load_network
 from pnas.training.batches import Batches
+from pnas.training.callbacks import StopBelow
 
 NETWORK = {"num_cells": 1, "filters": [4], "dense_layers": [10], "input_shape": (8, 8, 1)}
 
@@ -52,20 +58,58 @@ def test_the_network_of_the_best_epoch_is_kept(tmp_path):
     child, _, on_validation = trained_against_validation(tmp_path, (1e-6, 0.03), epochs=4)
     assert child.history["val_accuracy"][-1] < child.reward, "the last epoch is the best, so this test shows nothing"
     assert on_validation == pytest.approx(child.reward)
+    assert child.epochs == 4
+    rates = [1e-6 * (0.03 / 1e-6) ** (epoch / 4) for epoch in (1, 2, 3, 4)]  # from step to step by the same factor
+    assert child.history["learning_rate"] == pytest.approx(rates, rel=1e-4)
 
 
-@pytest.mark.parametrize("limit, epochs", [(0.0, 4), (1.1, 2)])
-def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had(limit, epochs):
+def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had():
     x, y = rows(80, shift=0, seed=0)
 
-    def trained(**stop):
-        constants = {"batch_size": 16, "learning_rate": (0.01, 0.001), **stop}
+    def trained(limit):
+        constants = {"batch_size": 16, "learning_rate": (0.01, 0.001), "stop": (2, limit)}
         return training.train_child(Child(1, CELL, 0.5, seed=1), NETWORK, constants, 4, x, y, x, y)
 
-    whole, child = trained(), trained(stop=(2, limit))
-    assert (whole.epochs, child.epochs) == (4, epochs)
-    assert child.history["val_accuracy"] == whole.history["val_accuracy"][:epochs]
-    assert child.reward == pytest.approx(max(child.history["val_accuracy"]))
+    whole, child = trained(0.0), trained(1.1)
+    assert (whole.epochs, child.epochs) == (4, 2)
+    assert child.history["val_accuracy"] == whole.history["val_accuracy"][:2]
+    for one in (whole, child):
+        assert one.reward == pytest.approx(max(one.history["val_accuracy"]))
+
+
+@pytest.mark.parametrize(
+    "accuracies, is_stopped",
+    [([0.4, 0.49], True), ([0.4, 0.5], False), ([0.5, 0.1], False), ([0.1, 0.6], False), ([0.1], False)],
+)
+def test_the_best_epoch_so_far_decides_and_the_limit_itself_is_enough(accuracies, is_stopped):
+    callback, model = StopBelow(epoch=2, accuracy=0.5), SimpleNamespace(stop_training=False)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, accuracy in enumerate(accuracies):
+        callback.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    assert model.stop_training == is_stopped
+
+
+def test_every_seed_cell_and_repeat_has_its_own_seed():
+    others = [0, "linear", 0, "linear"]
+    seeds = [training.child_seed(seed, cell, n) for seed in (0, 1) for cell in (CELL, others) for n in (0, 1, 2)]
+    assert len(set(seeds)) == 12
+    assert training.child_seed(0, CELL) == seeds[0]
+
+
+def test_a_seed_decides_the_initial_weights_of_all_layers(monkeypatch):
+    def stock(x, filters, strides, name):
+        return keras.layers.Conv2D(filters, 3, strides, padding="same", name=name)(x)
+
+    monkeypatch.setitem(OPERATIONS, "stock", stock)
+    built = []
+    for seed in (1, 2, 1):
+        keras.utils.set_random_seed(len(built) + 100)  # global seeds have no influence
+        built.append(training.build_with_seed([0, "stock", 0, "3x3 bconv"], NETWORK, seed).get_weights())
+    first, other, again = ([weights for weights in network if np.ptp(weights) > 0] for network in built)
+    assert len(first) == 3  # the kernels of both operators and of the dense layer
+    assert all(np.array_equal(one, same) for one, same in zip(first, again))
+    assert not any(np.array_equal(one, another) for one, another in zip(first, other))
 
 
 def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
@@ -89,7 +133,8 @@ def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
-def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
+@pytest.mark.parametrize("count, seen", [(200, 2 * 16), (20, 16), (10, 10)])
+def test_statistics_are_re_estimated_on_whole_batches_of_all_classes(count, seen, monkeypatch):
     asked = []
 
     class Watched(Batches):
@@ -99,14 +144,12 @@ def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
 
     monkeypatch.setattr(training, "Batches", Watched)
     monkeypatch.setattr(training, "CALIBRATION_BATCHES", 2)
-    x, y = images(200)
-    y = -np.ones_like(y)
-    y[np.arange(200), np.arange(200) // 100] = 1
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [10], "input_shape": (8, 8, 1)}
-    child = Child(1, CELL, 0.5, seed=1)
-    child = training.train_child(child, network, {"batch_size": 16, "learning_rate": (0.01, 0.01)}, 1, x, y, x, y)
-    (calibration,) = [labels for labels in asked if len(labels) < 200]
-    assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
+    x, _ = images(count)
+    classes = np.arange(count) * 2 // count  # the images are sorted
+    batches = Watched(x, np.eye(10)[classes], 16, 1)
+    training.fit_child(SimpleNamespace(fit=lambda *arguments, **options: None), batches, (x, batches.labels), [])
+    of_training, of_validation, of_calibration = asked
+    assert len(of_calibration) == seen and set(of_calibration) == {0, 1}
 
 
 GRAPH_ERROR = """Graph execution error:
@@ -180,25 +223,16 @@ def test_a_reason_of_a_megabyte_is_shortened(monkeypatch):
     assert len(trained_with(monkeypatch, train).error) == 500
 
 
-def test_a_full_disk_ends_the_search_not_the_child(monkeypatch):
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
+def test_a_full_disk_ends_the_search_not_the_child(number, monkeypatch):
     def train(*arguments):
-        raise OSError(28, "No space left on device")
+        raise OSError(number, "cannot be written")
 
-    with pytest.raises(OSError, match="No space left"):
+    with pytest.raises(OSError, match="cannot be written"):
         trained_with(monkeypatch, train)
 
 
-def test_a_child_with_a_loss_of_nan_fails():
-    nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
-    network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
-    child = Child(1, [0, "3x3 bconv", 0, "3x3 bconv"], 0.5, seed=1)
-    child = training.train_child(
-        child, network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 1, *nothing, *nothing
-    )
-    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
-
-
-def test_a_child_that_diverges_is_not_trained_again(monkeypatch):
+def test_a_child_whose_loss_is_nan_fails_after_one_epoch_and_is_not_trained_again(monkeypatch):
     epochs = []
 
     def watched(*arguments, **options):
@@ -210,10 +244,10 @@ def test_a_child_that_diverges_is_not_trained_again(monkeypatch):
     monkeypatch.setattr(training, "fit_child", watched)
     nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
     network = {"num_cells": 1, "filters": [2], "dense_layers": [2], "input_shape": (8, 8, 1)}
-    training.train_child(
-        Child(1, CELL, 0.5, seed=1), network, {"batch_size": 10, "learning_rate": (0.01, 0.01)}, 5, *nothing, *nothing
-    )
+    constants = {"batch_size": 10, "learning_rate": (0.01, 0.01)}
+    child = training.train_child(Child(1, CELL, 0.5, seed=1), network, constants, 5, *nothing, *nothing)
     assert epochs == [1]
+    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
 
 
 @pytest.mark.parametrize(
