@@ -350,16 +350,19 @@ class Encoder:
         counts = (np.arange(batches * self.BATCH_SIZE) < len(cells)).reshape(batches, self.BATCH_SIZE, 1)
         losses = []
         for _ in range(self.epochs):
-            self.model.reset_metrics()
+            of_batches, shares = [], []  # the L1 loss of each batch, and what its cells weigh in all
             for _ in range(-(-self.BATCHES_PER_EPOCH // batches)):
                 tokens = self._tokens([self.state_space.shuffled(cell, random) for cell in cells])
                 # The last batch is filled up with cells that do not count, so that there is one shape to be traced.
                 order = np.resize(random.permutation(len(cells)), (batches, self.BATCH_SIZE))
                 for batch, count in zip(order, counts):
+                    self.model.reset_metrics()  # some versions of Keras do, some do not
                     loss = self.model.train_on_batch(
                         tokens[batch], targets[batch], weights[batch] * count, return_dict=True
                     )
-            losses.append(float(loss["mean_absolute_error"]))
+                    of_batches.append(float(loss["mean_absolute_error"]))
+                    shares.append(np.sum(weights[batch] * count))
+            losses.append(float(np.average(of_batches, weights=shares)))
         self.fits.append({"cells": list(map(list, cells)), "rewards": list(map(float, rewards)), "losses": losses})
         return losses
 

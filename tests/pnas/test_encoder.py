@@ -551,6 +551,15 @@ def test_many_cells_are_seen_once_in_an_epoch(untrained):
     assert len(steps) == 3 * 14  # 108 cells in batches of 8
 
 
+def test_the_loss_of_an_epoch_is_the_mean_of_its_batches(monkeypatch):
+    encoder = surrogate(num_predictors=1, epochs=1)
+    batches = itertools.count()
+    step = lambda *arguments, **options: {"mean_absolute_error": float(next(batches))}
+    monkeypatch.setattr(encoder.model, "train_on_batch", step)
+    # 12 cells are batches of eight and four, five times: losses of 0, 1, 2, ..., 9.
+    assert encoder.fit(CELLS[:12], REWARDS[:12]) == pytest.approx([(8 * (0 + 2 + 4 + 6 + 8) + 4 * 25) / 60])
+
+
 def test_each_pass_shuffles_blocks_and_halves(untrained):
     encoder, steps = untrained
     encoder.fit([[0, "a", 0, "b", 0, "b", 0, "c"]], [0.5])
