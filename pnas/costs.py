@@ -1,4 +1,8 @@
-"""What the networks of cells cost, found without building them, and which cells are within a budget."""
+"""What the networks of cells cost, found without building them, and which cells are within a budget.
+
+Each operator is applied once to every shape of input that it meets, and its cost is kept. After that a cell takes a
+look-up for each of its halves in each stacked cell, and no Keras.
+"""
 
 import collections
 import functools
@@ -11,18 +15,6 @@ from pnas.encoder import Cell
 from pnas.model import operator_cost, origin_of, readers_of_halves
 
 Cost = collections.namedtuple("Cost", "macs binary_weights")
-
-
-class _OperatorCosts(dict):
-    """dict, (operator, copies) -> `operator_cost` on one input, which is counted when it is first needed."""
-
-    def __init__(self, input_shape, filters, strides):
-        self.arguments = input_shape, filters, strides
-
-    def __missing__(self, key):
-        operator, copies = key
-        self[key] = operator_cost(operator, *self.arguments, copies)
-        return self[key]
 
 
 class Costs:
@@ -44,8 +36,8 @@ class Costs:
         self.filters = filters
         self.first_dense = math.prod(self.sizes[-1]) * dense_layers[0]  # weights for each channel that it reads
         self.other_dense = sum(inputs * units for inputs, units in itertools.pairwise(dense_layers))
-        self._operator_costs = functools.cache(self._operator_costs)
-        self._plan = functools.lru_cache(2**14)(self._plan)  # bounded: large spaces have many of them
+        self._operator_cost = functools.cache(self._operator_cost)
+        self._stacked_cells = functools.cache(self._stacked_cells)
 
     def __call__(self, cell: Cell) -> Cost:
         """The cost of a cell's network, dense layers included.
@@ -55,56 +47,40 @@ class Costs:
         Returns:
             Cost: multiply-accumulates for one image, binary weights.
         """
-        sources, operators = tuple(cell[0::2]), cell[1::2]
-        halves = list(zip(sources, operators))
+        # A block reads only blocks before it. In the order of their inputs, halves follow what they read.
+        halves = [
+            (source, operator, sum(readers.values()), readers.items())
+            for (source, operator), readers in sorted(readers_of_halves(cell).items())
+        ]
         macs = weights = 0
         outputs = {0: self.channels}  # channels of the image and of the cells
-        for number, inputs in self._plan(sources, tuple(map(halves.index, halves))):
+        for number in self._stacked_cells(frozenset(cell[0::2])):
             channels = [0] * (len(cell) // 4 + 1)  # of the cell's output and of the blocks that are read
-            for source, origin, places in inputs:
-                costs = self._operator_costs(number, origin, channels[source] if source > 0 else outputs[origin])
-                for place, copies, reader, readers in places:
-                    half_macs, half_weights, results = costs[operators[place], copies]
-                    macs += half_macs
-                    weights += half_weights
-                    if readers is None:
-                        channels[reader] += results
-                    else:
-                        for reader, count in readers:
-                            channels[reader] += results * count // copies
+            for source, operator, copies, readers in halves:
+                origin = origin_of(source, number)
+                read = channels[source] if source > 0 else outputs[origin]
+                half_macs, half_weights, results = self._operator_cost(operator, copies, number, origin, read)
+                macs += half_macs
+                weights += half_weights
+                for reader, count in readers:
+                    channels[reader] += results * count // copies
             outputs[number] = channels[0]
         dense = self.first_dense * channels[0] + self.other_dense
         return Cost(macs + dense, weights + dense)
 
-    def _plan(self, sources, places):
-        """What all cells have in common that read these inputs and have equal halves at the same places.
-
-        Args:
-            sources: tuple of the input of each half.
-            places: tuple of the place at which each half first stands in the cell, from 0.
-        Returns:
-            List of (number, inputs) of the stacked cells, without those that no later cell reads. `inputs` is a list of
-            (input, its origin, halves), `halves` one of (place, copies, reader, None) or (place, copies, None, readers
-            with their copies).
-        """
-        halves_of = collections.defaultdict(list)
-        pattern = itertools.chain(*zip(sources, places))  # the cell, places instead of operators
-        for (source, place), readers in readers_of_halves(list(pattern)).items():
-            shared = (*readers, None) if len(readers) == 1 else (None, list(readers.items()))
-            halves_of[source].append((place, sum(readers.values()), *shared))
+    def _stacked_cells(self, sources):
+        """The numbers of the stacked cells, without those that no later cell reads, where cells have these inputs."""
         last = len(self.sizes) - 1
-        used, cells = {last}, []
+        used = {last}
         for number in range(last, 0, -1):
             if number in used:
-                # A block reads only blocks before it, so that these come first.
-                inputs = [(source, origin_of(source, number), halves_of[source]) for source in sorted(halves_of)]
-                used.update(origin for _, origin, _ in inputs)
-                cells.insert(0, (number, inputs))
-        return cells
+                used.update(origin_of(source, number) for source in sources)
+        return sorted(used - {0})
 
-    def _operator_costs(self, number, origin, channels):
-        """Costs of operators of a stacked cell on an input of so many channels."""
-        return _OperatorCosts((*self.sizes[origin], channels), self.filters[number - 1], 2 ** (number - origin))
+    def _operator_cost(self, operator, copies, number, origin, channels):
+        """`operator_cost` in a stacked cell, on an input of so many channels."""
+        shape = *self.sizes[origin], channels
+        return operator_cost(operator, shape, self.filters[number - 1], 2 ** (number - origin), copies)
 
 
 def budget(

@@ -17,7 +17,6 @@ import zlib
 
 import numpy as np
 
-from pnas.child import counted
 from pnas.lstm import LSTMs
 
 Cell = list[int | str]  # [input1, op1, input2, op2, ...]
@@ -159,9 +158,7 @@ class StateSpace:
         Raises:
             ValueError: the string is malformed or belongs to another space. The message says what is accepted.
         """
-        is_quoted = (
-            isinstance(string, str) and re.match("[\"']", string) and len(string) > 1 and string[0] == string[-1]
-        )
+        is_quoted = isinstance(string, str) and re.fullmatch("'.*'|\".*\"", string, re.DOTALL)
         cell, fault = self._parsed(string[1:-1] if is_quoted else string)
         fault = fault or self._fault(cell)
         if fault:
@@ -174,25 +171,23 @@ class StateSpace:
 
     def _parsed(self, string):
         """The values of one-hot rows, and what keeps them from being rows of this space, in words, or None."""
-        if isinstance(string, str) and _ARCHITECTURE.match(string):
-            return [], "it is an Architecture; the line below it in the log is the Representation String"
-        longest = 4 * self.B * (6 + 3 * max(len(self.inputs), len(self.operators)))
-        is_text = isinstance(string, str) and len(string) <= max(longest, 100_000)  # a huge one is refused at once
-        if not is_text or not _ONE_HOTS.fullmatch(string):
+        if not isinstance(string, str) or not _ONE_HOTS.fullmatch(string):
+            if isinstance(string, str) and _ARCHITECTURE.match(string):
+                return [], "it is an Architecture; the line below it in the log is the Representation String"
             return [], "it is not made of such rows"
-        rows, cell = [row.split(" ") for row in string[2:-2].split("]] [[")], []
-        for position, row in enumerate(rows):
-            values = self.operators if position % 2 else self.inputs
-            name = f"row {position + 1}, an {'operator' if position % 2 else 'input'}"
-            if len(row) != len(values):
-                source = "operators" if position % 2 else "B and INPUT_LOOKBACK_DEPTH"
-                found = f"{name}, has {counted(len(row), 'entry', 'entries')}, and {len(values)} are expected"
-                return [], f"{found}; it needs the {source} of its search"
-            if row.count("1.") != 1:
-                return [], f"{name}, has {counted(row.count('1.'), 'entry', 'entries')} of 1., and one is expected"
-            cell.append(values[row.index("1.")])
-        if len(rows) % 4 or len(rows) > 4 * self.B:
-            return [], f"it has {counted(len(rows), 'row', 'rows')}"
+        kinds = ("input", self.inputs, "B and INPUT_LOOKBACK_DEPTH"), ("operator", self.operators, "operators")
+        cell = []
+        for position, row in enumerate(string[2:-2].split("]] [[")):
+            kind, values, constants = kinds[position % 2]
+            entries, name = row.split(" "), f"row {position + 1}, an {kind}"
+            if len(entries) != len(values):
+                lengths = f"has length {len(entries)}, expected {len(values)}"
+                return [], f"{name}, {lengths}; it needs the {constants} of its search"
+            if entries.count("1.") != 1:
+                return [], f"{name}, is not one-hot"
+            cell.append(values[entries.index("1.")])
+        if len(cell) % 4 or len(cell) > 4 * self.B:
+            return [], f"its number of rows is {len(cell)}"
         return cell, None
 
     def _check(self, cell):
@@ -355,16 +350,19 @@ class Encoder:
         counts = (np.arange(batches * self.BATCH_SIZE) < len(cells)).reshape(batches, self.BATCH_SIZE, 1)
         losses = []
         for _ in range(self.epochs):
-            self.model.reset_metrics()
+            of_batches, shares = [], []  # the L1 loss of each batch, and what its cells weigh in all
             for _ in range(-(-self.BATCHES_PER_EPOCH // batches)):
                 tokens = self._tokens([self.state_space.shuffled(cell, random) for cell in cells])
                 # The last batch is filled up with cells that do not count, so that there is one shape to be traced.
                 order = np.resize(random.permutation(len(cells)), (batches, self.BATCH_SIZE))
                 for batch, count in zip(order, counts):
+                    self.model.reset_metrics()  # some versions of Keras do, some do not
                     loss = self.model.train_on_batch(
                         tokens[batch], targets[batch], weights[batch] * count, return_dict=True
                     )
-            losses.append(float(loss["mean_absolute_error"]))
+                    of_batches.append(float(loss["mean_absolute_error"]))
+                    shares.append(np.sum(weights[batch] * count))
+            losses.append(float(np.average(of_batches, weights=shares)))
         self.fits.append({"cells": list(map(list, cells)), "rewards": list(map(float, rewards)), "losses": losses})
         return losses
 

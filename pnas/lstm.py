@@ -26,7 +26,15 @@ class LSTMs(keras.layers.Layer):
     Input: (batch, length) integers. Output: (batch, n, 1) numbers in (0, 1).
     """
 
-    def __init__(self, number, tokens, units, initial_output_bias=0.0, regularization=0, **arguments):
+    def __init__(
+        self,
+        number: int,
+        tokens: int,
+        units: int,
+        initial_output_bias: float = 0.0,
+        regularization: float = 0,
+        **arguments,
+    ):
         super().__init__(**arguments)
         self.number = number
         self.tokens = tokens
@@ -46,7 +54,7 @@ class LSTMs(keras.layers.Layer):
         self.output_bias = self.add_weight((n, 1, 1), name="output_bias")
         self.draw_weights(seed=0)
 
-    def draw_weights(self, seed):
+    def draw_weights(self, seed: int):
         """Draws new initial weights, separately for each LSTM, as Keras would."""
         draws = keras.random.SeedGenerator(seed)
         initializers = {
@@ -81,7 +89,7 @@ class LSTMs(keras.layers.Layer):
         names = ("number", "tokens", "units", "initial_output_bias", "regularization")
         return {**super().get_config(), **{name: getattr(self, name) for name in names}}
 
-    def predict(self, tokens):
+    def predict(self, tokens: np.ndarray) -> np.ndarray:
         """The outputs of `call`, computed in numpy with one LSTM step for every distinct beginning of the sequences.
 
         Args:

@@ -17,6 +17,7 @@ import inspect
 import itertools
 import math
 import re
+from collections.abc import Callable
 
 from keras import layers, ops
 from keras.saving import register_keras_serializable
@@ -28,7 +29,7 @@ from pnas.encoder import Cell
 OPERATIONS = {}
 
 
-def operation(name: str):
+def operation(name: str) -> Callable[[Callable], Callable]:
     """Decorator that registers a function as the operator `name`.
 
     Raises:
@@ -44,7 +45,7 @@ def operation(name: str):
     return register
 
 
-def normalize(x, name):
+def normalize(x: keras.KerasTensor, name: str) -> keras.KerasTensor:
     """Batch normalization and binary_tanh, which follow every binary layer and every pooling."""
     return Normalization(name=f"{name}_norm")(x)
 
@@ -71,10 +72,6 @@ class Split(layers.Layer):
         return {**super().get_config(), "sizes": self.sizes}
 
 
-def _split(x, sizes, name):
-    return [x] if len(sizes) == 1 else Split(sizes, name=f"{name}_split")(x)
-
-
 def _concatenate(tensors, name):
     return tensors[0] if len(tensors) == 1 else layers.Concatenate(name=f"{name}_concat")(tensors)
 
@@ -92,52 +89,33 @@ def _bconv(x, filters, kernel_size, strides, name, copies):
     )(x)
 
 
-def _sep_bconv(x, filters, size, strides, name):
-    return BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
-
-
 def _suffixes(copies):
     return [""] if copies == 1 else [f"_copy{number}" for number in range(1, copies + 1)]
 
 
-@operation("3x3 bconv")
-def bconv_3x3(x, filters, strides, name, copies=1):
-    return _bconv(x, filters, (3, 3), strides, name, copies)
+for size in (3, 5, 7):
 
-
-@operation("5x5 bconv")
-def bconv_5x5(x, filters, strides, name, copies=1):
-    return _bconv(x, filters, (5, 5), strides, name, copies)
-
-
-@operation("7x7 bconv")
-def bconv_7x7(x, filters, strides, name, copies=1):
-    return _bconv(x, filters, (7, 7), strides, name, copies)
+    @operation(f"{size}x{size} bconv")
+    def bconv(x, filters, strides, name, copies=1, size=size):
+        return _bconv(x, filters, (size, size), strides, name, copies)
 
 
 @operation("1x7-7x1 bconv")
 def bconv_1x7_7x1(x, filters, strides, name, copies=1):
     rows = normalize(_bconv(x, filters, (1, 7), (1, strides), f"{name}_1x7", copies), f"{name}_1x7")
+    parts = [rows] if copies == 1 else Split([filters] * copies, name=f"{name}_1x7_split")(rows)
     outputs = [
         BinaryConv2D(filters, (7, 1), (strides, 1), padding="same", use_bias=False, name=f"{name}_7x1{suffix}")(part)
-        for part, suffix in zip(_split(rows, [filters] * copies, f"{name}_1x7"), _suffixes(copies))
+        for part, suffix in zip(parts, _suffixes(copies))
     ]
     return _concatenate(outputs, name)
 
 
-@operation("3x3 sep-bconv")
-def sep_bconv_3x3(x, filters, strides, name):
-    return _sep_bconv(x, filters, 3, strides, name)
+for size in (3, 5, 7):
 
-
-@operation("5x5 sep-bconv")
-def sep_bconv_5x5(x, filters, strides, name):
-    return _sep_bconv(x, filters, 5, strides, name)
-
-
-@operation("7x7 sep-bconv")
-def sep_bconv_7x7(x, filters, strides, name):
-    return _sep_bconv(x, filters, 7, strides, name)
+    @operation(f"{size}x{size} sep-bconv")
+    def sep_bconv(x, filters, strides, name, size=size):
+        return BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
 
 
 @operation("3x3 maxpool")
@@ -231,20 +209,17 @@ def origin_of(source: int, number: int) -> int:
     return number if source > 0 else max(number - 1 + source, 0)
 
 
-_Part = collections.namedtuple("_Part", "tensor is_binary")
-
-
 def _build_cell(cell, outputs, filters, name):
     """The output of one more cell; `outputs` holds the image and the outputs of the cells before it."""
     halves = list(zip(cell[0::2], cell[1::2]))
     blocks = {}  # the outputs of blocks that are read
-    parts = collections.defaultdict(list)  # reader -> what it concatenates
+    results, signs = collections.defaultdict(list), collections.defaultdict(list)  # reader -> what it concatenates
 
     for half, readers in readers_of_halves(cell).items():
         source, operator = half
         origin = origin_of(source, len(outputs))
         if source > 0 and source not in blocks:
-            blocks[source] = _join(parts[source], f"{name}_block{source}")
+            blocks[source] = _join(results[source], signs[source], f"{name}_block{source}")
         x = blocks[source] if source > 0 else outputs[origin]
         block, side = divmod(halves.index(half), 2)
         op_name = f"{name}_block{block + 1}_{('left', 'right')[side]}_{_as_name(operator)}"
@@ -252,25 +227,23 @@ def _build_cell(cell, outputs, filters, name):
         result = _apply(operator, x, filters, 2 ** (len(outputs) - origin), op_name, copies)
         if result is x:
             for reader, count in readers.items():
-                parts[reader] += [_Part(x, is_binary=True)] * count
+                signs[reader] += [x] * count
         elif len(readers) == 1:
             (reader,) = readers
-            parts[reader].append(_Part(result, is_binary=False))
+            results[reader].append(result)
         else:
             sizes = [count * result.shape[-1] // copies for count in readers.values()]
-            for reader, tensor in zip(readers, _split(normalize(result, op_name), sizes, op_name)):
-                parts[reader].append(_Part(tensor, is_binary=True))
+            for reader, tensor in zip(readers, Split(sizes, name=f"{op_name}_split")(normalize(result, op_name))):
+                signs[reader].append(tensor)
 
-    return _join(parts[0], name)
+    return _join(results[0], signs[0], name)
 
 
-def _join(parts, name):
-    """Concatenates parts. Those that are not ±1 yet come first and are normalized."""
-    results = [part.tensor for part in parts if not part.is_binary]
-    tensors = [part.tensor for part in parts if part.is_binary]
+def _join(results, signs, name):
+    """Concatenates tensors: first `results`, which are normalized here, then `signs`, which are ±1 already."""
     if results:
-        tensors.insert(0, normalize(_concatenate(results, name), name))
-    return _concatenate(tensors, f"{name}_output")
+        signs = [normalize(_concatenate(results, name), name), *signs]
+    return _concatenate(signs, f"{name}_output")
 
 
 def _apply(operator, x, filters, strides, name, copies):
@@ -290,7 +263,7 @@ def _as_name(text):
     return re.sub(r"\W+", "_", text).strip("_")
 
 
-def binary_kernels(model):
+def binary_kernels(model: keras.Model) -> list[tuple]:
     """(layer, kernel) of every binary kernel of a model."""
     return [(layer, kernel) for layer in model.layers for kernel in getattr(layer, "binary_kernels", ())]
 

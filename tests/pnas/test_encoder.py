@@ -115,7 +115,11 @@ def test_shuffling_writes_an_architecture_in_all_its_ways(everything):
     random = np.random.default_rng(0)
     for same, written in list(ways.items())[::7]:
         # The rarest of up to 48 ways has a probability of 1/96; 600 draws miss it with a probability of 0.002.
-        drawn = {tuple(space.shuffled(list(min(written)), random)) for _ in range(600)}
+        drawn = set()
+        for _ in range(600):
+            drawn.add(tuple(space.shuffled(list(min(written)), random)))
+            if drawn == written:
+                break
         assert drawn == written
 
 
@@ -290,9 +294,9 @@ def test_quotes_around_a_string_are_no_part_of_it(quote):
 @pytest.mark.parametrize(
     "space, fault",
     [
-        (StateSpace(2, OPERATORS), "row 1, an input, has 3 entries, and 2 are expected; it needs the B and INPUT_"),
-        (StateSpace(3, OPERATORS, -1), "row 1, an input, has 3 entries, and 4 are expected; it needs the B and INPUT_"),
-        (StateSpace(3, ["linear"]), "row 2, an operator, has 4 entries, and 1 are expected; it needs the operators of"),
+        (StateSpace(2, OPERATORS), "row 1, an input, has length 3, expected 2; it needs the B and INPUT_"),
+        (StateSpace(3, OPERATORS, -1), "row 1, an input, has length 3, expected 4; it needs the B and INPUT_"),
+        (StateSpace(3, ["linear"]), "row 2, an operator, has length 4, expected 1; it needs the operators of its"),
     ],
 )
 def test_a_string_of_another_space_is_told_which_rows_differ(space, fault):
@@ -307,9 +311,9 @@ def test_a_string_of_another_space_is_told_which_rows_differ(space, fault):
             str([0, "3x3 bconv", 0, "linear"]),
             "it is an Architecture; the line below it in the log is the Representation",
         ),
-        (DOCUMENT.replace("[[1. 0. 0.]]", "[[1. 1. 0.]]"), "row 1, an input, has 2 entries of 1., and one is expected"),
-        (DOCUMENT.rpartition(" [[")[0], "it has 3 rows"),
-        (" ".join([DOCUMENT] * 4), "it has 16 rows"),
+        (DOCUMENT.replace("[[1. 0. 0.]]", "[[1. 1. 0.]]"), "row 1, an input, is not one-hot"),
+        (DOCUMENT.rpartition(" [[")[0], "its number of rows is 3"),
+        (" ".join([DOCUMENT] * 4), "its number of rows is 16"),
         ("[0, 1]", "it is not made of such rows"),
     ],
 )
@@ -401,6 +405,12 @@ def fitted():
     return encoder, encoder.fit(CELLS, REWARDS)
 
 
+@pytest.fixture(scope="module")
+def fitted_briefly():
+    encoder = surrogate(epochs=2)
+    return encoder, encoder.fit(CELLS, REWARDS)
+
+
 def test_the_surrogate_learns_a_simple_rule(fitted):
     encoder, losses = fitted
     best, predicted = encoder.rank(CELLS, 2)
@@ -416,6 +426,14 @@ def test_rank_returns_cells_in_canonical_form(fitted):
     (best,), (predicted,) = encoder.rank([written], 1)
     assert best == [0, "a", 0, "b", 0, "b", 0, "c"]
     assert predicted == encoder.predict([written])[0] != encoder.predict([best])[0]
+
+
+def test_of_equal_predictions_the_earlier_cell_comes_first(fitted, monkeypatch):
+    encoder, _ = fitted
+    monkeypatch.setattr(encoder, "predict", lambda cells: np.float32([0.5, 0.7, 0.5, 0.7, 0.6]))
+    best, predicted = encoder.rank(CELLS[:5], 4)
+    assert best == [CELLS[number] for number in (1, 3, 4, 0)]
+    np.testing.assert_array_equal(predicted, np.float32([0.7, 0.7, 0.6, 0.5]))
 
 
 def test_rank_returns_all_cells_if_there_are_fewer_than_k(fitted):
@@ -435,11 +453,11 @@ def test_a_prediction_does_not_depend_on_padding(fitted):
     np.testing.assert_allclose(encoder.predict([*two_blocks, *one_block])[-6:], alone, atol=1e-6)
 
 
-def test_the_seed_decides_the_predictions(fitted):
-    encoder, losses = fitted
+def test_the_seed_decides_the_predictions(fitted_briefly):
+    encoder, losses = fitted_briefly
     predictions = encoder.predict(CELLS)
     keras.utils.set_random_seed(98)  # global seeds have no influence
-    again = surrogate()
+    again = surrogate(epochs=2)
     keras.utils.set_random_seed(99)
     np.testing.assert_allclose(again.fit(CELLS, REWARDS), losses, rtol=1e-5)
     np.testing.assert_allclose(again.predict(CELLS), predictions, atol=1e-5)
@@ -464,10 +482,10 @@ def test_predictions_are_the_mean_of_the_models_outputs(fitted):
     np.testing.assert_allclose(encoder.predict(CELLS), outputs.mean(axis=(1, 2)), atol=1e-5)
 
 
-def test_a_restarted_encoder_equals_a_new_one(fitted):
-    encoder, losses = fitted
+def test_a_restarted_encoder_equals_a_new_one(fitted_briefly):
+    encoder, losses = fitted_briefly
     expected = encoder.predict(CELLS)
-    other = surrogate(seed=4)
+    other = surrogate(seed=4, epochs=2)
     other.fit(CELLS[:6], REWARDS[:6])
     other.restart(3)
     np.testing.assert_allclose(other.fit(CELLS, REWARDS), losses, rtol=1e-5)
@@ -513,15 +531,33 @@ def test_each_cell_counts_once_a_pass_for_four_of_five_predictors(untrained):
     seen = np.stack(list(passes[0].values())) != 0
     np.testing.assert_array_equal(seen.sum(axis=1), [4] * 20)  # 4 of 5 predictors for each cell
     np.testing.assert_array_equal(seen.sum(axis=0), [16] * 5)  # 16 of 20 cells for each predictor
+    np.testing.assert_allclose([weights.mean() for weights in passes[0].values()], 1)  # the loss stays a mean
     for counted in passes[1:]:  # in another order, but with the same cells held out
         assert list(counted) != list(passes[0])
         assert all(np.array_equal(counted[cell], weights) for cell, weights in passes[0].items())
+
+
+def test_another_fit_draws_other_batches(untrained):
+    encoder, steps = untrained
+    for _ in range(2):
+        encoder.fit(CELLS[:20], REWARDS[:20])
+    first, second = (np.stack([step.tokens for step in half]) for half in np.array_split(np.array(steps), 2))
+    assert not np.array_equal(first, second)
 
 
 def test_many_cells_are_seen_once_in_an_epoch(untrained):
     encoder, steps = untrained
     encoder.fit(CELLS * 4, REWARDS * 4)
     assert len(steps) == 3 * 14  # 108 cells in batches of 8
+
+
+def test_the_loss_of_an_epoch_is_the_mean_of_its_batches(monkeypatch):
+    encoder = surrogate(num_predictors=1, epochs=1)
+    batches = itertools.count()
+    step = lambda *arguments, **options: {"mean_absolute_error": float(next(batches))}
+    monkeypatch.setattr(encoder.model, "train_on_batch", step)
+    # 12 cells are batches of eight and four, five times: losses of 0, 1, 2, ..., 9.
+    assert encoder.fit(CELLS[:12], REWARDS[:12]) == pytest.approx([(8 * (0 + 2 + 4 + 6 + 8) + 4 * 25) / 60])
 
 
 def test_each_pass_shuffles_blocks_and_halves(untrained):
@@ -554,3 +590,9 @@ def test_the_loss_of_fit_excludes_the_penalty(one_batch):
     encoder = surrogate(epochs=1, regularization=1)
     before = encoder.predict(CELLS[:6]).mean()
     assert encoder.fit(CELLS[:6], [0.0] * 6) == pytest.approx([before], abs=0.02)
+
+
+def test_the_loss_of_an_epoch_counts_no_earlier_epoch(one_batch):
+    encoder = surrogate(epochs=1)
+    assert encoder.fit(CELLS[:6], [0.0] * 6) > [0.7]
+    assert encoder.fit(CELLS[:6], encoder.predict(CELLS[:6])) < [0.1]  # the mean of both epochs would be above 0.35

@@ -88,3 +88,12 @@ def test_a_penalty_is_the_mean_of_the_lstms_squared_weights():
     _, kernel, recurrent_kernel, *_ = layer.get_weights()
     expected = 0.5 * sum((kernel[n] ** 2).sum() + (recurrent_kernel[n] ** 2).sum() for n in range(2)) / 2
     assert float(sum(layer.losses)) == pytest.approx(expected, rel=1e-5)
+
+
+def test_a_layer_is_made_again_from_its_configuration():
+    layer = LSTMs(2, TOKENS, UNITS, initial_output_bias=1.8, regularization=0.5)
+    again = LSTMs.from_config(layer.get_config())
+    for one in (layer, again):
+        one.build((None, LENGTH))
+    assert all(np.array_equal(one, other) for one, other in zip(layer.get_weights(), again.get_weights(), strict=True))
+    assert float(sum(again.losses)) == float(sum(layer.losses)) > 0

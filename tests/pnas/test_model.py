@@ -102,6 +102,11 @@ def test_layer_names_tell_cell_block_and_operator():
     assert {"dense1", "dense2"} <= set(names)
 
 
+def test_a_networks_name_is_its_prefix_and_its_cell():
+    model = build_child([0, "3x3 bconv", 0, "linear"], 1, [2], [2], prefix="digits")
+    assert model.name == "digits_0_3x3_bconv_0_linear"
+
+
 # ------------------------------------------------------------------------------------------------------- binary signals
 
 
@@ -414,6 +419,13 @@ def test_weights_and_multiply_accumulates_of_rows_then_columns():
     rows, columns = 7 * 3 * 16, 7 * 16 * 16
     assert count_binary_weights(model) == rows + columns == 2_128
     assert count_macs(model) == rows * 28 * 14 + columns * 14 * 14 == 482_944
+
+
+@pytest.mark.parametrize("size", [3, 5, 7])
+def test_the_name_of_a_convolution_says_the_size_of_its_kernel(size):
+    convolution, separable = (function_of(f"{size}x{size} {kind}", (8, 8, 3), 4, 1) for kind in ("bconv", "sep-bconv"))
+    assert count_binary_weights(convolution) == size * size * 3 * 4
+    assert count_binary_weights(separable) == size * size * 3 + 3 * 4
 
 
 def test_poolings_and_identities_have_no_binary_weights():

@@ -5,7 +5,7 @@ import math
 import pytest
 
 from pnas.child import Child
-from pnas.report.ranking import in_words, judge, ranking_quality
+from pnas.report.ranking import in_words, judge, rank_correlation, ranking_quality
 
 
 def test_perfect_order_with_a_constant_error():
@@ -16,6 +16,21 @@ def test_perfect_order_with_a_constant_error():
 def test_reversed_order_of_ten_finds_none_of_the_best_five():
     quality = ranking_quality(range(10), range(10, 0, -1))
     assert quality["spearman"] == pytest.approx(-1) and quality["top_5_recall"] == 0
+
+
+def test_recall_counts_the_best_five_among_the_five_highest_predictions():
+    predicted = [9, 8, 7, 6, 5, 4, 3, 2, 1, 0]  # children 1 to 5 are the highest
+    rewards = [0, 1, 2, 3, 9, 8, 7, 6, 5, 4]  # children 5 to 9 are the best
+    assert ranking_quality(predicted, rewards)["top_5_recall"] == 1 / 5
+
+
+def test_the_mean_absolute_error_is_no_root_mean_square():
+    assert ranking_quality([0.5, 0.5], [0.4, 0.8])["mean_absolute_error"] == pytest.approx(0.2)  # of 0.1 and 0.3
+
+
+def test_two_children_have_a_rank_correlation_and_one_has_none():
+    assert rank_correlation([0.1, 0.2], [0.5, 0.3]) == pytest.approx(-1)
+    assert math.isnan(rank_correlation([0.1], [0.5]))
 
 
 def test_one_swap_among_three_by_spearmans_formula():

@@ -3,17 +3,19 @@
 import errno
 import inspect
 import zlib
+from types import SimpleNamespace
 
 import keras
 import numpy as np
 import pytest
-from tiny_training import images, trained_child
+from tiny_training import CELL, images, settings_of, trained_child
 
 from pnas.child import Child
 from pnas.model import OPERATIONS
 from pnas.training import child as training
 from pnas.training.architecture import load_network
 from pnas.training.batches import Batches
+from pnas.training.callbacks import StopBelow
 
 
 def rows(count, shift, seed):
@@ -56,16 +58,56 @@ def test_the_network_of_the_best_epoch_is_kept(tmp_path):
     child, _, on_validation = trained_against_validation(tmp_path, (1e-6, 0.03), epochs=4)
     assert child.history["val_accuracy"][-1] < child.reward, "the last epoch is the best, so this test shows nothing"
     assert on_validation == pytest.approx(child.reward)
+    assert child.epochs == 4
+    rates = [1e-6 * (0.03 / 1e-6) ** (epoch / 4) for epoch in (1, 2, 3, 4)]  # from step to step by the same factor
+    assert child.history["learning_rate"] == pytest.approx(rates, rel=1e-4)
 
 
-@pytest.mark.parametrize("limit, epochs", [(0.0, 4), (1.1, 2)])
-def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had(limit, epochs):
+def test_a_child_below_the_limit_is_stopped_with_the_reward_it_had():
     arrays = rows(80, shift=0, seed=0) * 2
     constants = {"NUM_CELL_FILTERS": [4], "LEARNING_RATE": (0.01, 0.001), "MAX_EPOCHS": 4}
-    whole, child = (trained_child(arrays=arrays, stop=stop, **constants) for stop in (None, (2, limit)))
-    assert (whole.epochs, child.epochs) == (4, epochs)
-    assert child.history["val_accuracy"] == whole.history["val_accuracy"][:epochs]
-    assert child.reward == pytest.approx(max(child.history["val_accuracy"]))
+    whole, child = (trained_child(arrays=arrays, stop=(2, limit), **constants) for limit in (0.0, 1.1))
+    assert (whole.epochs, child.epochs) == (4, 2)
+    assert child.history["val_accuracy"] == whole.history["val_accuracy"][:2]
+    for one in (whole, child):
+        assert one.reward == pytest.approx(max(one.history["val_accuracy"]))
+
+
+@pytest.mark.parametrize(
+    "accuracies, is_stopped",
+    [([0.4, 0.49], True), ([0.4, 0.5], False), ([0.5, 0.1], False), ([0.1, 0.6], False), ([0.1], False)],
+)
+def test_the_best_epoch_so_far_decides_and_the_limit_itself_is_enough(accuracies, is_stopped):
+    callback, model = StopBelow(epoch=2, accuracy=0.5), SimpleNamespace(stop_training=False)
+    callback.set_model(model)
+    callback.on_train_begin()
+    for epoch, accuracy in enumerate(accuracies):
+        callback.on_epoch_end(epoch, {"val_accuracy": accuracy})
+    assert model.stop_training == is_stopped
+
+
+def test_every_seed_cell_and_repeat_has_its_own_seed():
+    others = [0, "linear", 0, "linear"]
+    seeds = [training.child_seed(seed, cell, n) for seed in (0, 1) for cell in (CELL, others) for n in (0, 1, 2)]
+    assert len(set(seeds)) == 12
+    assert training.child_seed(0, CELL) == seeds[0]
+
+
+def test_a_seed_decides_the_initial_weights_of_all_layers(monkeypatch):
+    def stock(x, filters, strides, name):
+        return keras.layers.Conv2D(filters, 3, strides, padding="same", name=name)(x)
+
+    monkeypatch.setitem(OPERATIONS, "stock", stock)
+    built = []
+    for seed in (1, 2, 1):
+        keras.utils.set_random_seed(len(built) + 100)  # global seeds have no influence
+        built.append(
+            training.build_with_seed([0, "stock", 0, "3x3 bconv"], settings_of(), (8, 8, 1), seed).get_weights()
+        )
+    first, other, again = ([weights for weights in network if np.ptp(weights) > 0] for network in built)
+    assert len(first) == 3  # the kernels of both operators and of the dense layer
+    assert all(np.array_equal(one, same) for one, same in zip(first, again))
+    assert not any(np.array_equal(one, another) for one, another in zip(first, other))
 
 
 def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
@@ -86,7 +128,8 @@ def test_a_child_sees_every_batch_of_every_epoch_in_order(monkeypatch):
     assert not child.error and asked == [[0, 1, 2, 3]] * 3
 
 
-def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
+@pytest.mark.parametrize("count, seen", [(200, 2 * 16), (20, 16), (10, 10)])
+def test_statistics_are_re_estimated_on_whole_batches_of_all_classes(count, seen, monkeypatch):
     asked = []
 
     class Watched(Batches):
@@ -96,12 +139,12 @@ def test_statistics_are_re_estimated_on_images_of_all_classes(monkeypatch):
 
     monkeypatch.setattr(training, "Batches", Watched)
     monkeypatch.setattr(training, "CALIBRATION_BATCHES", 2)
-    x, y = images(200)
-    y = -np.ones_like(y)
-    y[np.arange(200), np.arange(200) // 100] = 1
-    child = trained_child(arrays=(x, y, x, y))
-    (calibration,) = [labels for labels in asked if len(labels) < 200]
-    assert not child.error and len(calibration) == 2 * 16 and set(calibration) == {0, 1}
+    x, _ = images(count)
+    classes = np.arange(count) * 2 // count  # the images are sorted
+    batches = Watched(x, np.eye(10)[classes], 16, 1)
+    training.fit_child(SimpleNamespace(fit=lambda *arguments, **options: None), batches, (x, batches.labels), [])
+    of_training, of_validation, of_calibration = asked
+    assert len(of_calibration) == seen and set(of_calibration) == {0, 1}
 
 
 GRAPH_ERROR = """Graph execution error:
@@ -178,9 +221,9 @@ def test_a_reason_of_a_megabyte_is_shortened(monkeypatch):
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS])
 def test_a_full_disk_ends_the_search_not_the_child(number, monkeypatch):
     def train(*arguments):
-        raise OSError(number, "No room")
+        raise OSError(number, "cannot be written")
 
-    with pytest.raises(OSError, match="No room"):
+    with pytest.raises(OSError, match="cannot be written"):
         trained_with(monkeypatch, train)
 
 
@@ -189,7 +232,7 @@ def test_a_training_set_smaller_than_a_batch_is_trained():
     assert child.error == "" and np.isfinite(child.history["val_loss"]).all()
 
 
-def test_a_child_that_diverges_fails_and_is_not_trained_again(monkeypatch):
+def test_a_child_whose_loss_is_nan_fails_after_one_epoch_and_is_not_trained_again(monkeypatch):
     epochs = []
 
     def watched(*arguments, **options):
@@ -201,8 +244,8 @@ def test_a_child_that_diverges_fails_and_is_not_trained_again(monkeypatch):
     monkeypatch.setattr(training, "fit_child", watched)
     nothing = np.ones((20, 8, 8, 1), np.float32), np.full((20, 2), np.nan, np.float32)
     child = trained_child(arrays=nothing * 2, DENSE_LAYERS=[2], BATCHSIZE=10, MAX_EPOCHS=5)
-    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
     assert epochs == [1]
+    assert child.reward == 0 and "FloatingPointError: the loss diverged" in child.error
 
 
 @pytest.mark.parametrize(

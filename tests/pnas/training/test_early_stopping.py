@@ -7,7 +7,7 @@ import tiny_search
 
 from pnas.child import Child
 from pnas.store.store import Store
-from pnas.training.early_stopping import train_with_stops
+from pnas.training.early_stopping import count_pioneers, train_with_stops
 
 # 24 children of two blocks, of which three are pioneers
 NEW = [Child(number, [0, "linear", 0, f"{number}"] * 2, 0.5) for number in range(11, 35)]
@@ -56,6 +56,17 @@ def test_the_best_accuracy_so_far_counts():
     assert training.asked[1][1] == (2, pytest.approx(0.75))
 
 
+def test_accuracies_are_compared_after_one_epoch_where_a_quarter_is_less():
+    training = Training()
+    trained(training, epochs=1)
+    assert training.asked[1][1] == (1, pytest.approx(0.45))
+
+
+@pytest.mark.parametrize("children, pioneers", [(1, 2), (16, 2), (19, 2), (21, 3), (24, 3), (256, 32)])
+def test_the_nearest_number_to_an_eighth_are_pioneers_but_at_least_two(children, pioneers):
+    assert count_pioneers(children) == pioneers
+
+
 def test_two_children_are_pioneers_where_there_are_few():
     training = Training()
     trained(training, NEW[:3])
@@ -94,17 +105,19 @@ def test_failed_pioneers_do_not_count_and_without_any_nobody_is_stopped():
 
 
 def test_a_search_stops_the_same_children_with_any_number_of_workers(tmp_path):
-    tables = []
+    options = ["--STOP_EARLY", "True", "--MAX_EPOCHS", "4", "--K_", "6", "--operators", "['3x3 bconv','linear']"]
+    searches = []
     for workers in ("1", "2"):
         folder = tmp_path / workers
         folder.mkdir()
-        options = ["--STOP_EARLY", "True", "--MAX_EPOCHS", "4", "--K_", "4", "--N_WORKERS", workers]
-        output = tiny_search.run(folder, *options, "--operators", "['3x3 bconv','linear']")
-        tables.append(Store.open("pnas", folder / "logs").children())
+        searches.append(tiny_search.start(folder, *options, "--N_WORKERS", workers))
+    outputs = [search.communicate(timeout=600)[0] for search in searches]
+    assert [search.returncode for search in searches] == [0, 0], outputs
+    tables = [Store.open("pnas", tmp_path / workers / "logs").children() for workers in ("1", "2")]
     stopped = sum(child.epochs == 1 for child in tables[0])
     log = (folder / "architectures" / "pnas.txt").read_text()
     assert {child.epochs for child in tables[0][:5]} == {4}  # three of one block, two pioneers
     assert stopped > 0 and log.count("Stopped early: after 1 of 4 epochs\n") == stopped
-    assert output.count("stopped after 1 epoch ") == stopped
+    assert outputs[1].count("stopped after 1 epoch ") == stopped
     facts = [[(child.number, child.cell, child.reward, child.epochs) for child in table] for table in tables]
     assert facts[0] == facts[1]

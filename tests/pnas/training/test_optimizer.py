@@ -21,10 +21,14 @@ def trained(optimizer):
     return model
 
 
-def test_weights_and_moments_move_as_in_keras():
-    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
-    expected, got = trained(keras.optimizers.Adam(decay)), trained(decaying_adam(0.1, 1e-4, 12))
-    for one, other in zip(got.weights + got.optimizer.variables, expected.weights + expected.optimizer.variables):
+@pytest.fixture(scope="module")
+def model():
+    return trained(decaying_adam(0.1, 1e-4, 12))
+
+
+def test_weights_and_moments_move_as_in_keras(model):
+    expected = trained(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)))
+    for one, other in zip(model.weights + model.optimizer.variables, expected.weights + expected.optimizer.variables):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
 
 
@@ -37,8 +41,7 @@ def test_a_variable_is_updated_by_one_operation(monkeypatch):
     trained(decaying_adam(0.1, 1e-4, 12))
 
 
-def test_the_optimizer_is_saved_as_adam_of_keras(tmp_path):
-    model = trained(decaying_adam(0.1, 1e-4, 12))
+def test_the_optimizer_is_saved_as_adam_of_keras(model, tmp_path):
     model.save(tmp_path / "network.keras")
     optimizer = keras.models.load_model(tmp_path / "network.keras").optimizer
     assert type(optimizer) is keras.optimizers.Adam and int(optimizer.iterations) == 12
