@@ -5,13 +5,16 @@ import datetime
 import io
 import warnings
 from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
 
 from pnas.child import Child, counted
 from pnas.constants import Settings
-from pnas.encoder import StateSpace
 from pnas.store.atomic import append
 from pnas.store.events import Events
 from pnas.store.store import MEASURES, Store
+
+if TYPE_CHECKING:  # imports Keras, for which a report should not wait
+    from pnas.encoder import StateSpace
 
 COLUMNS = ("number", "dataset", "blocks", "architecture", "representation", "reward", "predicted", "seconds")
 COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "error")  # of children.csv
@@ -36,7 +39,9 @@ class Files:
             such as that of `pnas.report.ranking`.
     """
 
-    def __init__(self, store: Store, state_space: StateSpace, settings: Settings, judge: Callable[[list[Child]], dict]):
+    def __init__(
+        self, store: Store, state_space: "StateSpace", settings: Settings, judge: Callable[[list[Child]], dict]
+    ):
         self.store, self.paths, self.state_space, self.settings = store, store.paths, state_space, settings
         self._judge, self._events = judge, Events(self.paths.logs, state_space.operators)
         children = store.children()
