@@ -203,7 +203,7 @@ def conflicts(settings: Settings, action: str) -> Iterator[str]:
 
 def _conflicts_of_search(s):
     deepest = 1 - s.NUM_CELLS
-    if s.INPUT_LOOKBACK_DEPTH < deepest:  # below it, all inputs of all cells are the image
+    if deepest > s.INPUT_LOOKBACK_DEPTH:  # below it, all inputs of all cells are the image
         accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
         got = s.INPUT_LOOKBACK_DEPTH
         yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"

@@ -140,10 +140,9 @@ def run():
         if not is_started:  # everything is imported by now
             is_started = True
             write("start of the search", began)
+            from pnas.encoder import Encoder
             from pnas.store.files import Files
             from pnas.store.store import Store
-
-            from pnas.encoder import Encoder
 
             time_function(Encoder, "fit", "surrogate")
             time_function(Encoder, "rank", "surrogate")

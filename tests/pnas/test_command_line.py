@@ -74,8 +74,8 @@ def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
 
 def test_a_dropout_rate_reaches_dropout_and_the_other_one_stays(read, capsys):
     use, drop_input, drop_hidden = settings_of_train().DROPOUT
-    assert read("--DROP_INPUT", "0.15")[0].DROPOUT == (use, 0.15, drop_hidden)
-    assert read("--DROP_HIDDEN", "0.45")[0].DROPOUT == (use, drop_input, 0.45)
+    assert (use, 0.15, drop_hidden) == read("--DROP_INPUT", "0.15")[0].DROPOUT
+    assert (use, drop_input, 0.45) == read("--DROP_HIDDEN", "0.45")[0].DROPOUT
     assert read("--DROPOUT", "(True, 0.1, 0.3)", "--DROP_INPUT", "0.15")[0].DROPOUT == (True, 0.1, 0.3)
     assert refused(read, capsys, "--DROP_INPUT", "1") == "train.py: DROP_INPUT must be a number from 0 to 0.99, got 1\n"
 

@@ -435,7 +435,7 @@ def test_one_finalist_is_not_trained_again():
 
 
 def test_a_failed_child_is_not_trained_among_the_finalists():
-    again = {number: (0.5,) for number in (1, 3, 4)}
+    again = dict.fromkeys((1, 3, 4), (0.5,))
     ranked = train_finalists(children(FIRST, errors=[2]), Constant(0.8), trained_again(again), 0.01, 5, 1)
     assert sorted(finalist.child.number for finalist in ranked) == [1, 3, 4]
 
