@@ -395,7 +395,7 @@ class Encoder:
 
     @classmethod
     def load(cls, path: str) -> "Encoder":
-        """The Encoder that `save` wrote, such as `weights/NAME/controller.keras` of a search. It can be fitted further.
+        """The Encoder that `save` wrote, such as `weights/NAME/surrogate.keras` of a search. It can be fitted further.
 
         Raises:
             ValueError: the file is damaged, or no such file.

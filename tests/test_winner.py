@@ -53,7 +53,7 @@ def test_best_keras_is_the_winners_best_network(searched):
 
 
 def test_controller_keras_is_the_surrogate_fitted_to_all_children(searched):
-    surrogate = Encoder.load(searched / "weights" / "pnas" / "controller.keras")
+    surrogate = Encoder.load(searched / "weights" / "pnas" / "surrogate.keras")
     children = Store.open("pnas", searched / "logs").children()
     assert surrogate.fits[-1]["cells"] == [child.cell for child in children]
     assert surrogate.fits[-1]["rewards"] == [child.reward for child in children]

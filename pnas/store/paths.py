@@ -21,7 +21,7 @@ class Paths:
         self.report = self.logs / "report"
         self.weights = Path("weights", name)
         self.best = self.weights / "best.keras"
-        self.surrogate = self.weights / "controller.keras"
+        self.surrogate = self.weights / "surrogate.keras"
         self.networks = self.weights / "children"
 
     def network(self, number: int, repeat: int = 0) -> Path:

@@ -135,7 +135,7 @@ class Store(Database):
     def _remove_unfinished(self):
         """Removes what killed runs have left half-written."""
         paths = self.paths
-        for path in (*paths.logs.rglob("*.tmp"), *paths.weights.glob("[bc]*.tmp"), *paths.networks.glob("*.tmp")):
+        for path in (*paths.logs.rglob("*.tmp"), *paths.weights.glob("[bs]*.tmp"), *paths.networks.glob("*.tmp")):
             if re.search(r"\.\d+\.tmp$", path.name) and not path.name.startswith("architecture"):
                 path.unlink()
 

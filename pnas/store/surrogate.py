@@ -18,7 +18,7 @@ class KeptSurrogate:
 
     Args:
         encoder: Encoder without fits.
-        path: of the file, `weights/NAME/controller.keras`.
+        path: of the file, `weights/NAME/surrogate.keras`.
     """
 
     def __init__(self, encoder: Encoder, path: str | Path):

@@ -417,13 +417,13 @@ def test_without_restore_everything_is_moved_aside(two_children):
     before = DATABASE.read_bytes()
     Path("logs/trial/children.csv").write_text("table")
     Path("architectures/trial.txt").write_text("log")
-    Path("weights/trial/controller.keras").write_text("surrogate")
+    Path("weights/trial/surrogate.keras").write_text("surrogate")
     with opened(restore=False) as store:
         assert store.children() == []
     (folder,) = Path("logs").glob("trial.*")
     assert (folder / "search.db").read_bytes() == before and (folder / "children.csv").read_text() == "table"
     assert [path.read_text() for path in Path("architectures").glob("trial.*.txt")] == ["log"]
-    assert [path.read_text() for path in Path("weights/trial").glob("controller.*.keras")] == ["surrogate"]
+    assert [path.read_text() for path in Path("weights/trial").glob("surrogate.*.keras")] == ["surrogate"]
     (networks,) = Path("weights/trial").glob("children.*")
     assert (networks / "0001.keras").read_bytes() == b"network 1"
 

@@ -34,7 +34,7 @@ def count(monkeypatch):
 
 @pytest.fixture
 def path(tmp_path):
-    return str(tmp_path / "controller.keras")
+    return str(tmp_path / "surrogate.keras")
 
 
 def encoder(epochs=2):
@@ -119,7 +119,7 @@ def test_a_damaged_file_is_replaced_with_a_warning(path, uninterrupted, damage):
     elif damage == "fits":
         with zipfile.ZipFile(path, "w") as file:
             file.writestr(Encoder.SETTINGS_FILE, "[1]")
-    with pytest.warns(UserWarning, match="controller.keras is not a whole file of an Encoder: .*fitted again"):
+    with pytest.warns(UserWarning, match="surrogate.keras is not a whole file of an Encoder: .*fitted again"):
         resumed = KeptSurrogate(encoder(), path)
     assert [(resumed.fit(*fit), resumed.predict(LARGE).tolist()) for fit in FITS] == uninterrupted
     assert len(Encoder.load(path).fits) == 2
