@@ -36,7 +36,7 @@ def run(folder, *arguments):
 
 
 def rewards(folder, name="pnas"):
-    with open(folder / "logs" / name / "children.csv", newline="") as file:
+    with (folder / "logs" / name / "children.csv").open(newline="") as file:
         return {row["architecture"]: float(row["reward"]) for row in csv.DictReader(file)}
 
 
@@ -69,7 +69,7 @@ def test_the_log_has_the_specified_form(searched):
 def test_the_table_holds_the_same_facts(searched):
     folder, _ = searched
     text = (folder / "architectures" / "pnas.txt").read_text()
-    with open(folder / "logs" / "pnas" / "children.csv", newline="") as file:
+    with (folder / "logs" / "pnas" / "children.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert sorted(int(row["number"]) for row in rows) == [1, 2, 3, 4, 5]
     for row in rows:
@@ -103,7 +103,7 @@ def test_event_files_report_and_best_network_are_written(searched):
 
 def test_two_children_are_too_few_to_judge_the_surrogate(searched):
     folder, result = searched
-    with open(folder / "logs" / "pnas" / "surrogate.csv", newline="") as file:
+    with (folder / "logs" / "pnas" / "surrogate.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert row["blocks"] == "2" and row["spearman"] == row["mean_absolute_error"] == "too few to judge"
     assert "Predicted before training: too few to judge\n" in result.stdout
@@ -151,7 +151,7 @@ def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
         connection.execute("UPDATE facts SET value = ? WHERE name = 'choice'", [changed])
     result = run(folder, *SMALL)
     assert result.returncode == 0, result.stderr
-    with open(folder / "logs" / "pnas" / "children.csv", newline="") as file:
+    with (folder / "logs" / "pnas" / "children.csv").open(newline="") as file:
         numbers = {row["architecture"]: row["number"] for row in csv.DictReader(file)}
     assert (numbers[str(second)], numbers[str(first)]) == ("4", "5")
     assert rewards(folder) == rewards(searched[0])
@@ -198,7 +198,7 @@ def test_help_explains_every_constant(tmp_path):
     assert result.returncode == 0, result.stderr
     usage, *groups = re.split(r"^([a-z ]+):\n", result.stdout, flags=re.M)
     assert groups[0::2] == ["options", "search", "network and data", "machine", "retraining"]
-    for name, rule in RULES.items():
+    for name in RULES:
         kind = "(BOOL|FLOAT|INT|LIST|TEXT|TUPLE)" + r"(\|[A-Za-z]+)?"
         assert re.search(rf"^  --{name} {kind}\s+[A-Z0-9'](.|\n(?!  --))*\(default:\s", result.stdout, re.M), name
     assert "--N_WORKERS INT|auto" in groups[7] and "--train_arc" in groups[9] and "--train_arc" not in groups[3]
@@ -274,7 +274,7 @@ def test_a_users_images_are_searched_retrained_and_run_as_bits(tmp_path):
     assert (kept["architecture"], kept["representation_string"]) == ([0, "3x3 bconv", 0, "3x3 bconv"], string)
     assert (kept["epochs"], kept["dataset"]) == (4, name)
     assert f"{kept['test_accuracy']:.4f}" == f"{kept['test_accuracy_as_bits']:.4f}" == accuracy
-    with open(tmp_path / "logs" / "pnas" / "architecture.csv", newline="") as file:
+    with (tmp_path / "logs" / "pnas" / "architecture.csv").open(newline="") as file:
         val_accuracies = [float(row["val_accuracy"]) for row in csv.DictReader(file)]
     assert kept["validation_accuracy"] == pytest.approx(max(val_accuracies))
     assert val_accuracies.index(max(val_accuracies)) == kept["best_epoch"] - 1

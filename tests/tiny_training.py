@@ -3,55 +3,35 @@
 from types import SimpleNamespace
 
 import numpy as np
+from train_constants import settings_of_train
 
 from pnas.child import Child
-from pnas.constants import Settings
 from pnas.manager import Manager
 
 CELL = [0, "3x3 bconv", 0, "linear"]
+TINY = {
+    "B": 2,
+    "K_": 2,
+    "operators": ["3x3 bconv", "3x3 maxpool", "linear"],
+    "CONTROLLER_CELLS": 4,
+    "RNN_TRAINING_EPOCHS": 2,
+    "NUM_PREDICTORS": 2,
+    "FINALISTS": 0,
+    "DATASET": "noise",
+    "MAX_EPOCHS": 1,
+    "BATCHSIZE": 16,
+    "LEARNING_RATE": (0.01, 0.01),
+    "NUM_CELLS": 1,
+    "NUM_CELL_FILTERS": [2],
+    "DENSE_LAYERS": [10],
+    "N_WORKERS": 1,
+    "NUM_EPOCHS": 3,
+}
 
 
 def settings_of(**changes):
     """Settings of a network of two filters that is trained for one epoch, with changes."""
-    constants = {
-        "B": 2,
-        "K_": 2,
-        "operators": ["3x3 bconv", "3x3 maxpool", "linear"],
-        "INPUT_LOOKBACK_DEPTH": 0,
-        "INPUT_LOOKFORWARD_DEPTH": 0,
-        "MAX_MACS": None,
-        "MAX_BINARY_WEIGHTS": None,
-        "REGULARIZATION": 0,
-        "CONTROLLER_CELLS": 4,
-        "RNN_TRAINING_EPOCHS": 2,
-        "NUM_PREDICTORS": 2,
-        "STOP_EARLY": False,
-        "FINALISTS": 0,
-        "FINAL_SEEDS": 1,
-        "REWARD_NOISE": 0.003,
-        "RESTORE_CONTROLLER": True,
-        "EXPERIMENT_NAME": "pnas",
-        "SEED": 0,
-        "DATASET": "noise",
-        "DATA_DIR": "data",
-        "TRAIN_SIZE": None,
-        "USE_EXPANSION": False,
-        "DROPOUT": (False, 0, 0),
-        "MAX_EPOCHS": 1,
-        "BATCHSIZE": 16,
-        "LEARNING_RATE": (0.01, 0.01),
-        "NUM_CELLS": 1,
-        "NUM_CELL_FILTERS": [2],
-        "DENSE_LAYERS": [10],
-        "N_WORKERS": 1,
-        "THREADS_PER_CHILD": 1,
-        "PARALLEL_BACKEND": "loky",
-        "SCHEDULER": None,
-        "NUM_EPOCHS": 3,
-        "REPRESENTATION_STRING": "[[1. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0.]]",
-        "LOAD_SAVED": False,
-    }
-    return Settings(**{**constants, **changes})
+    return settings_of_train(**{**TINY, **changes})
 
 
 def images(count, seed=0):

@@ -18,6 +18,7 @@ import subprocess
 import sys
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -141,7 +142,7 @@ def compare_speeds(folder, images):
     for number, cell in enumerate(CELLS):
         keras.utils.clear_session()
         model, network = keras.models.load_model(f"{folder}/{number}.keras"), load(f"{folder}/{number}.npz")
-        both = lambda: model.predict(scaled, batch_size=BATCH, verbose=0), lambda: network.predict(images)
+        both = partial(model.predict, scaled, batch_size=BATCH, verbose=0), partial(network.predict, images)
         same &= bool((both[0]().argmax(1) == both[1]()).all())  # and warms up
         seconds = np.array([[timed(function)[0] for function in both] for _ in range(REPEATS)]) * 1e3
         medians, fastest = np.median(seconds, axis=0), seconds.min(axis=0)
@@ -149,7 +150,8 @@ def compare_speeds(folder, images):
         print(
             *(f"{median:7.1f} ({best:5.1f})" for median, best in zip(medians, fastest)),
             f"{ratios[-1]:6.2f} {network.float_bytes / 1e3:8.1f} {network.packed_bytes / 1e3:7.1f} "
-            f"{os.path.getsize(f'{folder}/{number}.npz') / 1e3:7.1f} {network.macs:11,} {network.bit_operations:12,}",
+            f"{Path(folder, f'{number}.npz').stat().st_size / 1e3:7.1f} {network.macs:11,} "
+            f"{network.bit_operations:12,}",
             f" {cell}",
         )
     return ratios, same

@@ -31,7 +31,7 @@ REPEATS = 7
 LOOP = 1000  # images that a loop distorts in each repeat
 TOLERANCE = 1e-5  # of pixels in [-1, +1]: float32 rounding
 FASTER = 20
-SETTINGS = dict(order=1, mode="grid-constant", cval=-1)
+SETTINGS = {"order": 1, "mode": "grid-constant", "cval": -1}
 PEAK = """
 import resource, sys
 from mnist.mnist_data import load_data
@@ -51,16 +51,16 @@ def affine(image, angle, shift):
     return ndimage.affine_transform(image, turn, centre - turn @ centre - shift, **SETTINGS)
 
 
-def timed(function):
+def timed(function, *arguments):
     start = time.perf_counter()
-    result = function()
+    result = function(*arguments)
     return time.perf_counter() - start, result
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--DATA_DIR", default="data", help="folder of the files of MNIST (default: data)")
-    data_dir = os.path.abspath(parser.parse_args().DATA_DIR)
+    data_dir = Path(parser.parse_args().DATA_DIR).resolve()
 
     print(
         f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}, Python {platform.python_version()}, "
@@ -83,9 +83,9 @@ def main():
     for picks in picked:
         took, expanded = timed(lambda: expand(data.x_train, seed=0))
         seconds["expand"].append(took / (4 * n))
-        copies = expanded[n + picks, ..., 0]
+        copies, sources = expanded[n + picks, ..., 0], data.x_train[picks % n, ..., 0]
         for name, distorted in ("shift, rotate", shift_and_rotate), ("affine_transform", affine):
-            took, images = timed(lambda: [distorted(data.x_train[k % n, ..., 0], angles[k], shifts[k]) for k in picks])
+            took, images = timed(list, map(distorted, sources, angles[picks], shifts[picks]))
             seconds[name].append(took / LOOP)
             difference = abs(np.array(images) - copies).max((1, 2))
             if name == "shift, rotate":

@@ -75,7 +75,7 @@ def run_search(command, arguments, data, **options):
         process.returncode = os.waitstatus_to_exitcode(status)
         if process.returncode:
             raise RuntimeError(f"the search ended with exit code {process.returncode}")
-        with open(Path(folder) / "logs" / "pnas" / "children.csv", newline="") as file:
+        with Path(folder, "logs", "pnas", "children.csv").open(newline="") as file:
             rewards = {row["architecture"]: row["reward"] for row in csv.DictReader(file)}
     return np.array([wall, usage.ru_utime + usage.ru_stime]), rewards
 
@@ -130,7 +130,7 @@ def main():
     parser.add_argument("--ROUNDS", type=int, default=3)
     parser.add_argument("--SEARCHES", default=",".join(SEARCHES))
     options = parser.parse_args()
-    data = os.path.abspath(options.DATA_DIR)
+    data = str(Path(options.DATA_DIR).resolve())
     roots = [ROOT, options.AGAINST.resolve()] if options.AGAINST else [ROOT]
     print(f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}")
     for name in options.SEARCHES.split(","):

@@ -117,7 +117,7 @@ def row_of(cell, epochs, recipe, seed, data_dir):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
-    parser.add_argument("CSV", help="file of the results, begun or gone on with")
+    parser.add_argument("CSV", type=Path, help="file of the results, begun or gone on with")
     parser.add_argument("--CELL", choices=CELLS, default="ONE")
     parser.add_argument("--EPOCHS", type=int, default=20)
     parser.add_argument("--SEEDS", type=int, default=3)
@@ -131,14 +131,14 @@ def main():
         parser.error(f"--RECIPES: {wrong} are not among {list(RECIPES)}")
 
     rows = {}
-    if os.path.exists(arguments.CSV):
-        with open(arguments.CSV, newline="") as file:
+    if arguments.CSV.exists():
+        with arguments.CSV.open(newline="") as file:
             rows = {
                 (row["cell"], int(row["epochs"]), row["recipe"], int(row["seed"])): row for row in csv.DictReader(file)
             }
     wanted = [(arguments.CELL, arguments.EPOCHS, recipe, seed) for seed in range(arguments.SEEDS) for recipe in recipes]
-    jobs = [joblib.delayed(row_of)(*key, os.path.abspath(arguments.DATA_DIR)) for key in wanted if key not in rows]
-    with open(arguments.CSV, "a", newline="") as file:
+    jobs = [joblib.delayed(row_of)(*key, Path(arguments.DATA_DIR).resolve()) for key in wanted if key not in rows]
+    with arguments.CSV.open("a", newline="") as file:
         writer = csv.DictWriter(file, COLUMNS)
         if not file.tell():
             writer.writeheader()

@@ -30,7 +30,7 @@ METHODS = ("LSTMs", "ridge", "MACs", "random", "evolution", "oracle")
 
 def read_rows(path=TABLE):
     """The rows of a table, each a dict of texts and, under `cell`, the cell as a list."""
-    with open(path, newline="") as file:
+    with Path(path).open(newline="") as file:
         rows = csv.DictReader(line for line in file if not line.startswith("#"))
         return [{**row, "cell": ast.literal_eval(row["cell"])} for row in rows]
 

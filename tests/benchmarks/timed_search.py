@@ -23,7 +23,7 @@ def clock():
 def write(part, start, end=None):
     """Appends a part that began at `start`, a `clock()`."""
     seconds = [after - before for before, after in zip(start, end or clock())]
-    with open(Path(os.environ[PARTS]) / f"{os.getpid()}.jsonl", "a") as file:
+    with Path(os.environ[PARTS], f"{os.getpid()}.jsonl").open("a") as file:
         file.write(json.dumps([part, *seconds]) + "\n")
 
 
@@ -127,7 +127,7 @@ def run():
     """Runs `train.py` with the arguments after FOLDER."""
     folder, script, *arguments = sys.argv[1:]
     os.environ[PARTS] = folder
-    sys.path[:0] = [os.path.dirname(script)]
+    sys.path[:0] = [str(Path(script).parent)]
     sys.argv = [script, *arguments]
 
     from pnas.training import workers

@@ -42,6 +42,7 @@ def test_the_default_constants_are_accepted():
         ("DATASET", None),
         ("DATASET", "images.npy"),
         ("DATASET", "a\0.npz"),
+        ("DATASET", "a" * 5000),
         ("DROPOUT", (True, 1.5, 0.5)),
         ("LEARNING_RATE", 0),
         ("LEARNING_RATE", True),

@@ -241,7 +241,7 @@ def terminal(monkeypatch, columns=120, **variables):
 
     reader = threading.Thread(target=read)
     reader.start()
-    with monkeypatch.context() as patch, open(theirs, "w") as stream:
+    with monkeypatch.context() as patch, os.fdopen(theirs, "w") as stream:
         patch.setattr(sys, "stdout", stream)
         yield result
     reader.join()

@@ -227,7 +227,7 @@ def test_every_sheet_is_written_as_png_and_svg(tmp_path, monkeypatch):
     paths = report.write_report("tiny")
     sheets = ["rewards", "surrogate", "cost", "operators", "best_cell"]
     assert paths == [f"logs/tiny/report/{sheet}.{ending}" for sheet in sheets for ending in ("png", "svg")]
-    assert sorted(os.listdir("logs/tiny/report")) == sorted(Path(path).name for path in paths)
+    assert sorted(path.name for path in Path("logs/tiny/report").iterdir()) == sorted(Path(path).name for path in paths)
     for path in paths[0::2]:
         height, width, _ = matplotlib.image.imread(path).shape
         assert width == 800 and height > 200

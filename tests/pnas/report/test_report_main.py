@@ -49,7 +49,7 @@ def test_the_command_says_in_one_line_what_is_missing(tmp_path, monkeypatch, cap
     with pytest.raises(SystemExit) as end:
         report(monkeypatch, capsys, name)
     assert str(end.value).startswith(f"pnas.report: there is no experiment {name!r}")
-    assert "\n" not in str(end.value) and not os.listdir(tmp_path)
+    assert "\n" not in str(end.value) and not [*tmp_path.iterdir()]
 
 
 def test_a_retraining_outside_logs_is_not_drawn(tmp_path, monkeypatch, capsys):

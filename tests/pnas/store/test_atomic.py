@@ -1,6 +1,5 @@
 """Files are written whole or not at all, also on a full disk."""
 
-import os
 import resource
 import signal
 
@@ -21,7 +20,7 @@ def test_a_link_that_leads_nowhere_is_named(tmp_path):
         check_writable(tmp_path / "logs" / "pnas")
     (tmp_path / "gone").mkdir()
     check_writable(tmp_path / "logs" / "pnas")
-    assert os.listdir(tmp_path / "gone") == ["pnas"] and os.listdir(tmp_path / "gone" / "pnas") == []
+    assert [*(tmp_path / "gone").rglob("*")] == [tmp_path / "gone" / "pnas"]
 
 
 @pytest.mark.parametrize("write, kept", [(append, b"kept" + b"x" * 4996), (write_atomically, b"kept")])
@@ -37,7 +36,7 @@ def test_a_full_disk_leaves_earlier_content_as_it_was(write, kept, tmp_path):
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert path.read_bytes() == kept  # an entry of the log that was cut off is completed by the next run
-    assert os.listdir(tmp_path) == ["file"]
+    assert [*tmp_path.iterdir()] == [tmp_path / "file"]
 
 
 def test_files_and_folders_that_exist_get_dated_names(tmp_path):
@@ -45,7 +44,7 @@ def test_files_and_folders_that_exist_get_dated_names(tmp_path):
     folder.mkdir()
     file.write_text("best")
     moved = set_aside(folder, missing, file)
-    assert sorted(os.listdir(tmp_path)) == sorted(path.name for path in moved)
+    assert sorted(tmp_path.iterdir()) == sorted(moved)
     assert moved[0].is_dir() and moved[1].read_text() == "best" and moved[1].match("best.2*-*-*.keras")
 
 

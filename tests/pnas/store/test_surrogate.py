@@ -1,6 +1,7 @@
 """The surrogate that a search keeps, and its return in a resumed one."""
 
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -111,7 +112,7 @@ def test_a_file_of_other_fits_is_not_restored(path, uninterrupted, other):
 @pytest.mark.parametrize("damage", ["empty", "cut", "other", "fits"])
 def test_a_damaged_file_is_replaced_with_a_warning(path, uninterrupted, damage):
     KeptSurrogate(encoder(), path).fit(*FITS[0])
-    with open(path, "r+b") as file:
+    with Path(path).open("r+b") as file:
         content = file.read()
         file.truncate({"empty": 0, "cut": len(content) // 2, "other": 0, "fits": 0}[damage])
     if damage == "other":
