@@ -124,7 +124,8 @@ class _BinaryLayer(keras.layers.Layer):
     """
 
     kernel, binary_kernel = _kernel_properties(0)
-    _bias_shape = (-1,)
+    _ranks = {"min_ndim": 2}
+    _channel_axis = -1
 
     def __init__(self, arguments):
         super().__init__(**arguments["kwargs"])
@@ -141,26 +142,38 @@ class _BinaryLayer(keras.layers.Layer):
                 value = regularizers.get(value)
             setattr(self, name, value)
         self._arguments = tuple(arguments)
+        self.input_spec = InputSpec(**self._ranks)
         self.binary_kernels = []  # filled by build
+
+    def build(self, input_shape):
+        outputs = self.compute_output_shape(input_shape)[self._channel_axis]  # refuses an input that is too small
+        channels = input_shape[self._channel_axis]
+        if channels is None:
+            self._refuse("the input's shape", tuple(input_shape), "known along its last axis")
+        self.input_spec = InputSpec(**self._ranks, axes={self._channel_axis: channels})
+        self._add_kernels(channels)
+        if self.use_bias:
+            self.bias = self.add_weight(
+                name="bias", shape=(outputs,), initializer=self.bias_initializer, regularizer=self.bias_regularizer
+            )
 
     def _refuse(self, name, value, accepted):
         raise ValueError(f"{type(self).__name__}: {name} must be {accepted}, got {value!r}")
 
-    def _add_kernel(self, name, shape, initializer, regularizer, inputs=None):
-        """Adds a binary kernel.
+    def _add_kernel(self, kind, shape, inputs, name="kernel"):
+        """Adds a binary kernel with the initializer and the regularizer of its kind.
 
         Args:
-            name: of its variable.
+            kind: 'kernel', 'depthwise' or 'pointwise'.
             shape: (..., inputs, outputs).
-            initializer: of W; None is uniform in [-H, H].
-            regularizer: of W, or None.
-            inputs: how many of them an output reads, if not all.
+            inputs: how many of them an output reads.
+            name: of its variable.
         """
         area = math.prod(shape[:-2])
-        bound = glorot(area * (inputs or shape[-2]), area * shape[-1])
+        bound = glorot(area * inputs, area * shape[-1])
         H = bound if self.H == "Glorot" else self.H
         multiplier = 1 / bound if self.kernel_lr_multiplier == "Glorot" else self.kernel_lr_multiplier
-        self.binary_kernels.append(BinaryKernel(self, name, shape, H, multiplier, initializer, regularizer))
+        self.binary_kernels.append(BinaryKernel(self, kind, name, shape, H, multiplier))
 
     def _kernel(self, number):
         if number >= len(self.binary_kernels):
@@ -169,16 +182,10 @@ class _BinaryLayer(keras.layers.Layer):
             )
         return self.binary_kernels[number]
 
-    def _add_bias(self, units):
-        if self.use_bias:
-            self.bias = self.add_weight(
-                name="bias", shape=(units,), initializer=self.bias_initializer, regularizer=self.bias_regularizer
-            )
-
     def _finish(self, outputs):
         """Adds the bias and applies the activation."""
         if self.use_bias:
-            outputs = outputs + ops.reshape(self.bias, self._bias_shape)
+            outputs = outputs + ops.reshape(self.bias, (-1, 1, 1) if self._channel_axis == 1 else (-1,))
         return self.activation(outputs)
 
     def save_own_variables(self, store):
@@ -240,15 +247,9 @@ class BinaryDense(_BinaryLayer):
     ):
         super().__init__(locals())
         self.supports_masking = True
-        self.input_spec = InputSpec(min_ndim=2)
 
-    def build(self, input_shape):
-        inputs = input_shape[-1]
-        if inputs is None:
-            self._refuse("the input's shape", tuple(input_shape), "known along its last axis")
-        self.input_spec = InputSpec(min_ndim=2, axes={-1: inputs})
-        self._add_kernel("kernel", (inputs, self.units), self.kernel_initializer, self.kernel_regularizer)
-        self._add_bias(self.units)
+    def _add_kernels(self, channels):
+        self._add_kernel("kernel", (channels, self.units), channels)
 
     def call(self, inputs):
         return self._finish(ops.matmul(inputs, self.binary_kernel))
@@ -260,6 +261,8 @@ class BinaryDense(_BinaryLayer):
 class _BinaryConv(_BinaryLayer):
     """Base class of the three convolutions. A subclass without `filters` has `depth_multiplier` outputs a channel."""
 
+    _ranks = {"ndim": 4}
+
     def __init__(self, arguments):
         super().__init__(arguments)
         for name in ("kernel_size", "strides", "dilation_rate"):
@@ -268,46 +271,23 @@ class _BinaryConv(_BinaryLayer):
         if max(self.strides) > 1 and max(self.dilation_rate) > 1:
             self._refuse("dilation_rate", arguments["dilation_rate"], f"1 where strides are {arguments['strides']!r}")
         self.data_format = self.data_format or keras.config.image_data_format()
-        if self.data_format == "channels_first":
-            self._bias_shape = (-1, 1, 1)
         self._channel_axis = 1 if self.data_format == "channels_first" else -1
         self._geometry = {name: getattr(self, name) for name in ("padding", "data_format", "dilation_rate")}
-        self.input_spec = InputSpec(ndim=4)
-
-    def _check_channels(self, input_shape):
-        """The number of channels of an input that this layer accepts."""
-        channels = input_shape[self._channel_axis]
-        if len(input_shape) != 4 or channels is None:
-            self._refuse("the input's shape", tuple(input_shape), "of rank 4 with a known number of channels")
-        return channels
 
     def compute_output_shape(self, input_shape):
-        outputs = self._count_outputs(self._check_channels(input_shape))
-        first = self.data_format == "channels_first"
-        sizes = input_shape[2:] if first else input_shape[1:3]
+        if len(input_shape) != 4 or input_shape[self._channel_axis] is None:
+            self._refuse("the input's shape", tuple(input_shape), "of rank 4 with a known number of channels")
+        batch, *sizes = input_shape
+        channels = sizes.pop(0 if self._channel_axis == 1 else -1)
+        outputs = self.filters if "filters" in self._arguments else channels * self.depth_multiplier
         sizes = [
             size if size is None else -(-(size if self.padding == "same" else size - d * (k - 1)) // s)
             for size, k, s, d in zip(sizes, self.kernel_size, self.strides, self.dilation_rate, strict=True)
         ]
         if any(size is not None and size <= 0 for size in sizes):
-            self._refuse(
-                "kernel_size", self.kernel_size, f"at most as large as the input, of shape {tuple(input_shape)}"
-            )
-        return (input_shape[0], outputs, *sizes) if first else (input_shape[0], *sizes, outputs)
-
-    def _count_outputs(self, channels):
-        return self.filters
-
-    def build(self, input_shape):
-        outputs = self.compute_output_shape(input_shape)[self._channel_axis]  # refuses an input that is too small
-        channels = input_shape[self._channel_axis]
-        self.input_spec = InputSpec(ndim=4, axes={self._channel_axis: channels})
-        self._add_kernels(channels)
-        self._add_bias(outputs)
-
-    def _add_depthwise_kernel(self, channels):
-        shape = (*self.kernel_size, channels, self.depth_multiplier)
-        self._add_kernel("kernel", shape, self.depthwise_initializer, self.depthwise_regularizer, inputs=1)
+            accepted = f"at most as large as the input, of shape {tuple(input_shape)}"
+            self._refuse("kernel_size", self.kernel_size, accepted)
+        return (batch, outputs, *sizes) if self._channel_axis == 1 else (batch, *sizes, outputs)
 
 
 @register_keras_serializable("binarized")
@@ -321,9 +301,7 @@ class BinaryConv2D(_BinaryConv):
         kernel_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are those of the receptive field,
             kh * kw * channels in and kh * kw * filters out.
     Attributes:
-        kernel: tensor (kh, kw, channels, filters), the latent kernel W in [-H, H]. It can be set; values
-            outside are clipped, with a warning.
-        binary_kernel: tensor like kernel, every entry -H or +H.
+        kernel, binary_kernel: tensors (kh, kw, channels, filters), as in `BinaryDense`.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
         data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -352,16 +330,14 @@ class BinaryConv2D(_BinaryConv):
         super().__init__(locals())
 
     def _add_kernels(self, channels):
-        shape = (*self.kernel_size, channels, self.filters)
-        self._add_kernel("kernel", shape, self.kernel_initializer, self.kernel_regularizer)
+        self._add_kernel("kernel", (*self.kernel_size, channels, self.filters), channels)
 
     def call(self, inputs):
         strides = self.strides
         if self.kernel_size == (1, 1) and max(strides) > 1:
             # A strided 1x1 kernel reads every stride-th pixel, and pooling selects them faster. On images with one
             # channel, oneDNN in TensorFlow 2.21 also writes out of bounds in the gradient of such a kernel.
-            inputs = ops.average_pool(inputs, 1, strides, data_format=self.data_format)
-            strides = 1
+            inputs, strides = ops.average_pool(inputs, 1, strides, data_format=self.data_format), 1
         return self._finish(ops.conv(inputs, self.binary_kernel, strides, **self._geometry))
 
 
@@ -375,9 +351,7 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         depthwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`; the fans are kh * kw in and
             kh * kw * depth_multiplier out.
     Attributes:
-        kernel: tensor (kh, kw, channels, depth_multiplier), the latent kernel W in [-H, H]. It can be set; values
-            outside are clipped, with a warning.
-        binary_kernel: tensor like kernel, every entry -H or +H.
+        kernel, binary_kernel: tensors (kh, kw, channels, depth_multiplier), as in `BinaryDense`.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, channels *
         depth_multiplier); with data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -406,10 +380,7 @@ class BinaryDepthwiseConv2D(_BinaryConv):
         super().__init__(locals())
 
     def _add_kernels(self, channels):
-        self._add_depthwise_kernel(channels)
-
-    def _count_outputs(self, channels):
-        return channels * self.depth_multiplier
+        self._add_kernel("depthwise", (*self.kernel_size, channels, self.depth_multiplier), 1)
 
     def call(self, inputs):
         return self._finish(depthwise_conv(inputs, self.binary_kernel, self.strides, **self._geometry))
@@ -427,11 +398,8 @@ class BinarySeparableConv2D(_BinaryConv):
         depthwise_initializer, pointwise_initializer, H, kernel_lr_multiplier: as in `BinaryDense`, for each kernel
             separately; the fans of the pointwise kernel are channels * depth_multiplier in and filters out.
     Attributes:
-        kernel: tensor (kh, kw, channels, depth_multiplier), the latent depthwise kernel in [-H, H].
-        binary_kernel: tensor like kernel, every entry -H or +H.
-        pointwise_kernel: tensor (1, 1, channels * depth_multiplier, filters), the latent pointwise kernel in [-H, H].
-        binary_pointwise_kernel: tensor like pointwise_kernel, every entry -H or +H. Both latent kernels can be set;
-            values outside are clipped, with a warning.
+        kernel, binary_kernel: tensors (kh, kw, channels, depth_multiplier), the depthwise kernels, as in `BinaryDense`.
+        pointwise_kernel, binary_pointwise_kernel: tensors (1, 1, channels * depth_multiplier, filters), likewise.
     Input shape: (batch, height, width, channels). Output shape: (batch, new height, new width, filters); with
         data_format 'channels_first' the channels are the second axis.
     Raises:
@@ -465,9 +433,9 @@ class BinarySeparableConv2D(_BinaryConv):
         super().__init__(locals())
 
     def _add_kernels(self, channels):
-        self._add_depthwise_kernel(channels)
-        shape = (1, 1, channels * self.depth_multiplier, self.filters)
-        self._add_kernel("pointwise_kernel", shape, self.pointwise_initializer, self.pointwise_regularizer)
+        self._add_kernel("depthwise", (*self.kernel_size, channels, self.depth_multiplier), 1)
+        inner = channels * self.depth_multiplier
+        self._add_kernel("pointwise", (1, 1, inner, self.filters), inner, "pointwise_kernel")
 
     def call(self, inputs):
         kernel, pointwise = self.binary_kernel, self.binary_pointwise_kernel

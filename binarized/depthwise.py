@@ -6,16 +6,12 @@ from keras import ops
 from binarized.binary_ops import Tensor
 from binarized.padding import zeros_around
 
+Pair = tuple[int, int]
 WIDEST_FAST_KERNEL = 3  # pixels; up to this kernel size, oneDNN computes the gradient of depthwise weights fast
 
 
 def depthwise_conv(
-    inputs: Tensor,
-    kernel: Tensor,
-    strides: tuple[int, int],
-    padding: str,
-    data_format: str,
-    dilation_rate: tuple[int, int],
+    inputs: Tensor, kernel: Tensor, strides: Pair, padding: str, data_format: str, dilation_rate: Pair
 ) -> Tensor:
     """`keras.ops.depthwise_conv` with a faster gradient; the arithmetic is the same.
 

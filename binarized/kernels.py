@@ -3,7 +3,7 @@
 The forward pass uses the binary kernel `binarize(W, H)`, -H or +H. The optimizer updates the latent kernel W. Two rules
 differ from stock layers:
 
-- Clipping: W is clipped to [-H, H] after every step (`Clip`). Outside, its gradient would be 0 and W would not return.
+- Clipping: W is clipped to [-H, H] after every step. Outside, its gradient would be 0 and W would not return.
 - Multiplier: an optimizer step moves W by `kernel_lr_multiplier` times the step that the optimizer would make:
   W <- clip(W + multiplier * (step - W), -H, H). A layer cannot change the optimizer, so it stores V = W / multiplier
   and passes the gradient of W to V unchanged. When the optimizer moves V by s, W moves by multiplier * s. This holds
@@ -17,14 +17,12 @@ Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplie
 
 import math
 import warnings
-from collections.abc import Callable
 from numbers import Real
 from typing import Any
 
 import keras
 import numpy as np
-from keras import constraints, initializers, ops
-from keras.saving import register_keras_serializable
+from keras import initializers, ops
 
 from binarized.binary_ops import Tensor, sign, straight_through
 from binarized.seeds import next_seed
@@ -33,33 +31,6 @@ from binarized.seeds import next_seed
 def is_number(value: Any) -> bool:
     """Whether an argument is a finite number, and no bool."""
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)
-
-
-@register_keras_serializable("binarized")
-class Clip(constraints.Constraint):
-    """Constraint that keeps weights in [min_value, max_value].
-
-    Args:
-        min_value: number, lower end.
-        max_value: number above `min_value`, upper end.
-    Raises:
-        ValueError: the two are not numbers, or min_value is not the smaller one.
-    """
-
-    def __init__(self, min_value: float, max_value: float):
-        if not (is_number(min_value) and is_number(max_value) and min_value < max_value):
-            raise ValueError(
-                f"Clip: min_value and max_value must be numbers, min_value the smaller one, "
-                f"got {min_value!r} and {max_value!r}"
-            )
-        self.min_value = min_value
-        self.max_value = max_value
-
-    def __call__(self, w):
-        return ops.clip(w, self.min_value, self.max_value)
-
-    def get_config(self):
-        return {"min_value": self.min_value, "max_value": self.max_value}
 
 
 def glorot(fan_in: float, fan_out: float) -> float:
@@ -79,23 +50,18 @@ class BinaryKernel:
 
     Args:
         layer: keras.layers.Layer, gets the variable.
+        kind: such as 'depthwise'; the layer's `depthwise_initializer` and `depthwise_regularizer` are those of W.
+            Without an initializer, W is uniform in [-H, H].
         name, shape: of the variable.
         H, multiplier: positive numbers.
-        initializer, regularizer: of W, as functions. Without an initializer, W is uniform in [-H, H].
     Attributes:
         variable: V. size: number of weights. H, multiplier: as given.
     """
 
     def __init__(
-        self,
-        layer: keras.layers.Layer,
-        name: str,
-        shape: tuple[int, ...],
-        H: float,
-        multiplier: float,
-        initializer: Callable | None,
-        regularizer: Callable | None,
+        self, layer: keras.layers.Layer, kind: str, name: str, shape: tuple[int, ...], H: float, multiplier: float
     ):
+        initializer, regularizer = (getattr(layer, f"{kind}_{part}") for part in ("initializer", "regularizer"))
         self.name, self.size, self.dtype = f"{name} of layer {layer.name!r}", math.prod(shape), layer.compute_dtype
         self.H, self.multiplier = H, multiplier
         if initializer is None:
@@ -107,7 +73,7 @@ class BinaryKernel:
             shape=shape,
             initializer=lambda shape, dtype=None: initial(shape, dtype=dtype) / multiplier,
             regularizer=regularizer and (lambda V: regularizer(self.latent())),
-            constraint=Clip(-H / multiplier, H / multiplier),
+            constraint=lambda V: ops.clip(V, -H / multiplier, H / multiplier),
             autocast=False,
         )
 

@@ -18,7 +18,6 @@ from binarized.binary_layers import (
     DropoutNoScale,
 )
 from binarized.binary_ops import binary_tanh
-from binarized.kernels import Clip
 from binarized.normalization import Normalization
 
 GLOROT_3_TO_2 = math.sqrt(1.5 / (3 + 2))  # of a dense layer with 3 inputs and 2 units
@@ -352,7 +351,6 @@ ARGUMENTS = {  # no default among them
     },
     DropoutNoScale: {"rate": 0.25, "seed": 7},
     Normalization: {"binary": False, "epsilon": 0.5},
-    Clip: {"min_value": -0.25, "max_value": 0.5},
 }
 
 
@@ -435,8 +433,6 @@ def test_layers_save_and_load_without_custom_objects(tmp_path):
         (DropoutNoScale, {"rate": -0.1}, "rate"),
         (DropoutNoScale, {"rate": 1}, "rate"),
         (DropoutNoScale, {"rate": "half"}, "rate"),
-        (Clip, {"min_value": 1, "max_value": 1}, "max_value"),
-        (Clip, {"min_value": "0", "max_value": 1}, "min_value"),
     ],
     ids=lambda value: value.__name__ if isinstance(value, type) else str(value).strip("{}"),
 )
@@ -495,12 +491,7 @@ def test_with_channels_first_other_channels_are_refused(make):
         layer(random(4, 6, 8, 3))
 
 
-# ----------------------------------------------------------------------------------------------------- clip and dropout
-
-
-def test_clip_brings_weights_to_the_nearest_end():
-    weights = np.float32([-3, -0.25, -0.1, 0, 0.49, 0.5, 0.51])
-    np.testing.assert_array_equal(Clip(-0.25, 0.5)(weights), np.float32([-0.25, -0.25, -0.1, 0, 0.49, 0.5, 0.5]))
+# -------------------------------------------------------------------------------------------------------------- dropout
 
 
 def test_dropout_zeroes_the_asked_fraction_and_leaves_the_others_as_they_are():
