@@ -4,6 +4,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from tiny_training import settings_of
 
 from pnas import UsageError
 from pnas.manager import Manager
@@ -103,7 +104,7 @@ def test_the_last_dense_layer_must_have_a_unit_for_each_class(dense_layers):
 
 def test_a_manager_refuses_malformed_data_before_it_starts_workers():
     with pytest.raises(UsageError, match="data.x_val must"):
-        Manager(data(x_val=X_VAL[:0]), 1, [2], [10], (False, 0, 0))
+        Manager(data(x_val=X_VAL[:0]), settings_of())
 
 
 def test_float32_arrays_are_taken_as_they_are():
