@@ -95,7 +95,6 @@ from pnas.training.architecture import measure, train_architecture
 from pnas.training.child import build_with_seed
 from pnas.training.data import check_data
 from pnas.training.early_stopping import train_with_stops
-from pnas.training.local import remove_folders
 from pnas.training.local import stop as stop_workers
 from pnas.training.stopping import Stopped, stop_on_signals
 
@@ -202,7 +201,7 @@ def main():
         "summary": (show_summary, ""),
     }[action]
     kept = "Stopped. " + kept.format(settings.EXPERIMENT_NAME)
-    with stop_on_signals(lambda: (remove_folders(), print(f"\n{kept}", file=sys.stderr, flush=True))):
+    with stop_on_signals(lambda: print(f"\n{kept}", file=sys.stderr, flush=True)):
         try:
             run(settings)
         except (UsageError, DataError, OSError) as error:

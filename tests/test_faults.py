@@ -12,7 +12,6 @@ import pytest
 import tiny_search
 
 from pnas.store.database import Database
-from pnas.training.local import remove_left_behind
 
 
 def test_ten_kills_lose_no_child_and_change_no_reward(tmp_path, uninterrupted):
@@ -42,8 +41,8 @@ STOPPED = "Stopped. logs/pnas keeps every child reported above; the same command
 def signalled(folder, state, number):
     """Runs the tiny search in a folder and sends a signal to the search alone, in one of three states.
 
-    The search has two operators, so three cells of one block, and one worker. Its shared memory and temporary files are
-    in the subfolders `shared` and `temporary`.
+    The search has two operators, so three cells of one block, and one worker. Its temporary files are in the subfolder
+    `temporary`.
 
     Args:
         folder: an empty folder.
@@ -52,10 +51,8 @@ def signalled(folder, state, number):
     Returns:
         (exit code, output, pid of the search, pids of its workers), after all writers to the output have ended.
     """
-    places = {"JOBLIB_TEMP_FOLDER": folder / "shared", "TMPDIR": folder / "temporary"}
-    for place in places.values():
-        place.mkdir(exist_ok=True)
-    environment = {**os.environ, **{name: str(place) for name, place in places.items()}}
+    (folder / "temporary").mkdir(exist_ok=True)
+    environment = {**os.environ, "TMPDIR": str(folder / "temporary")}
     small = ["--N_WORKERS", "1", "--operators", "['3x3 maxpool','linear']", "--RNN_TRAINING_EPOCHS", "3000"]
     process = tiny_search.start(folder, *small, env=environment)
     lines, workers = [], []
@@ -101,22 +98,17 @@ def test_a_terminated_search_leaves_only_its_results(tmp_path):
         assert output.endswith("\n" + STOPPED)
         assert not any(word in output for word in ("Traceback", "Warning", "leaked", "failed")), output
         check_ended(pid, workers)
-        assert not [*(tmp_path / "shared").iterdir(), *(tmp_path / "temporary").iterdir()]
+        assert not list((tmp_path / "temporary").iterdir())
         Database(tmp_path / "logs" / "pnas" / "search.db", "").close()  # nobody holds it
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
 def test_the_workers_of_a_killed_search_end(tmp_path):
-    shared = tmp_path / "shared"
     for state in ("importing", "training", "fitting"):
         code, output, pid, workers = signalled(tmp_path, state, signal.SIGKILL)
         assert code == -signal.SIGKILL, output
         check_ended(pid, workers)
-        assert [path.name.split("_")[:2] for path in shared.iterdir()] == [
-            ["pnas", str(pid)]
-        ]  # the run before has been cleared
-    remove_left_behind(str(shared))  # as the next run does
-    assert not [*shared.iterdir(), *(tmp_path / "temporary").iterdir()]
+    assert not list((tmp_path / "temporary").iterdir())
 
 
 def test_a_terminated_training_can_be_resumed(tmp_path):

@@ -109,7 +109,7 @@ def memory_of(pid):
     is_shared = False
     for line in Path(f"/proc/{pid}/smaps").read_text().splitlines():
         if re.match(r"[0-9a-f]+-[0-9a-f]+ ", line):
-            is_shared = "/pnas_" in line
+            is_shared = "memfd:pnas" in line
         elif line.startswith("Pss:"):
             total += int(line.split()[1]) * 1024
         elif line.startswith("Rss:") and is_shared:
