@@ -52,7 +52,7 @@ def test_best_keras_is_the_winners_best_network(searched):
     assert accuracy == pytest.approx(max(rewards(searched)[int(best_line(searched)[1])]))
 
 
-def test_controller_keras_is_the_surrogate_fitted_to_all_children(searched):
+def test_surrogate_keras_is_the_surrogate_fitted_to_all_children(searched):
     surrogate = Encoder.load(searched / "weights" / "pnas" / "surrogate.keras")
     children = Store.open("pnas", searched / "logs").children()
     assert surrogate.fits[-1]["cells"] == [child.cell for child in children]
