@@ -5,13 +5,11 @@ A new constant is a line in train.py and one in `Settings`.
 
 import dataclasses
 import functools
-import importlib.util
+import importlib
 import json
 import os
 import re
-import subprocess
-import sys
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
@@ -175,61 +173,3 @@ def faults(constants: Mapping[str, Any]) -> list[str]:
         for name, value in constants.items()
         if not RULES[name].accepts(value)
     ]
-
-
-def conflicts(settings: Settings, action: str) -> Iterator[str]:
-    """A line for each pair of constants that do not go together; every constant is accepted by its own rule.
-
-    Args:
-        settings: Settings.
-        action: 'search', 'train_arc' or 'summary'.
-    """
-    s = settings
-    if len(s.NUM_CELL_FILTERS) != s.NUM_CELLS:
-        yield f"NUM_CELL_FILTERS must have NUM_CELLS = {s.NUM_CELLS} entries, got {s.NUM_CELL_FILTERS!r}"
-    if s.DATASET in TRAINING_IMAGES:  # other data sets are checked when they are loaded
-        most = TRAINING_IMAGES[s.DATASET]
-        if s.TRAIN_SIZE is not None and not 10 <= s.TRAIN_SIZE <= most:
-            yield f"TRAIN_SIZE must be None or an integer from 10 to {most} with {s.DATASET!r}, got {s.TRAIN_SIZE!r}"
-        if s.DENSE_LAYERS[-1] != 10:
-            yield f"DENSE_LAYERS must end with 10, the classes of {s.DATASET!r}, got {s.DENSE_LAYERS!r}"
-    if action == "search":
-        yield from _conflicts_of_search(s)
-    else:
-        try:
-            s.state_space().decode(s.REPRESENTATION_STRING)
-        except ValueError as error:
-            yield f"REPRESENTATION_STRING: {error}"
-
-
-def _conflicts_of_search(s):
-    deepest = 1 - s.NUM_CELLS
-    if deepest > s.INPUT_LOOKBACK_DEPTH:  # below it, all inputs of all cells are the image
-        accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
-        got = s.INPUT_LOOKBACK_DEPTH
-        yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"
-    if s.STOP_EARLY and s.MAX_EPOCHS < 4:
-        yield f"STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with {s.MAX_EPOCHS}"
-    unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
-    if unknown:
-        yield (
-            f"operators: {unknown} must be registered in pnas/model.py or in a module that it imports: worker "
-            "processes import that, not train.py"
-        )
-    module, pip_name = PACKAGES.get(s.PARALLEL_BACKEND, (None, None))
-    if module and importlib.util.find_spec(module) is None:
-        yield f'PARALLEL_BACKEND {s.PARALLEL_BACKEND!r} needs a package that is not installed: pip install "{pip_name}"'
-    if (s.PARALLEL_BACKEND, s.SCHEDULER is None) in (("dask", True), ("loky", False)):
-        accepted = "the address of a Dask cluster with 'dask', such as 'tcp://host:8786', and None with 'loky'"
-        yield f"SCHEDULER must be {accepted}; got {s.SCHEDULER!r} with {s.PARALLEL_BACKEND!r}"
-
-
-def _unknown_to_workers(operators):
-    """The operators that are not registered in a process that imports pnas.model alone, as workers do."""
-    elsewhere = [name for name in operators if _operations()[name].__module__ != "pnas.model"]
-    if not elsewhere:
-        return []
-    code = "from pnas.model import OPERATIONS; print(*OPERATIONS, sep='\\n')"
-    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
-    process = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, check=False)
-    return [name for name in elsewhere if name not in process.stdout.splitlines()]

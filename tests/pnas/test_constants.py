@@ -7,7 +7,8 @@ from train_constants import constants_of_train, settings_of_train
 
 import pnas.backend  # noqa: F401  (imports Keras without its messages)
 from pnas import constants
-from pnas.constants import RULES, Settings, conflicts, faults
+from pnas.command_line import conflicts
+from pnas.constants import RULES, Settings, faults
 from pnas.model import OPERATIONS, build_child
 
 
