@@ -14,7 +14,6 @@ from keras import layers
 from messages import without_foreign_warnings
 
 from binarized.binary_layers import BinaryConv2D
-from pnas.child import Child
 from pnas.costs import Costs, budget
 from pnas.encoder import StateSpace
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
@@ -183,8 +182,8 @@ def searched(fits, B=3, K=1000):
     space = StateSpace(B, OPERATORS)
     surrogate = Surrogate(space)
 
-    def train(blocks, new, known):
-        return [Child(number, cell, predicted, 0, 0.5) for number, cell, predicted in new]
+    def train(new):
+        return [child._replace(reward=0.5) for child in new]
 
     children = progressive_search(space, surrogate, train, K, fits=fits)
     assert [child.number for child in children] == list(range(1, len(children) + 1))
