@@ -49,19 +49,23 @@ print(keras.models.load_model("child.keras").name)"""
     assert result.stdout == "(None, 14, 14, 3) float32\nchild_0_3x3_bconv_0_3x3_maxpool\n"
 
 
-@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "svg"])  # the one of notebooks
-def test_keras_is_imported_with_any_mplbackend(name):
+def test_keras_is_imported_with_any_mplbackend():
     code = """import os
 import pnas.backend, matplotlib
 print(os.environ["MPLBACKEND"], matplotlib.get_backend())
 matplotlib.use("pdf")
 pnas.backend._import_matplotlib()
 print(matplotlib.get_backend())"""
-    environment = {**os.environ, "MPLBACKEND": name, "PYTHONPATH": str(ROOT)}
-    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
-    assert result.stderr == ""
-    (kept, used), (last,) = map(str.split, result.stdout.splitlines())
-    assert kept == name and (used == "svg") == (name == "svg") and last == "pdf"
+    started = {}
+    for name in ("module://matplotlib_inline.backend_inline", "svg"):  # the one of notebooks
+        environment = {**os.environ, "MPLBACKEND": name, "PYTHONPATH": str(ROOT)}
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+        started[name] = subprocess.Popen([sys.executable, "-c", code], env=environment, **pipes)
+    for name, process in started.items():
+        stdout, stderr = process.communicate()
+        assert stderr == ""
+        (kept, used), (last,) = map(str.split, stdout.splitlines())
+        assert kept == name and (used == "svg") == (name == "svg") and last == "pdf"
 
 
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="reads /proc")

@@ -182,8 +182,8 @@ def searched(fits, B=3, K=1000):
     space = StateSpace(B, OPERATORS)
     surrogate = Surrogate(space)
 
-    def train(children):
-        return [child._replace(reward=0.5) for child in children]
+    def train(new):
+        return [child._replace(reward=0.5) for child in new]
 
     children = progressive_search(space, surrogate, train, K, fits=fits)
     assert [child.number for child in children] == list(range(1, len(children) + 1))
