@@ -165,14 +165,12 @@ class _Packer:
 def _functional(model):
     """The model as a functional one, with one output."""
     try:
-        outputs = model.outputs
-        functional = keras.Model(model.inputs, outputs)
+        functional = keras.Model(model.inputs, model.outputs)
     except (AttributeError, ValueError):
-        outputs = None
-    if not outputs:
-        raise ValueError(f"pack: model must be a functional or a built Sequential keras.Model, got {model!r:.80}")
-    if len(outputs) > 1:
-        raise ValueError(f"pack: model must have one output, got {len(outputs)}")
+        accepted = "a functional or a built Sequential keras.Model"
+        raise ValueError(f"pack: model must be {accepted}, got {model!r:.80}") from None
+    if len(functional.outputs) > 1:
+        raise ValueError(f"pack: model must have one output, got {len(functional.outputs)}")
     return functional
 
 
