@@ -79,8 +79,7 @@ class Normalization(keras.layers.Layer):
     """Batch normalization over all axes but the last, followed by binary_tanh.
 
     In training the layer uses the statistics of the batch. At inference it uses stored statistics, the mean over the
-    batches seen in training. Training flips signs of weights, which makes older statistics worthless, so call
-    `recalibrate` before a trained network is evaluated.
+    batches seen in training. Call `recalibrate` before a trained network is evaluated.
 
     As in `keras.layers.BatchNormalization`, a frozen layer (`trainable = False`, of itself or of a model that contains
     it) uses and keeps its stored statistics in training, too, and positions that a mask leaves out do not count.

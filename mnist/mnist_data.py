@@ -1,5 +1,6 @@
 """Data sets as arrays for binary networks: images in [-1, +1], labels -1 or +1, and the expanded training set."""
 
+import functools
 import numbers
 import os
 import warnings
@@ -150,13 +151,10 @@ def _read_digits():
     zoom = SIDE / digits.images.shape[1]
     images = ndimage.zoom(digits.images, (1, zoom, zoom), order=1, mode="nearest", grid_mode=True)
     pixels = np.rint(images[..., np.newaxis] * (255 / 16))  # 8 bits, as MNIST has
-    images = (pixels / 127.5 - 1).astype(np.float32)
-    x_train, x_rest, y_train, y_rest = train_test_split(
-        images, digits.target, train_size=DIGITS_TRAIN, stratify=digits.target, random_state=0
-    )
-    x_val, x_test, y_val, y_test = train_test_split(
-        x_rest, y_rest, train_size=DIGITS_VALIDATION, stratify=y_rest, random_state=0
-    )
+    images, labels = (pixels / 127.5 - 1).astype(np.float32), digits.target
+    split = functools.partial(train_test_split, random_state=0)
+    x_train, x_rest, y_train, y_rest = split(images, labels, train_size=DIGITS_TRAIN, stratify=labels)
+    x_val, x_test, y_val, y_test = split(x_rest, y_rest, train_size=DIGITS_VALIDATION, stratify=y_rest)
     return [x_train, x_val, x_test], [y_train, y_val, y_test]
 
 

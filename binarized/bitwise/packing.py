@@ -11,7 +11,6 @@ import itertools
 import json
 import math
 import typing
-from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -41,10 +40,13 @@ def pack(model: keras.Model) -> Network:
         ValueError: the model or one of its layers cannot be packed; the message says why and names the layer.
     """
     model = _functional(model)
-    layers = {layer.name: layer for layer in model.operations}
+    nodes = [node for same_depth in model._nodes_by_depth.values() for node in same_depth]
     packer = _Packer()
-    for config in model.get_config()["layers"]:
-        packer.add(layers[config["name"]], config)
+    for layer in model.operations:
+        first, *more = [node for node in nodes if node.operation is layer]
+        if more:
+            _refuse(layer, "is used more than once")
+        packer.add(layer, first.input_tensors, first.output_tensors)
     if packer.scores is None:
         _refuse(model.operations[-1], "is the end of the model, which must be a Normalization with binary=False")
     try:
@@ -66,35 +68,28 @@ class _Packer:
     """Collects the steps of a network, their weights and thresholds, layer by layer.
 
     Attributes:
-        tensors: dict, (layer name, output index) -> what computes this tensor and its shape. A ±1 tensor and the image
-            have the number of a step (0 is the image), others a list of `_Unnormalized`.
+        computed: dict, id of a tensor of the model -> what computes it. A ±1 tensor and the image have the number of a
+            step (0 is the image), others a list of `_Unnormalized`.
+        image: shape (height, width, channels) once the input was added, else None.
         scores: array (2, classes) once the last layer was added, else None.
     """
 
     def __init__(self):
-        self.tensors = {}
-        self.specs, self.bits, self.thresholds, self.scores = [], [], [], None
+        self.computed, self.specs, self.bits, self.thresholds = {}, [], [], []
+        self.image = self.scores = None
 
-    def add(self, layer, config):
-        """Adds the next layer of the model, with its configuration in it."""
+    def add(self, layer, inputs, outputs):
+        """Adds the next layer of the model, with the tensors that it reads and gives."""
         if self.scores is not None:
             _refuse(layer, "comes after the last normalization")
-        if len(config["inbound_nodes"]) > 1:
-            _refuse(layer, "is used more than once")
-        kind = config["registered_name"] or config["class_name"]
-        if kind == "InputLayer":
-            outputs, shapes = [0], [self._image_shape(layer, config["config"]["batch_shape"])]
+        if inputs:
+            computed = self._outputs(layer, [self.computed[id(x)] for x in inputs], inputs[0].shape)
         else:
-            inputs, shapes = zip(*(self.tensors[source] for source in _sources(config["inbound_nodes"])), strict=True)
-            outputs = self._outputs(layer, kind, list(inputs), shapes)
-            shapes = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else list(shapes))
-            shapes = shapes if len(outputs) > 1 else [shapes]
-        for number, tensor in enumerate(zip(outputs, shapes, strict=True)):
-            self.tensors[layer.name, number] = tensor
+            computed = [self._add_image(layer, outputs[0].shape)]
+        self.computed.update(zip(map(id, outputs), computed, strict=True))
 
     def network(self):
-        image = self.tensors[next(iter(self.tensors))][1][1:]
-        description = {"version": VERSION, "image": image, "steps": self.specs}
+        description = {"version": VERSION, "image": self.image, "steps": self.specs}
         return Network(
             np.frombuffer(json.dumps(description, separators=(",", ":")).encode(), np.uint8),
             np.packbits(np.concatenate([array.ravel() for array in self.bits]), bitorder="little"),
@@ -102,20 +97,23 @@ class _Packer:
             self.scores,
         )
 
-    def _image_shape(self, layer, shape):
-        if self.tensors:
+    def _add_image(self, layer, shape):
+        """Adds the input of the model and returns its number."""
+        if self.image:
             _refuse(layer, "is a second input")
         if len(shape) != 4 or not all(size and size <= LARGEST for size in shape[1:]):
             accepted = f"a known height, width and channels from 1 to {LARGEST}"
             _refuse(layer, f"must have {accepted}, got shape {tuple(shape[1:])}")
-        return shape
+        self.image = shape[1:]
+        return 0
 
-    def _outputs(self, layer, kind, inputs, shapes):
-        """What computes each output of a layer."""
+    def _outputs(self, layer, inputs, shape):
+        """What computes each output of a layer whose first input has this shape."""
+        kind = keras.saving.get_registered_name(type(layer))
         unnormalized = [isinstance(value, list) for value in inputs]
         if kind == "binarized>Normalization" and all(unnormalized):
             return [self._normalize(layer, *inputs) if layer.binary else self._score(layer, *inputs)]
-        if kind == "Concatenate" and (layer.axis not in (-1, 3) or len(shapes[0]) != 4):
+        if kind == "Concatenate" and (layer.axis not in (-1, 3) or len(shape) != 4):
             _refuse(layer, "does not concatenate channels of images")
         if kind == "Concatenate" and all(unnormalized):
             return [list(itertools.chain(*inputs))]
@@ -131,10 +129,9 @@ class _Packer:
             return [self._add_step({"op": "concat", "name": layer.name, "from": inputs})]
         if kind == "pnas>Split":
             part = {"op": "channels", "name": layer.name, "from": inputs}
-            stops = itertools.accumulate(layer.sizes)
-            sizes = zip(layer.sizes, stops, strict=True)
-            return [self._add_step({**part, "stop": stop, "count": size}) for size, stop in sizes]
-        return [[_step_without_thresholds(layer, kind, inputs, shapes[0])]]
+            stops = zip(layer.sizes, itertools.accumulate(layer.sizes), strict=True)
+            return [self._add_step({**part, "stop": stop, "count": size}) for size, stop in stops]
+        return [[_step_without_thresholds(layer, _OPS.get(kind), inputs, shape)]]
 
     def _add_step(self, spec):
         """Adds a step and returns its number."""
@@ -168,14 +165,12 @@ class _Packer:
 def _functional(model):
     """The model as a functional one, with one output."""
     try:
-        outputs = model.outputs
-        functional = keras.Model(model.inputs, outputs)
+        functional = keras.Model(model.inputs, model.outputs)
     except (AttributeError, ValueError):
-        outputs = None
-    if not outputs:
-        raise ValueError(f"pack: model must be a functional or a built Sequential keras.Model, got {model!r:.80}")
-    if len(outputs) > 1:
-        raise ValueError(f"pack: model must have one output, got {len(outputs)}")
+        accepted = "a functional or a built Sequential keras.Model"
+        raise ValueError(f"pack: model must be {accepted}, got {model!r:.80}") from None
+    if len(functional.outputs) > 1:
+        raise ValueError(f"pack: model must have one output, got {len(functional.outputs)}")
     return functional
 
 
@@ -183,45 +178,28 @@ def _refuse(layer, why):
     raise ValueError(f"pack: layer {layer.name!r} ({type(layer).__name__}) {why}")
 
 
-def _sources(node):
-    """Yields the inputs of a layer in a model's configuration, each as (layer name, output index)."""
-    if isinstance(node, dict):
-        if "keras_history" in node:
-            name, _, number = node["keras_history"]
-            yield name, number
-        node = node.values()
-    if not isinstance(node, str):
-        for part in node if isinstance(node, Iterable) else ():
-            yield from _sources(part)
-
-
-def _step_without_thresholds(layer, kind, inputs, shape):
+def _step_without_thresholds(layer, op, inputs, shape):
     """The step of a pooling or of a layer with weights, on an input of this shape."""
     unit = 1 / 255 if inputs == [0] else 1.0
-    spec = {"op": _OPS.get(kind), "name": layer.name, "from": inputs}
-    if spec["op"] is None:
+    spec = {"op": op, "name": layer.name, "from": inputs}
+    if op is None:
         _refuse(layer, "has no bitwise form")
-    if spec["op"] == "dense":
+    if op == "dense":
         if any(size != 1 for size in shape[1:-1]):
             _refuse(layer, "does not follow a Flatten layer")
     else:
-        spec |= _geometry(layer)
-    if "Pooling" in kind:
-        return _Unnormalized(
-            spec, [], unit / average_units(spec["kernel"]) if spec["op"] == "average" else unit, shape[-1]
-        )
+        dilated = max(getattr(layer, "dilation_rate", (1, 1))) > 1
+        if layer.padding != "same" or layer.data_format != "channels_last" or dilated:
+            _refuse(layer, "is not padded 'same', has channels first or is dilated")
+        kernel = layer.pool_size if op in ("maximum", "average") else layer.kernel_size
+        spec |= {"kernel": list(kernel), "strides": list(layer.strides)}
+    if op == "average":
+        unit /= average_units(kernel)
+    if op in ("maximum", "average"):
+        return _Unnormalized(spec, [], unit, shape[-1])
     weights, magnitude = _weights(layer)
     spec["filters"] = len(weights[-1])
     return _Unnormalized(spec, weights, unit * magnitude, spec["filters"])
-
-
-def _geometry(layer):
-    """Kernel and strides of a pooling or a convolution, as in the description of a step."""
-    dilated = max(getattr(layer, "dilation_rate", (1, 1))) > 1
-    if layer.padding != "same" or layer.data_format != "channels_last" or dilated:
-        _refuse(layer, "is not padded 'same', has channels first or is dilated")
-    kernel = layer.pool_size if hasattr(layer, "pool_size") else layer.kernel_size
-    return {"kernel": list(kernel), "strides": list(layer.strides)}
 
 
 def _weights(layer):
