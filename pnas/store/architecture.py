@@ -1,10 +1,10 @@
 """What the training of one architecture keeps in logs/NAME: its learning curve and its result."""
 
 import json
-import warnings
 from pathlib import Path
 from typing import Any
 
+from pnas import UsageError
 from pnas.store.atomic import append, check_writable, set_aside, write_atomically
 from pnas.store.database import Database, lock
 from pnas.store.events import curves, file_version, records
@@ -14,7 +14,6 @@ from pnas.store.store import MEASURES as MEASURES_OF_A_CHILD
 MEASURES = (*MEASURES_OF_A_CHILD, "seconds")
 DATABASE = "architecture.db"
 COLUMNS = ("epoch", *MEASURES)
-TABLES = f"CREATE TABLE epochs (epoch INTEGER PRIMARY KEY, {' REAL, '.join(MEASURES)} REAL)"
 
 
 class ArchitectureJournal(Database):
@@ -41,7 +40,7 @@ class ArchitectureJournal(Database):
         self.curve_path, self.result_path = Path(folder, "architecture.csv"), Path(folder, "architecture.json")
         self._events = Path(folder, "architecture", "events.out.tfevents")
         path = Path(folder, DATABASE)
-        super().__init__(path, TABLES, lock(path))
+        super().__init__(path, lock=lock(path))
         self.rows = _rows(self)
 
     def settings(self) -> dict[str, Any] | None:
@@ -55,18 +54,22 @@ class ArchitectureJournal(Database):
             trained_epochs: number of epochs that were trained and saved, 0 for a new training. A later epoch, which was
                 killed while its network was being saved, is dropped, because it is trained again.
             settings: what the training is made with, in JSON types.
+        Raises:
+            UsageError: epochs are lacking.
         """
+        if len(self.rows) < trained_epochs:
+            raise UsageError(
+                f"{self.path} lacks some of the {trained_epochs} epochs that were trained. Put it back, or set "
+                "LOAD_SAVED = False"
+            )
         if not trained_epochs:
             self._write_tables()  # also what was deleted
             set_aside(self.curve_path, self.result_path, self._events.parent)
             self.put("result", None)
         with self.transaction() as connection:
-            connection.execute("DELETE FROM epochs WHERE epoch > ?", [trained_epochs])
+            connection.execute("DELETE FROM facts WHERE name = 'epoch' AND number > ?", [trained_epochs])
         self.put("settings", settings)
         self.rows = _rows(self)
-        if len(self.rows) < trained_epochs:
-            lacks = f"{self.curve_path} lacks some of the {trained_epochs} epochs that were trained"
-            warnings.warn(lacks, stacklevel=2)
         self._write_tables()
         self._events.parent.mkdir(exist_ok=True)
         write_atomically(self._events, file_version() + b"".join(map(_event, self.rows)))
@@ -74,24 +77,20 @@ class ArchitectureJournal(Database):
     def write_epoch(self, epoch: int, measures: dict[str, float]):
         """Adds an epoch, counted from 1, with at least MEASURES."""
         row = {"epoch": epoch, **{name: float(measures[name]) for name in MEASURES}}
-        with self.transaction() as connection:
-            connection.execute(f"INSERT INTO epochs VALUES (?{', ?' * len(MEASURES)})", list(row.values()))
+        self.put("epoch", list(row.values()), epoch)
         self.rows.append(row)
         self._write_tables()
         append(self._events, _event(row))
 
-    def best_epoch(self) -> int | None:
-        """The first epoch with the highest validation accuracy, or None if epochs are lacking."""
-        if not self.rows or len(self.rows) < self.rows[-1]["epoch"]:
-            return None
-        return max(self.rows, key=lambda row: (row["val_accuracy"], -row["epoch"]))["epoch"]
+    def best_epoch(self) -> int:
+        """The first epoch with the highest validation accuracy."""
+        return max(self.rows, key=lambda row: row["val_accuracy"])["epoch"]
 
     def write_result(self, **facts: Any):
         """Writes the result, preceded by the number of epochs, the best one and the seconds of all. Moves one aside."""
         set_aside(self.result_path)
         seconds = round(sum(row["seconds"] for row in self.rows), 3)
-        epochs = self.rows[-1]["epoch"] if self.rows else None
-        self.put("result", {"epochs": epochs, "best_epoch": self.best_epoch(), "seconds": seconds, **facts})
+        self.put("result", {"epochs": len(self.rows), "best_epoch": self.best_epoch(), "seconds": seconds, **facts})
         self._write_tables()
 
     def _write_tables(self):
@@ -113,11 +112,14 @@ def read_curve(folder: str | Path) -> list[dict[str, float]]:
         OSError: it cannot be read.
     """
     path = Path(folder, DATABASE)
-    return _rows(Database(path, TABLES)) if path.exists() and path.stat().st_size else []
+    return _rows(Database(path)) if path.exists() and path.stat().st_size else []
 
 
 def _rows(database):
-    return [dict(zip(COLUMNS, row)) for row in database.read("SELECT * FROM epochs ORDER BY epoch")]
+    try:
+        return [dict(zip(COLUMNS, row, strict=True)) for row in database.numbered("epoch").values()]
+    except (TypeError, ValueError) as error:
+        raise database.damaged(error) from None
 
 
 def _event(row):

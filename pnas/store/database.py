@@ -35,7 +35,7 @@ class Database:
 
     Args:
         path: of the file, or None for one in memory.
-        tables: SQL that creates the tables.
+        tables: SQL that creates the tables besides that of facts.
         lock: of `lock`, which this Database then closes; None only reads.
         remedy: what to do about a file that cannot be used, for messages.
     Raises:
@@ -43,7 +43,7 @@ class Database:
         OSError: it cannot be read or written.
     """
 
-    def __init__(self, path: Path | None, tables: str, lock: BinaryIO | None = None, remedy: str = "move it away"):
+    def __init__(self, path: Path | None, tables: str = "", lock: BinaryIO | None = None, remedy: str = "move it away"):
         self.path, self._remedy, self._lock = path, remedy, lock
         # A reader may have to undo what a killed writer has left half-written, so its file is not opened read-only.
         where = f"{path.absolute().as_uri()}?mode=rw" if path else ":memory:"

@@ -56,22 +56,18 @@ class Store(Database):
             return
         self.paths = Paths(name)
         check_writable(self.paths.text.parent, self.paths.logs, self.paths.weights)
-        if restore and _is_empty(self.paths.database) and any(self.paths.networks.glob("*.keras")):
+        left = [path for path in (self.paths.children, *self._files_elsewhere()) if path.exists()]
+        if restore and left and _is_empty(self.paths.database):
             raise UsageError(
-                f"{self.paths.database} is gone, but the networks of its children are in {self.paths.networks}. Put it "
-                "back, or set RESTORE_CONTROLLER = False to move the rest aside"
+                f"{self.paths.database} is gone, but {left[0]} of its search is there. Put it back, or set "
+                "RESTORE_CONTROLLER = False to move the rest aside"
             )
         held = lock(self.paths.database)
-        is_new = _is_empty(self.paths.database)
-        moved = self._move_aside(is_new) if is_new or not restore else []
-        if restore and moved:
-            names = ", ".join(map(str, moved))
-            warnings.warn(
-                f"{self.paths.database} is missing. The search starts over; moved aside: {names}", stacklevel=2
-            )
-        if not is_new and not restore:
-            moved, held = held, lock(self.paths.database)
-            moved.close()
+        if not restore:
+            self._move_aside()
+            if not self.paths.database.exists():  # a new one has its own lock
+                moved, held = held, lock(self.paths.database)
+                moved.close()
         remedy = "set RESTORE_CONTROLLER = False to move it aside and start over"
         super().__init__(self.paths.database, TABLES, held, remedy)
         try:
@@ -104,16 +100,21 @@ class Store(Database):
         store.settings = store.get("settings") or {}
         return store
 
-    def _move_aside(self, is_new):
-        """Moves the files of a search aside, not those of a retraining of the same name. Returns the new paths."""
-        paths, stays = self.paths, ("architecture", *["search.db"] * is_new)
+    def _files_elsewhere(self):
+        """The files and folders of a search outside logs/NAME."""
+        return self.paths.text, self.paths.best, self.paths.surrogate, self.paths.networks
+
+    def _move_aside(self):
+        """Moves the files of a search aside, not those of a retraining of the same name."""
+        paths = self.paths
+        stays = ("architecture", "search.db") if _is_empty(paths.database) else "architecture"
         files = [path for path in paths.logs.iterdir() if not path.name.startswith(stays)]
-        moved = set_aside(paths.text, paths.best, paths.surrogate, paths.networks)
+        set_aside(*self._files_elsewhere())
         if files not in ([], [paths.report]):  # a retraining has a report, too
             folder = dated(paths.logs)
             folder.mkdir()
-            moved += [path.rename(folder / path.name) for path in files]
-        return moved
+            for path in files:
+                path.rename(folder / path.name)
 
     def _check_settings(self):
         kept, given = self.get("settings"), self.settings

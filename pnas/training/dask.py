@@ -1,6 +1,5 @@
 """Training on the workers of a Dask cluster. Needs the package `distributed`."""
 
-import importlib.util
 import pickle
 from collections.abc import Callable, Iterator
 
@@ -20,7 +19,6 @@ class DaskCluster:
         deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or the
             only worker with a copy of the images died.
     Raises:
-        UsageError: a worker cannot import this package, or would train several children in one process.
         OSError: the cluster cannot be reached, or has no worker.
     """
 
@@ -28,7 +26,7 @@ class DaskCluster:
 
     def __init__(self, scheduler: str):
         self.client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
-        self._check_workers()
+        self._wait_for_workers()
 
     @property
     def is_lost(self) -> bool:
@@ -53,9 +51,10 @@ class DaskCluster:
         Yields:
             What the function returns.
         Raises:
+            UsageError: a worker cannot import this package.
             An exception of the function, or one of `deaths`.
         """
-        self._check_workers()
+        self._wait_for_workers()
 
         def call(content, *arrays):  # nested, so that it is sent by value
             function, arguments = pickle.loads(content)
@@ -63,7 +62,6 @@ class DaskCluster:
 
         shared = self.client.scatter(list(arrays), broadcast=True)
         waiting = [pickle.dumps((function, task)) for task in reversed(tasks)]
-
         running, done = set(), distributed.as_completed(loop=self.client.loop)
 
         def submit():
@@ -76,35 +74,21 @@ class DaskCluster:
                 submit()
             for future in done:
                 running.remove(future)
-                result = future.result()
+                try:
+                    result = future.result()
+                except ModuleNotFoundError as error:
+                    raise UsageError(
+                        f"PARALLEL_BACKEND: a worker of the cluster cannot import {error.name}. Install what "
+                        "requirements.txt names, and start the workers with the folder of train.py in PYTHONPATH"
+                    ) from None
                 if waiting:
                     submit()
                 yield pickle.loads(result)
         finally:
             self.client.cancel(list(running))
 
-    def _check_workers(self):
+    def _wait_for_workers(self):
         try:
             self.client.wait_for_workers(1, timeout=60)
         except TimeoutError:
             raise OSError(f"PARALLEL_BACKEND: the cluster at {self.client.scheduler.address} has no worker") from None
-
-        def missing():  # nested, see `map`
-            return next((name for name in ("pnas", "keras") if importlib.util.find_spec(name) is None), None)
-
-        # A worker that does not answer is shutting down, which Dask notices by itself.
-        found = self.client.run(missing, on_error="ignore")
-        without = {worker: package for worker, package in found.items() if package}
-        if without:
-            worker, package = next(iter(without.items()))
-            raise UsageError(
-                f"PARALLEL_BACKEND: {len(without)} workers of the cluster lack a package: {worker} cannot import "
-                f"{package}. Install what requirements.txt names, and start the workers with the folder of train.py in "
-                "PYTHONPATH"
-            )
-        several = [name for name, threads in self.client.nthreads().items() if threads != 1]
-        if several:
-            raise UsageError(
-                f"PARALLEL_BACKEND: {len(several)} workers of the cluster would train several children in one process, "
-                f"such as {several[0]}. Start them with --nthreads 1 and with --nworkers set to the number of cores"
-            )

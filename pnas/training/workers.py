@@ -36,7 +36,7 @@ class Workers:
         count: children trained at the same time.
         is_elastic: whether workers may join during the search, so that the cluster gets all children at once.
     Raises:
-        UsageError: a worker of the cluster cannot import this package, or would train several children in one process.
+        UsageError: a Ray cluster has only one CPU.
         OSError: the cluster cannot be reached.
     """
 
@@ -90,7 +90,8 @@ class Workers:
         Yields:
             Child.
         Raises:
-            UsageError: MAX_FAILED children have failed one after another. They have been yielded.
+            UsageError: MAX_FAILED children have failed one after another. They have been yielded. Or a worker of the
+                cluster cannot import this package, has started Keras otherwise, or got two children at the same time.
             OSError: the cluster was lost, or a disk or the shared memory is full.
         """
         failed = 0
@@ -175,7 +176,9 @@ def train_in_worker(start: dict, child: Child, *arguments) -> Child:
         UsageError: the process is training another child, or has started its Keras backend with other settings.
     """
     if not _training.acquire(blocking=False):
-        raise UsageError("a worker got two children at the same time; start the workers of a cluster with --nthreads 1")
+        raise UsageError(
+            "a worker got two children at the same time; start the workers of a Dask cluster with --nthreads 1"
+        )
     try:
         start_backend(**start)
         if _started != start:

@@ -80,10 +80,11 @@ def test_the_result_names_the_first_best_epoch(tmp_path):
     assert result == {"epochs": 4, "best_epoch": 2, "seconds": 8.0, "test_accuracy": 0.625}
 
 
-def test_a_curve_without_its_first_epochs_gives_a_warning(tmp_path):
-    with pytest.warns(UserWarning, match="architecture.csv lacks some of the 2 epochs"):
-        journal = trained(tmp_path, 2, 0.75)
-    assert journal.best_epoch() is None
+def test_a_curve_that_lacks_epochs_is_not_continued(tmp_path):
+    trained(tmp_path, 0, 0.5)
+    with pytest.raises(UsageError, match="architecture.db lacks some of the 2 epochs .* LOAD_SAVED = False"):
+        trained(tmp_path, 2, 0.75)
+    assert len(read_curve(tmp_path)) == 1
 
 
 def test_an_edited_curve_is_kept_under_a_dated_name(tmp_path):

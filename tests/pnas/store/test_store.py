@@ -455,23 +455,24 @@ def test_a_database_that_is_gone_is_missed_if_there_are_networks(two_children, l
     if left == "empty":
         DATABASE.touch()
     before = sorted(Path().rglob("*"))
-    with pytest.raises(UsageError, match=f"{DATABASE} is gone, but the networks .* Put it back, or set RESTORE"):
+    with pytest.raises(
+        UsageError, match=f"{DATABASE} is gone, but .*/children of its search .* Put it back, or set RESTORE"
+    ):
         Store("trial", SETTINGS)
     assert sorted(Path().rglob("*")) == before
     with opened(restore=False) as store:
         assert store.children() == []
 
 
-def test_tables_without_a_database_are_moved_aside():
-    table, text = Path("logs/trial/children.csv"), Path("architectures/trial.txt")
-    for path in (table, text):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(path.name)
-    with pytest.warns(UserWarning, match=f"{DATABASE} is missing. The search starts over; moved aside: arch.*, logs/"):
-        Store("trial", SETTINGS).close()
-    assert not table.exists() and not text.exists()
-    assert next(Path("logs").glob("trial.*/children.csv")).read_text() == "children.csv"
-    assert next(Path("architectures").glob("trial.*.txt")).read_text() == "trial.txt"
+@pytest.mark.parametrize("left", ["logs/trial/children.csv", "architectures/trial.txt", "weights/trial/best.keras"])
+def test_any_file_of_a_search_tells_that_its_database_is_gone(left):
+    Path(left).parent.mkdir(parents=True, exist_ok=True)
+    Path(left).write_text("kept")
+    with pytest.raises(UsageError, match=f"{DATABASE} is gone, but {left} of its search is there"):
+        Store("trial", SETTINGS)
+    assert Path(left).read_text() == "kept" and not DATABASE.exists()
+    with opened(restore=False):
+        assert not Path(left).exists()
     with opened():  # the next run resumes
         pass
 

@@ -1,5 +1,7 @@
 """The surrogate that a search keeps, and its return in a resumed one."""
 
+import zipfile
+
 import keras
 import numpy as np
 import pytest
@@ -15,7 +17,7 @@ FITS = [(SMALL, [0.5, 0.6, 0.7]), (SMALL + LARGE[:2], [0.5, 0.6, 0.7, 0.1, 0.2])
 
 @pytest.fixture
 def path(tmp_path):
-    return str(tmp_path / "surrogate.keras")
+    return tmp_path / "surrogate.keras"
 
 
 def encoder():
@@ -54,3 +56,18 @@ def test_a_resumed_search_makes_the_same_fits_and_writes_them(path, uninterrupte
         assert (resumed.fit(*fit), resumed.predict(LARGE).tolist()) == uninterrupted[number - 1]
         kept = Encoder.load(path)
         assert len(kept.fits) == number and kept.predict(LARGE).tolist() == uninterrupted[number - 1][1]
+
+
+@pytest.mark.parametrize("damage", ["empty", "cut", "other", "fits"])
+def test_a_damaged_file_is_refused_with_its_path(path, damage):
+    encoder().save(path)
+    with path.open("r+b") as file:
+        content = file.read()
+        file.truncate({"empty": 0, "cut": len(content) // 2, "other": 0, "fits": 0}[damage])
+    if damage == "other":
+        keras.Sequential([keras.Input((1,)), keras.layers.Dense(1)]).save(path)
+    elif damage == "fits":
+        with zipfile.ZipFile(path, "w") as file:
+            file.writestr(Encoder.SETTINGS_FILE, "[1]")
+    with pytest.raises(ValueError, match="surrogate.keras is not a whole file of an Encoder: "):
+        Encoder.load(path)
