@@ -8,6 +8,7 @@ slower on a CPU.
 import contextvars
 import functools
 import math
+import weakref
 from typing import Any
 
 import keras
@@ -123,6 +124,7 @@ class Normalization(keras.layers.Layer):
         self.mean = add(name="mean", shape=shape, initializer="zeros", trainable=False)
         self.variance = add(name="variance", shape=shape, initializer="ones", trainable=False)
         self.batches = add(name="batches_in_statistics", shape=(), initializer="zeros", trainable=False)
+        _built.add(self)
 
     def call(self, inputs, training=False, mask=None):
         if not (self.trainable and (training or _recalibrating.get())):
@@ -184,15 +186,15 @@ def recalibrate(model: keras.Model, batches: Any) -> None:
     Raises:
         ValueError: the model has no `Normalization`, all are frozen, or one that is not frozen did not see any batch.
     """
-    frozen = tuple(not layer.trainable for layer in _normalizations(model))
+    frozen = {id(layer) for layer in _normalizations(model) if not layer.trainable}
     if getattr(model, "_recalibrator", None) is None or model._recalibrator.frozen != frozen:
         # Kept with the model, so that it is traced once. Keras would treat an ordinary attribute as part of the model.
         object.__setattr__(model, "_recalibrator", _Recalibrator(model, frozen))
     for layer in _normalizations(model):
-        if layer.built and layer.trainable:
+        if layer.trainable:
             layer.batches.assign(0.0)
     model._recalibrator.predict(batches, verbose=0)
-    estimated = [layer for layer in _normalizations(model) if layer.built and layer.trainable]
+    estimated = [layer for layer in _normalizations(model) if layer.trainable]
     if not estimated:
         raise ValueError(f"recalibrate: model {model.name!r} has no Normalization layer, or all of them are frozen")
     unseen = [layer.name for layer in estimated if not float(ops.convert_to_numpy(layer.batches))]
@@ -200,8 +202,13 @@ def recalibrate(model: keras.Model, batches: Any) -> None:
         raise ValueError(f"recalibrate: Normalization {unseen[0]!r} of model {model.name!r} did not see any batch")
 
 
+_built = weakref.WeakSet()  # all normalizations of this process
+
+
 def _normalizations(model):
-    return [layer for layer in model._flatten_layers() if isinstance(layer, Normalization)]
+    """The built normalizations of a model, wherever they are nested: those whose variables it has."""
+    variables = {id(variable) for variable in model.variables}
+    return [layer for layer in _built if id(layer.batches) in variables]
 
 
 class _Recalibrator(keras.Model):
@@ -209,7 +216,7 @@ class _Recalibrator(keras.Model):
 
     Args:
         model: keras.Model.
-        frozen: tuple of bools, which of its normalizations are frozen. Another tuple needs another trace.
+        frozen: set of the ids of its normalizations that are frozen. Another set needs another trace.
     """
 
     def __init__(self, model, frozen):
