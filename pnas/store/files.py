@@ -46,9 +46,6 @@ class Files:
         self._judge, self._events = judge, Events(self.paths.logs, state_space.operators)
         children = store.children()
         self._continue_log(children)
-        for child in children:
-            if not child.error and not self._events.has_child(child.number):
-                self._events.write_child(child._replace(history=store.history(child.number)))
         for blocks, losses in store.fits().items():
             self._events.write_fit(blocks, losses)
         for blocks, quality in store.qualities().items():
@@ -63,8 +60,6 @@ class Files:
         self._write_files()
         if not child.repeat:
             self._append(self._entry(child))
-            if not child.error:
-                self._events.write_child(child)
 
     def on_size_end(self, blocks, children):
         if blocks > 1:  # those of one block were not predicted
@@ -136,6 +131,9 @@ class Files:
         files = {paths.children: table(COLUMNS, map(self._row, children)), paths.curves: table(CURVES, store.epochs())}
         if qualities:
             files[paths.qualities] = table(qualities[0], qualities)
+        for child in children:
+            if not child.error and not self._events.has_child(child.number):
+                self._events.write_child(child._replace(history=store.history(child.number)))
         for child in store.failed():
             if child.traceback:
                 files[paths.error(child.number, child.repeat)] = child.traceback.encode()

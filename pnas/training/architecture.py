@@ -64,20 +64,31 @@ def train_architecture(
         trained_epochs = int(model.optimizer.iterations) // len(batches)
         best_accuracy = best.evaluate(*validation, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
         optimizer_state = model.optimizer.variables
-        _say_what_is_left(trained_epochs, settings.NUM_EPOCHS)
+        if trained_epochs < settings.NUM_EPOCHS:
+            print(f"Resuming after epoch {trained_epochs} of {settings.NUM_EPOCHS}")
+        else:
+            trained = f"{trained_epochs} epochs have been trained: no further epoch is trained"
+            print(f"NUM_EPOCHS is {settings.NUM_EPOCHS} and {trained}")
     else:
         set_aside(best_path, last_path)
     compile_child(model, settings.NUM_EPOCHS * len(batches), settings.LEARNING_RATE)
     for variable, saved in zip(model.optimizer.variables, optimizer_state):
         variable.assign(saved)
+    times = EpochTimes()
+    callbacks = [times, SignFlips()]
     if journal:
         journal.start(trained_epochs, made_with)
+        callbacks.append(
+            keras.callbacks.LambdaCallback(
+                on_epoch_end=lambda epoch, logs: journal.write_epoch(epoch + 1, {**logs, "seconds": times.seconds[-1]})
+            )
+        )
     fit_child(
         model,
         batches,
         validation,
         # The network comes after its row: the row of an epoch that was not saved is dropped when the training resumes.
-        [*_measures(journal), SaveNetworks(best_path, last_path, best_accuracy), ProgressBar()],
+        [*callbacks, SaveNetworks(best_path, last_path, best_accuracy), ProgressBar()],
         verbose=1 if sys.stdout.isatty() else 2,  # a progress bar would fill a log file: there it is a line per epoch
         epochs=settings.NUM_EPOCHS,
         initial_epoch=trained_epochs,
@@ -98,23 +109,6 @@ def _check_same(made_with, journal, folder):
             f"LOAD_SAVED: the training in {folder} was made with other settings: {differences}. Set them back, or set "
             "LOAD_SAVED = False"
         )
-
-
-def _say_what_is_left(trained_epochs, epochs):
-    if trained_epochs < epochs:
-        print(f"Resuming after epoch {trained_epochs} of {epochs}")
-    else:
-        print(f"NUM_EPOCHS is {epochs} and {trained_epochs} epochs have been trained: no further epoch is trained")
-
-
-def _measures(journal):
-    """The callbacks that measure an epoch and write it into a journal."""
-    times = EpochTimes()
-
-    def write(epoch, logs):
-        journal.write_epoch(epoch + 1, {**logs, "seconds": times.seconds[-1]})
-
-    return [times, SignFlips()] + ([keras.callbacks.LambdaCallback(on_epoch_end=write)] if journal else [])
 
 
 def measure(network: keras.Model, packed, data) -> dict[str, float]:

@@ -29,13 +29,6 @@ class EpochTimes(keras.callbacks.Callback):
         return sum(others) + min(first, np.mean(others or first))
 
 
-class LearningRateLog(keras.callbacks.Callback):
-    """Adds the learning rate after each epoch to its logs."""
-
-    def on_epoch_end(self, epoch, logs=None):
-        logs["learning_rate"] = float(self.model.optimizer.learning_rate)
-
-
 class SignFlips(keras.callbacks.Callback):
     """Adds `sign_flips`, the share in [0, 1] of binary weights whose sign an epoch changed, to its logs."""
 

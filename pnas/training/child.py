@@ -18,7 +18,7 @@ from pnas.constants import Settings
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.store.atomic import file_content
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, LearningRateLog, Recalibration, SignFlips, StopBelow
+from pnas.training.callbacks import EpochTimes, Recalibration, SignFlips, StopBelow
 from pnas.training.optimizer import decaying_adam
 from pnas.training.private_names import python_functions, registered_gradients
 
@@ -182,6 +182,10 @@ def fit_child(
         callbacks: further callbacks, called after those of this function.
         options: other arguments of `fit`.
     """
+
+    def add_learning_rate(epoch, logs):
+        logs["learning_rate"] = float(model.optimizer.learning_rate)
+
     size, count = batches.batch_size, len(batches.images)
     seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches
     rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # the images may be sorted
@@ -190,9 +194,8 @@ def fit_child(
         shuffle=False,
         validation_data=Batches(*validation, VALIDATION_BATCH).for_fit(),
         callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle),
+            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle, on_epoch_end=add_learning_rate),
             Recalibration(Batches(batches.images[rows], batches.labels[rows], size).for_fit()),
-            LearningRateLog(),
             *callbacks,
         ],
         **options,

@@ -157,7 +157,7 @@ def test_a_file_that_somebody_has_edited_is_kept(path):
     assert resumed() == []
 
 
-@pytest.mark.parametrize("moment", [0, 1, 2, 3])
+@pytest.mark.parametrize("moment", [0, 1, 2, 3, 4])
 def test_a_file_is_not_taken_for_an_edited_one_after_a_kill(monkeypatch, moment):
     search()
     with Run() as run, monkeypatch.context() as patched:
@@ -172,7 +172,7 @@ def test_a_file_is_not_taken_for_an_edited_one_after_a_kill(monkeypatch, moment)
         run.store.add(child(3, 0.99))
         run.store.keep_winner(3)
         patched.setattr(Path, "replace", killed)
-        if moment < 3:  # the tables of children and epochs, and best.keras
+        if moment < 4:  # the events of the child, the tables of children and epochs, and best.keras
             with pytest.raises(KeyboardInterrupt):
                 run.files.on_search_end([])
         else:
