@@ -61,6 +61,7 @@ class Split(layers.Layer):
     def __init__(self, sizes, **kwargs):
         super().__init__(**kwargs)
         self.sizes = list(sizes)
+        self.input_spec = layers.InputSpec(min_ndim=2, axes={-1: sum(self.sizes)})
 
     def call(self, inputs):
         return ops.split(inputs, list(itertools.accumulate(self.sizes[:-1])), axis=-1)

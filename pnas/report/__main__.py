@@ -19,7 +19,10 @@ Children that failed have no reward: the first sheet marks them, the others leav
 """
 
 import argparse
+import os
 import sys
+
+os.environ["MPLBACKEND"] = "agg"  # a notebook may leave a name that this Python lacks, and nothing is shown anyway
 
 from pnas import UsageError
 from pnas.constants import NAME

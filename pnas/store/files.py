@@ -86,7 +86,7 @@ class Files:
         self._append("".join(f"# {line}\n" for line in lines) + "\n")
 
     def _append(self, text):
-        append(self.paths.text, text.encode())
+        append(self.paths.text, text.encode(errors="replace"))  # a file's name need not be UTF-8
 
     def _continue_log(self, children):
         """Adds what the log lacks: the rest of an entry, this run's header, entries of children. Nothing is removed."""

@@ -10,7 +10,7 @@ from keras import ops
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.normalization import Normalization
-from pnas.model import OPERATIONS, _apply, build_child, count_binary_weights, count_macs, normalize, operation
+from pnas.model import OPERATIONS, Split, _apply, build_child, count_binary_weights, count_macs, normalize, operation
 
 ALL_OPERATORS = [  # the specified list
     *["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"],
@@ -432,3 +432,10 @@ def test_poolings_and_identities_have_no_binary_weights():
     for operator in ("3x3 maxpool", "3x3 avgpool", "linear"):
         model = function_of(operator, (8, 8, 4), 16, 1)
         assert count_binary_weights(model) == count_macs(model) == 0
+
+
+@pytest.mark.parametrize("channels", [4, 6])
+def test_a_split_refuses_other_channels(channels):
+    for inputs in (np.zeros((1, 2, 2, channels), "float32"), keras.Input((2, 2, channels))):
+        with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 5"):
+            Split([2, 3])(inputs)

@@ -61,6 +61,14 @@ def test_a_retraining_outside_logs_is_not_drawn(tmp_path, monkeypatch, capsys):
         report(monkeypatch, capsys, "../../logs/tiny")
 
 
+@pytest.mark.parametrize("name", ["module://matplotlib_inline.backend_inline", "nonsense"])  # the one of notebooks
+def test_the_report_starts_with_any_mplbackend(name):
+    environment = {**os.environ, "MPLBACKEND": name, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "pnas.report", "--help"]
+    result = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert result.stderr == "" and result.stdout.startswith("usage: python -m pnas.report")
+
+
 def test_the_report_imports_no_deep_learning_framework():
     code = "import sys, pnas.report.__main__; print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())"
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}

@@ -301,3 +301,9 @@ def test_a_network_that_is_gone_is_warned_about():
     assert resumed() == [
         "weights/trial/children/0004_repeat_1.keras, the network of the best child, is gone; retrain it from the log"
     ]
+
+
+def test_the_log_ends_with_a_command_whose_file_has_no_utf_8_name():
+    with Run() as run:
+        run.files.write_end(["python train.py --DATASET caf\udce9.npz"])  # as Python reads the byte E9
+    assert TEXT.read_text("utf-8").endswith("# python train.py --DATASET caf?.npz\n\n")
