@@ -93,7 +93,7 @@ def load_data(
     if train_size is not None:
         if not isinstance(train_size, numbers.Integral) or not classes <= train_size <= len(x_train):
             accepted = f"None or an integer from {classes} to {len(x_train)} (all of {name})"
-            raise DataError(f"train_size must be {accepted}, got {train_size!r}")
+            raise DataError(f"train_size (TRAIN_SIZE of train.py) must be {accepted}, got {train_size!r}")
         chosen = _choose(labels[0], train_size, seed)
         x_train, y_train = x_train[chosen], y_train[chosen]
     if use_expansion:

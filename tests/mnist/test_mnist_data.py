@@ -159,7 +159,7 @@ def test_the_seed_selects_the_training_images():
 def test_an_impossible_number_of_training_images_is_refused(train_size):
     with pytest.raises(DataError) as caught:
         load_data("digits", train_size=train_size)
-    assert "train_size must be None or an integer from 10 to 1197" in str(caught.value)
+    assert "train_size (TRAIN_SIZE of train.py) must be None or an integer from 10 to 1197" in str(caught.value)
     assert str(caught.value).endswith(f"got {train_size!r}")
 
 
