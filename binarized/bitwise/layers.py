@@ -15,8 +15,16 @@ from typing import Any
 
 import numpy as np
 
-from binarized.bitwise import bits
-from binarized.bitwise.bits import PIXEL_BITS, WORD, pack_bits
+from binarized.bitwise.bits import (
+    PIXEL_BITS,
+    WORD,
+    columns,
+    mismatches,
+    pack_bits,
+    pack_planes,
+    plane_groups,
+    unpack_bits,
+)
 from binarized.padding import zeros_around
 
 
@@ -191,24 +199,24 @@ class Convolution(Accumulation):
         _, taps, channels = kernel.shape
         padded = (~inside).astype(np.int64) @ kernel.sum(2).T  # padded taps read as -1: mismatches where w is +1
         self.base = self.top * np.moveaxis(inside.sum(2)[..., None] * channels + 2 * padded, 2, 0)
-        self.groups = [(0, 1)] if self.planes == 1 else bits.plane_groups(taps, channels)
+        self.groups = [(0, 1)] if self.planes == 1 else plane_groups(taps, channels)
         kernel_words, self.exponents = [], []
         for first, planes in self.groups:
             copies = np.repeat(kernel, 2**planes - 1, axis=2)
             words = pack_bits(copies.transpose(2, 1, 0))
-            kernel_words += bits.columns([words[:, tap] for tap in range(taps)], copies.shape[2])
+            kernel_words += columns([words[:, tap] for tap in range(taps)], copies.shape[2])
             self.exponents += [first] * (len(kernel_words) - len(self.exponents))
         self.kernel_words = np.stack(kernel_words, axis=1)
         self.largest_count = self.top * taps * channels
         self.bit_operations = 2 * self.planes * kernel.size * inside[..., 0].size
 
     def _counts(self, x):
-        parts = [x] if self.planes == 1 else [bits.pack_planes(x, *group) for group in self.groups]
+        parts = [x] if self.planes == 1 else [pack_planes(x, *group) for group in self.groups]
         for row in zip(*map(self._taps, parts), strict=True):
             inputs = []
             for taps, (_, planes) in zip(row, self.groups, strict=True):
-                inputs += bits.columns(taps, (2**planes - 1) * self.channels[0])
-            yield bits.mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
+                inputs += columns(taps, (2**planes - 1) * self.channels[0])
+            yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
 
 
 class Separable(Convolution):
@@ -254,11 +262,11 @@ class Separable(Convolution):
         if self.channels[0] == 1:
             yield from super()._counts(x)
             return
-        parts = [x] if self.planes == 1 else [bits.pack_planes(x, plane, 1) for plane in range(self.planes)]
+        parts = [x] if self.planes == 1 else [pack_planes(x, plane, 1) for plane in range(self.planes)]
         for row in zip(*map(self._taps, parts), strict=True):
             planes = [plane for taps in row for plane in self._depthwise(taps)]
             inputs = [words for number in self.order for words in planes[number]]
-            yield bits.mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
+            yield mismatches(inputs, self.kernel_words, self.exponents, self.dtype)
 
     def _depthwise(self, taps):
         """Counts matches: list of uint64 arrays (words, positions, images); array k holds bit k of the counts."""
@@ -293,7 +301,7 @@ class Pooling(Accumulation):
         return channels
 
     def _counts(self, x):
-        values = bits.unpack_bits(x, self.channels[0]) if self.planes == 1 else x
+        values = unpack_bits(x, self.channels[0]) if self.planes == 1 else x
         for taps in self._taps(np.uint8(self.top) - values):
             counts = taps[0].astype(self.dtype)
             for tap in taps[1:]:

@@ -11,6 +11,7 @@ import itertools
 import json
 import math
 import typing
+from collections.abc import Iterable
 
 import keras
 import numpy as np
@@ -40,13 +41,10 @@ def pack(model: keras.Model) -> Network:
         ValueError: the model or one of its layers cannot be packed; the message says why and names the layer.
     """
     model = _functional(model)
-    nodes = [node for same_depth in model._nodes_by_depth.values() for node in same_depth]
+    layers = {layer.name: layer for layer in model.operations}
     packer = _Packer()
-    for layer in model.operations:
-        first, *more = [node for node in nodes if node.operation is layer]
-        if more:
-            _refuse(layer, "is used more than once")
-        packer.add(layer, first.input_tensors, first.output_tensors)
+    for config in model.get_config()["layers"]:
+        packer.add(layers[config["name"]], config)
     if packer.scores is None:
         _refuse(model.operations[-1], "is the end of the model, which must be a Normalization with binary=False")
     try:
@@ -68,28 +66,35 @@ class _Packer:
     """Collects the steps of a network, their weights and thresholds, layer by layer.
 
     Attributes:
-        computed: dict, id of a tensor of the model -> what computes it. A ±1 tensor and the image have the number of a
-            step (0 is the image), others a list of `_Unnormalized`.
-        image: shape (height, width, channels) once the input was added, else None.
+        tensors: dict, (layer name, output index) -> what computes this tensor and its shape. A ±1 tensor and the image
+            have the number of a step (0 is the image), others a list of `_Unnormalized`.
         scores: array (2, classes) once the last layer was added, else None.
     """
 
     def __init__(self):
-        self.computed, self.specs, self.bits, self.thresholds = {}, [], [], []
-        self.image = self.scores = None
+        self.tensors = {}
+        self.specs, self.bits, self.thresholds, self.scores = [], [], [], None
 
-    def add(self, layer, inputs, outputs):
-        """Adds the next layer of the model, with the tensors that it reads and gives."""
+    def add(self, layer, config):
+        """Adds the next layer of the model, with its configuration in it."""
         if self.scores is not None:
             _refuse(layer, "comes after the last normalization")
-        if inputs:
-            computed = self._outputs(layer, [self.computed[id(x)] for x in inputs], inputs[0].shape)
+        if len(config["inbound_nodes"]) > 1:
+            _refuse(layer, "is used more than once")
+        kind = config["registered_name"] or config["class_name"]
+        if kind == "InputLayer":
+            outputs, shapes = [0], [self._image_shape(layer, config["config"]["batch_shape"])]
         else:
-            computed = [self._add_image(layer, outputs[0].shape)]
-        self.computed.update(zip(map(id, outputs), computed, strict=True))
+            inputs, shapes = zip(*(self.tensors[source] for source in _sources(config["inbound_nodes"])), strict=True)
+            outputs = self._outputs(layer, kind, list(inputs), shapes)
+            shapes = layer.compute_output_shape(shapes[0] if len(shapes) == 1 else list(shapes))
+            shapes = shapes if len(outputs) > 1 else [shapes]
+        for number, tensor in enumerate(zip(outputs, shapes, strict=True)):
+            self.tensors[layer.name, number] = tensor
 
     def network(self):
-        description = {"version": VERSION, "image": self.image, "steps": self.specs}
+        image = self.tensors[next(iter(self.tensors))][1][1:]
+        description = {"version": VERSION, "image": image, "steps": self.specs}
         return Network(
             np.frombuffer(json.dumps(description, separators=(",", ":")).encode(), np.uint8),
             np.packbits(np.concatenate([array.ravel() for array in self.bits]), bitorder="little"),
@@ -97,23 +102,20 @@ class _Packer:
             self.scores,
         )
 
-    def _add_image(self, layer, shape):
-        """Adds the input of the model and returns its number."""
-        if self.image:
+    def _image_shape(self, layer, shape):
+        if self.tensors:
             _refuse(layer, "is a second input")
         if len(shape) != 4 or not all(size and size <= LARGEST for size in shape[1:]):
             accepted = f"a known height, width and channels from 1 to {LARGEST}"
             _refuse(layer, f"must have {accepted}, got shape {tuple(shape[1:])}")
-        self.image = shape[1:]
-        return 0
+        return shape
 
-    def _outputs(self, layer, inputs, shape):
-        """What computes each output of a layer whose first input has this shape."""
-        kind = keras.saving.get_registered_name(type(layer))
+    def _outputs(self, layer, kind, inputs, shapes):
+        """What computes each output of a layer."""
         unnormalized = [isinstance(value, list) for value in inputs]
         if kind == "binarized>Normalization" and all(unnormalized):
             return [self._normalize(layer, *inputs) if layer.binary else self._score(layer, *inputs)]
-        if kind == "Concatenate" and (layer.axis not in (-1, 3) or len(shape) != 4):
+        if kind == "Concatenate" and (layer.axis not in (-1, 3) or len(shapes[0]) != 4):
             _refuse(layer, "does not concatenate channels of images")
         if kind == "Concatenate" and all(unnormalized):
             return [list(itertools.chain(*inputs))]
@@ -129,9 +131,10 @@ class _Packer:
             return [self._add_step({"op": "concat", "name": layer.name, "from": inputs})]
         if kind == "pnas>Split":
             part = {"op": "channels", "name": layer.name, "from": inputs}
-            stops = zip(layer.sizes, itertools.accumulate(layer.sizes), strict=True)
-            return [self._add_step({**part, "stop": stop, "count": size}) for size, stop in stops]
-        return [[_step_without_thresholds(layer, _OPS.get(kind), inputs, shape)]]
+            stops = itertools.accumulate(layer.sizes)
+            sizes = zip(layer.sizes, stops, strict=True)
+            return [self._add_step({**part, "stop": stop, "count": size}) for size, stop in sizes]
+        return [[_step_without_thresholds(layer, kind, inputs, shapes[0])]]
 
     def _add_step(self, spec):
         """Adds a step and returns its number."""
@@ -178,28 +181,45 @@ def _refuse(layer, why):
     raise ValueError(f"pack: layer {layer.name!r} ({type(layer).__name__}) {why}")
 
 
-def _step_without_thresholds(layer, op, inputs, shape):
+def _sources(node):
+    """Yields the inputs of a layer in a model's configuration, each as (layer name, output index)."""
+    if isinstance(node, dict):
+        if "keras_history" in node:
+            name, _, number = node["keras_history"]
+            yield name, number
+        node = node.values()
+    if not isinstance(node, str):
+        for part in node if isinstance(node, Iterable) else ():
+            yield from _sources(part)
+
+
+def _step_without_thresholds(layer, kind, inputs, shape):
     """The step of a pooling or of a layer with weights, on an input of this shape."""
     unit = 1 / 255 if inputs == [0] else 1.0
-    spec = {"op": op, "name": layer.name, "from": inputs}
-    if op is None:
+    spec = {"op": _OPS.get(kind), "name": layer.name, "from": inputs}
+    if spec["op"] is None:
         _refuse(layer, "has no bitwise form")
-    if op == "dense":
+    if spec["op"] == "dense":
         if any(size != 1 for size in shape[1:-1]):
             _refuse(layer, "does not follow a Flatten layer")
     else:
-        dilated = max(getattr(layer, "dilation_rate", (1, 1))) > 1
-        if layer.padding != "same" or layer.data_format != "channels_last" or dilated:
-            _refuse(layer, "is not padded 'same', has channels first or is dilated")
-        kernel = layer.pool_size if op in ("maximum", "average") else layer.kernel_size
-        spec |= {"kernel": list(kernel), "strides": list(layer.strides)}
-    if op == "average":
-        unit /= average_units(kernel)
-    if op in ("maximum", "average"):
-        return _Unnormalized(spec, [], unit, shape[-1])
+        spec |= _geometry(layer)
+    if "Pooling" in kind:
+        return _Unnormalized(
+            spec, [], unit / average_units(spec["kernel"]) if spec["op"] == "average" else unit, shape[-1]
+        )
     weights, magnitude = _weights(layer)
     spec["filters"] = len(weights[-1])
     return _Unnormalized(spec, weights, unit * magnitude, spec["filters"])
+
+
+def _geometry(layer):
+    """Kernel and strides of a pooling or a convolution, as in the description of a step."""
+    dilated = max(getattr(layer, "dilation_rate", (1, 1))) > 1
+    if layer.padding != "same" or layer.data_format != "channels_last" or dilated:
+        _refuse(layer, "is not padded 'same', has channels first or is dilated")
+    kernel = layer.pool_size if hasattr(layer, "pool_size") else layer.kernel_size
+    return {"kernel": list(kernel), "strides": list(layer.strides)}
 
 
 def _weights(layer):
