@@ -154,7 +154,8 @@ def train_to_convergence(settings: Settings):
     arrays = check_data(data, settings.DENSE_LAYERS)
     paths = Paths(settings.EXPERIMENT_NAME)
     journal = ArchitectureJournal(paths.logs)
-    print(f"Training {cell} on {len(data.x_train):,} images ({data.name}), {settings.NUM_EPOCHS} epochs")
+    images = f"{len(data.x_train):,} images ({data.name})"
+    print(f"Training {cell} on {images}, {settings.NUM_EPOCHS} epochs; weights in {paths.weights}")
     network = train_architecture(cell, settings, arrays, paths.weights, journal)
 
     packed, packed_path = pack(network), paths.weights / "network.npz"
@@ -186,7 +187,7 @@ def show_summary(settings: Settings):
 
 
 def load(settings: Settings) -> tuple[Data, Settings]:
-    """The data, and the settings with its name and size: the digits take MNIST's place where that cannot be had."""
+    """The data, and the settings with its name and size: it may be the digits where MNIST could not be downloaded."""
     data = load_data(settings.DATASET, settings.DATA_DIR, settings.TRAIN_SIZE, settings.USE_EXPANSION, settings.SEED)
     return data, dataclasses.replace(settings, DATASET=data.name, TRAIN_SIZE=data.train_size)
 
