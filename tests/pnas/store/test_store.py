@@ -236,16 +236,26 @@ def test_one_of_four_runs_gets_a_new_experiment():
 
 
 def test_a_reader_reads_while_a_run_writes(two_children):
-    code = "store = Store('trial', SETTINGS)\nfor number in range(3, 60):\n    store.add(child(number, 0.5))"
-    writer, counts = in_another_process(code), []
-    while writer.poll() is None:
+    code = (
+        "store = Store('trial', SETTINGS)\nfor number in range(3, 60):\n    store.add(child(number, 0.5))\n"
+        "    if number < 6:\n        print(number, flush=True)\n        input()\n"  # waits for the reader
+    )
+    writer, counts = in_another_process(code, stdin=subprocess.PIPE), []
+
+    def read():
         store = Store.open("trial")
         children = store.children()
-        counts.append(len(children))
         assert all(len(store.curve(child.number)) == 4 for child in children)
         store.close()
-    assert writer.returncode == 0 and counts == sorted(counts) and counts[0] >= 2
-    assert len(set(counts)) > 2  # it did see the writer at work
+        return len(children)
+
+    for number in (3, 4, 5):
+        assert int(writer.stdout.readline()) == number == read()
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    while writer.poll() is None:  # now both go on without waiting
+        counts.append(read())
+    assert writer.returncode == 0 and counts == sorted(counts) and read() == 59
 
 
 def test_a_reader_writes_nothing(two_children):
