@@ -29,7 +29,7 @@ REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for th
 # ------- Common Settings --------
 EXPERIMENT_NAME = "pnas"  # Names the files of this experiment
 SEED = 0  # Random seed; the same seed gives the same rewards and choices
-DATASET = "mnist"  # 'mnist', 'digits' (scikit-learn's 1,797 small digits), or the path of an .npz file of your images
+DATASET = "mnist"  # 'mnist', 'digits' (scikit-learn's), an .npz file of your images, or a folder of four IDX files
 DATA_DIR = "data"  # Folder of MNIST's files, which are downloaded into it if they are missing
 TRAIN_SIZE = None  # Number of training images, stratified by class; None for all
 DROP_INPUT = 0.2  # Dropout rate of the input image
@@ -127,7 +127,7 @@ def search(settings: Settings):
 
 
 def make_surrogate(settings: Settings) -> Encoder:
-    """The surrogate: anything with the `fit`, `predict` and `rank` of `Encoder`."""
+    """The surrogate: anything with the `fit`, `predict`, `rank` and `save` of `Encoder`."""
     return Encoder(
         settings.state_space(),
         lstm_cells=settings.CONTROLLER_CELLS,

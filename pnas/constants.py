@@ -1,6 +1,7 @@
 """The constants of train.py as one frozen object, and what each of them may be.
 
-A new constant is a line in train.py and one in `Settings`.
+A new constant is a line in train.py, its comment the help text, and one in `Settings` with its rule; `decides=False` if
+neither rewards nor choices depend on it, otherwise searches that were made without it do not resume.
 """
 
 import dataclasses

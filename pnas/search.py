@@ -37,7 +37,10 @@ class Finalist(NamedTuple):
 
 
 class Callback:
-    """What is told of a search, after the store has kept it. It decides nothing; subclasses override what they need."""
+    """What is told of a search. It decides nothing. Subclasses override what they need.
+
+    The store has kept children, choices and finalists by then; fits and measures of the surrogate are kept by `Files`.
+    """
 
     def on_size_begin(self, blocks: int, new: list[Child], known: list[Child], later: list[int]):
         """Called before the children of a block size are trained.
