@@ -11,14 +11,13 @@ from pnas.child import Child, counted
 from pnas.constants import Settings
 from pnas.store.atomic import append
 from pnas.store.events import Events
-from pnas.store.store import MEASURES, Store
+from pnas.store.store import CURVES, Store
 
 if TYPE_CHECKING:  # imports Keras, for which a report should not wait
     from pnas.encoder import StateSpace
 
 COLUMNS = ("number", "dataset", "blocks", "architecture", "representation", "reward", "predicted", "seconds")
 COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "error")  # of children.csv
-CURVES = ("number", "repeat", "epoch", *MEASURES)  # of learning_curves.csv
 
 
 class Files:

@@ -11,13 +11,13 @@ from typing import Any
 
 from pnas import UsageError
 from pnas.child import Child
-from pnas.constants import NAME
+from pnas.constants import NAME, VERSION
 from pnas.store.atomic import check_writable, dated, set_aside, write_atomically
 from pnas.store.database import Database, lock
 from pnas.store.paths import Paths
 
 MEASURES = ("loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "sign_flips")  # of a learning curve
-VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
+CURVES = ("number", "repeat", "epoch", *MEASURES)  # columns of the table of learning curves
 FIELDS = {name: kind for name, kind in typing.get_type_hints(Child).items() if name not in ("history", "network")}
 KINDS = {int: "INTEGER", float: "REAL", str: "TEXT", list: "TEXT"}  # a cell is JSON
 # A reward is NULL if training failed, a prediction if there was none.
@@ -200,7 +200,7 @@ class Store(Database):
     def epochs(self) -> list[dict[str, float]]:
         """All learning curves: number and repeat of a child, epoch from 1, and MEASURES."""
         rows = self.read("SELECT * FROM curves ORDER BY repeat, number, epoch")
-        return [dict(zip(("number", "repeat", "epoch", *MEASURES), row)) for row in rows]
+        return [dict(zip(CURVES, row)) for row in rows]
 
     def history(self, number: int, repeat: int = 0) -> dict[str, list[float]]:
         """The learning curves of a child: name -> a number an epoch."""
