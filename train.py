@@ -20,10 +20,12 @@ INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat ce
 MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
 MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included, or None; larger cells are never trained
 # Cells above a limit are neither ranked nor expanded.
+PARETO = None  # 'macs' or 'binary_weights': search for the best cell at every cost; None for the best cell at any cost
+ROUNDS = 2  # Rounds in which the children of a block size are chosen, each by a surrogate fitted anew; the paper has 1
 STOP_EARLY = False  # Whether to stop children of more than one block that are behind after a quarter of MAX_EPOCHS
-FINALISTS = 5  # Number of best cells that are trained again after the last block size; 0 for none
+FINALISTS = 5  # Best cells to train again after the last block size, with PARETO of each third of the costs; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
-REWARD_NOISE = 0.003  # Standard deviation of a reward from seed to seed, for the choice of the finalists
+REWARD_NOISE = 0.045  # Standard deviation of a reward from seed to seed, as a share of 1 - reward; for the finalists
 # ------------------------------------------
 
 # ------- Common Settings --------
@@ -82,9 +84,10 @@ from pnas.encoder import Encoder
 from pnas.manager import Manager
 from pnas.report.console import Progress, end_lines
 from pnas.report.figures import write_report
+from pnas.report.front import front_lines, front_rows
 from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
-from pnas.search import progressive_search, train_finalists
+from pnas.search import front, progressive_search, train_finalists
 from pnas.store.architecture import ArchitectureJournal
 from pnas.store.atomic import set_aside
 from pnas.store.files import Files
@@ -114,13 +117,19 @@ def search(settings: Settings):
         train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
     with Progress(settings, manager.workers) as progress:
         told = {"store": store, "callbacks": [files, progress]}
-        children = progressive_search(space, surrogate, train, settings.K_, fits=fits, **told)
+        rounds, cost = settings.ROUNDS, settings.PARETO and (lambda cell: getattr(costs(cell), settings.PARETO))
+        children = progressive_search(space, surrogate, train, settings.K_, fits=fits, rounds=rounds, cost=cost, **told)
         if all(child.error for child in children):
             raise UsageError(f"all children failed; {store.paths.text} gives the reasons")
         noise, count, repeats = settings.REWARD_NOISE, settings.FINALISTS, settings.FINAL_SEEDS
-        finalists = train_finalists(children, surrogate, manager.train_children, noise, count, repeats, **told)
-    command = retrain_command(sys.argv, space.encode(finalists[0].child.cell))
-    lines = end_lines(finalists, settings, command)
+        again = manager.train_children
+        finalists = train_finalists(children, surrogate, again, noise, count, repeats, cost=settings.PARETO, **told)
+    command = functools.partial(retrain_command, sys.argv)
+    lines = end_lines(finalists, settings, command(space.encode(finalists[0].child.cell)))
+    if settings.PARETO:
+        rows = front_rows(front(finalists, settings.PARETO), store.paths, space.encode, command)
+        files.write_front(rows)
+        lines = [*front_lines(rows, store.paths), *lines]
     files.write_end(lines)
     print(*lines, f"Log:         {store.paths.text}", sep="\n")
     draw_report(settings.EXPERIMENT_NAME)

@@ -54,6 +54,25 @@ class Child(typing.NamedTuple):
         return self._replace(reward=0.0, error=printable, traceback=text)
 
 
+def pareto_front(
+    children: list[Child], cost: str, reward: typing.Callable[[Child], float] = lambda child: child.reward
+) -> list[Child]:
+    """The children that no other one beats, with a higher reward at no higher cost or as high a reward at a lower cost.
+
+    Args:
+        children: list of Child.
+        cost: name of the field to keep low.
+        reward: function of a child, to keep high.
+    Returns:
+        List of Child, cheapest first; of equal ones the first only.
+    """
+    front = []
+    for child in sorted(children, key=lambda child: (getattr(child, cost), -reward(child), child.number)):
+        if not front or reward(child) > reward(front[-1]):
+            front.append(child)
+    return front
+
+
 def as_fraction(accuracy):
     """The shortest number that is the same float32 as an accuracy: 0.8006, not 0.800599992275238."""
     return float(str(np.float32(accuracy)))
@@ -74,3 +93,9 @@ def in_short(cell):
 def counted(number, noun="child", plural="children"):
     """A number with its noun, such as `1 child` or `2 children`."""
     return f"{number} {noun if number == 1 else plural}"
+
+
+def round_in_words(blocks: int, round: tuple[int, int]) -> str:
+    """A round of a search, such as `2 blocks a cell` or, of several, `2 blocks a cell, round 1 of 2`."""
+    number, rounds = round
+    return f"{counted(blocks, 'block', 'blocks')} a cell" + f", round {number} of {rounds}" * (rounds > 1)

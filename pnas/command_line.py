@@ -172,6 +172,8 @@ def _conflicts_of_search(s):
         yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"
     if s.STOP_EARLY and s.MAX_EPOCHS < 4:
         yield f"STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with {s.MAX_EPOCHS}"
+    if s.STOP_EARLY and s.PARETO:
+        yield f"STOP_EARLY must be False with PARETO = {s.PARETO!r}: it would stop the cheap cells; got True"
     unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
     if unknown:
         yield (

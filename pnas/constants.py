@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
+from pnas.child import LIMITS
+
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
@@ -111,6 +113,8 @@ class Settings:
     CONTROLLER_CELLS: int = _search(COUNT)
     RNN_TRAINING_EPOCHS: int = _search(COUNT)
     NUM_PREDICTORS: int = _search(COUNT)
+    ROUNDS: int = _search(COUNT)
+    PARETO: str | None = _search(_optional(_text("'macs' or 'binary_weights'", LIMITS.__contains__)))
     STOP_EARLY: bool = _search(BOOL)
     FINALISTS: int = _search(_integer(0), decides=False)
     FINAL_SEEDS: int = _search(COUNT, decides=False)

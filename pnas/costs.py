@@ -1,4 +1,4 @@
-"""What the networks of cells cost, found without building them, and which cells are within a budget.
+"""What the networks of cells cost, found without building them, and which cells are within a budget or good at a cost.
 
 Each operator is applied once to every shape of input that it meets, and its cost is kept. After that a cell takes a
 look-up for each of its halves in each stacked cell, and no Keras.
@@ -8,13 +8,16 @@ import collections
 import functools
 import itertools
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
+
+import numpy as np
 
 from pnas import UsageError
 from pnas.encoder import Cell
 from pnas.model import operator_cost, origin_of, readers_of_halves
 
 Cost = collections.namedtuple("Cost", "macs binary_weights")
+SHARES = 32  # of the costs that `choose_for_all_costs` looks at, from the least to the greatest
 
 
 class Costs:
@@ -112,3 +115,42 @@ def budget(
             f"and {binary_weights} binary weights"
         )
     return fits
+
+
+def choose_for_all_costs(
+    costs: Sequence[float], rewards: Sequence[float], known: Sequence[tuple[float, float]], K: int
+) -> list[int]:
+    """The K cells that promise most for the best reward within each of many budgets, SHARES + 1 quantiles of all costs.
+
+    Greedy: the next cell is the one that would raise the best reward within each budget most, summed over all budgets,
+    if it and those chosen before come true. When none would raise it any more, the rest are compared among themselves
+    in the same way, as if nothing else was known.
+
+    Args:
+        costs: one number a cell.
+        rewards: what to hope of each cell, such as the mean and standard deviation of several predictions, added.
+        known: (cost, reward) of cells that have been trained.
+        K: how many to choose; fewer if there are no more cells.
+    Returns:
+        Indices, in the order of the choice.
+    """
+    costs, rewards = np.asarray(costs), np.asarray(rewards, float)
+    budgets = np.quantile([*costs, *(cost for cost, _ in known)], np.linspace(0, 1, SHARES + 1), method="higher")
+    best = np.array([max((reward for cost, reward in known if cost <= budget), default=0) for budget in budgets])
+    # The cells that the same budgets can pay for differ in their rewards alone: the best of them that is left is next.
+    least_budgets = np.searchsorted(budgets, costs)
+    waiting = [collections.deque() for _ in budgets]
+    for cell in np.argsort(-rewards, kind="stable"):
+        waiting[least_budgets[cell]].append(int(cell))
+    chosen = []
+    while len(chosen) < min(K, len(costs)):
+        gains = {
+            least: np.maximum(rewards[cells[0]] - best[least:], 0).sum() for least, cells in enumerate(waiting) if cells
+        }
+        least = max(gains, key=gains.get)
+        if gains[least] == 0 and best.any():
+            best = np.zeros_like(best)
+            continue
+        chosen.append(waiting[least].popleft())
+        best[least:] = np.maximum(best[least:], rewards[chosen[-1]])
+    return chosen

@@ -370,6 +370,15 @@ class Encoder:
         """Predicted rewards of a list of cells, read in the order in which they are written; float array (m,)."""
         return self._lstms.predict(self._tokens(cells)).mean(axis=1)
 
+    def predict_with_deviation(self, cells: list[Cell]) -> tuple[np.ndarray, np.ndarray]:
+        """Predicted rewards of a list of cells, and the standard deviations of the LSTMs' predictions, 0 for one LSTM.
+
+        Returns:
+            Two float arrays (m,).
+        """
+        predicted = self._lstms.predict(self._tokens(cells))
+        return predicted.mean(axis=1), predicted.std(axis=1, ddof=min(1, self.num_predictors - 1))
+
     def rank(self, cells: list[Cell], K: int) -> tuple[list[Cell], np.ndarray]:
         """The K cells of the highest predicted reward.
 

@@ -1,4 +1,4 @@
-"""The progressive search.
+"""The progressive search, for the highest reward or for the highest at every cost.
 
 Source: Liu et al. 2018, arXiv:1712.00559, section 4, algorithm 1.
 """
@@ -9,9 +9,12 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnas.child import Child
+from pnas.child import Child, pareto_front
+from pnas.costs import choose_for_all_costs
 from pnas.encoder import Cell, StateSpace
 from pnas.store.store import Store
+
+FEWEST_IN_ROUND = 4  # children; of fewer, a surrogate learns little that it did not know
 
 
 class Finalist(NamedTuple):
@@ -42,14 +45,17 @@ class Callback:
     The store has kept children, choices and finalists by then; fits and measures of the surrogate are kept by `Files`.
     """
 
-    def on_size_begin(self, blocks: int, new: list[Child], known: list[Child], later: list[int]):
-        """Called before the children of a block size are trained.
+    def on_round_begin(
+        self, blocks: int, round: tuple[int, int], new: list[Child], known: list[Child], later: list[tuple[int, int]]
+    ):
+        """Called before children of a block size are trained.
 
         Args:
             blocks: the size.
-            new: the children to train, in the order in which they are handed out.
-            known: those that an earlier run has trained.
-            later: the largest numbers of children of the following sizes.
+            round: number of the round, from 1, and how many rounds this size has at most.
+            new: the children to train in this round, in the order in which they are handed out.
+            known: those of this round that an earlier run has trained.
+            later: (blocks, largest number of children) of each of the following rounds and sizes.
         """
 
     def on_child_end(self, child: Child):
@@ -58,11 +64,11 @@ class Callback:
     def on_size_end(self, blocks: int, children: list[Child]):
         """Called after all children of a block size, given in the order of their numbers."""
 
-    def on_fit_end(self, blocks: int, losses: list[float]):
-        """Called after the surrogate was fitted to all children of up to `blocks` blocks."""
+    def on_fit_end(self, children: int, losses: list[float]):
+        """Called after the surrogate was fitted to so many children, all that have a reward."""
 
     def on_choice(self, blocks: int, cells: list[Cell]):
-        """Called when the cells of the next block size have been chosen; there may be none."""
+        """Called when the cells of a round have been chosen. There is none if no cell of this size fits."""
 
     def on_repeat_begin(self, repeat: int, finalists: list[Child], new: list[Child]):
         """Called before finalists are trained with a further seed, counted from 1; `new` are those to train."""
@@ -79,15 +85,19 @@ def progressive_search(
     store: Store | None = None,
     callbacks: Sequence[Callback] = (),
     fits: Callable[[Cell], bool] | None = None,
+    rounds: int = 1,
+    cost: Callable[[Cell], int] | None = None,
 ) -> list[Child]:
-    """Trains all cells of one block, then, for every larger size, the K expansions that the surrogate ranks highest.
+    """Trains all cells of one block, then K cells of every larger size, which the surrogate chooses.
 
-    Children that fail are neither expanded nor shown to the surrogate.
+    They are expansions of the children of the size before. Children that fail are neither expanded nor shown to the
+    surrogate.
 
     Args:
         state_space: StateSpace of the cells.
         surrogate: has `fit(cells, rewards)`, which returns losses, and `rank(cells, K)`, which returns the K cells of
-            the highest predicted reward and these rewards, best first; such as `pnas.encoder.Encoder`.
+            the highest predicted reward and these rewards, best first; with `cost`, instead of `rank`,
+            `predict_with_deviation(cells)`. Such as `pnas.encoder.Encoder`.
         train: function of a list of untrained children that yields each of them trained, in any order. Their numbers
             count from 1; the predicted reward of one-block cells is NaN.
         K: number of children for each block size after the first.
@@ -97,55 +107,83 @@ def progressive_search(
         fits: function that says whether a cell may be trained, such as that of `pnas.costs.budget`; None admits all.
             Other cells are never ranked, trained or expanded. A search ends at the first block size of which no cell
             fits.
+        rounds: the K children of a size are chosen in so many rounds, of FEWEST_IN_ROUND children or more. Between
+            them the surrogate is fitted to everything trained so far. 1 is the paper's.
+        cost: function of a cell. Cells are then chosen for the highest reward at every cost, see
+            `pnas.costs.choose_for_all_costs`; None chooses them for the highest reward.
     Returns:
         All children, in the order of their numbers.
     """
     store = store or Store()
-    trained = []
-    cells = list(filter(fits, state_space.initial_children()))
-    predicted = [math.nan] * len(cells)
+    trained, parents = [], []
+    parts = np.array_split(range(K), max(1, min(rounds, K // FEWEST_IN_ROUND)))
     for blocks in range(1, state_space.B + 1):
-        known, new = [], []
-        for number, (cell, prediction) in enumerate(zip(cells, predicted), start=len(trained) + 1):
-            child = store.child(cell)
-            (known if child else new).append(child or Child(number, cell, prediction))
-        later = _later_sizes(state_space, cells, K, fits)
-        _tell(callbacks, "on_size_begin", blocks, new, known, later)
-        children = known + list(_kept(train(new), store, callbacks))
-        children.sort(key=lambda child: child.number)  # they end in any order
-        trained += children
-        _tell(callbacks, "on_size_end", blocks, children)
-        parents = [child.cell for child in children if not child.error]
-        if blocks == state_space.B or not parents:
-            break
-        rewarded = [child for child in trained if not child.error]
-        losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
-        _tell(callbacks, "on_fit_end", blocks, losses)
-        # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on another
-        # processor or to a child that had failed, may rank close cells in another order.
-        choice = store.choice(blocks + 1)
-        if choice is None or not store.children(blocks + 1):
-            best, rewards = surrogate.rank(list(filter(fits, state_space.expand(parents))), K)
-            choice = best, [float(reward) for reward in rewards]
-            store.add_choice(blocks + 1, *choice)
-        cells, predicted = choice
-        _tell(callbacks, "on_choice", blocks + 1, cells)
-        if not cells:
+        of_size = []
+        quotas = [len(part) for part in parts] if blocks > 1 else [math.inf]
+        for number, quota in enumerate(quotas, start=1):
+            if blocks == 1:
+                cells = list(filter(fits, state_space.initial_children()))
+                predicted = [math.nan] * len(cells)
+            else:
+                rewarded = [child for child in trained if not child.error]
+                losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
+                _tell(callbacks, "on_fit_end", len(rewarded), losses)
+                # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on
+                # another processor or to a child that had failed, may rank close cells in another order.
+                choices = store.choices(blocks)[:number]
+                if len(choices) < number or not any(map(store.child, choices[-1][0])):
+                    known = {tuple(child.cell) for child in of_size}
+                    candidates = list(filter(fits, state_space.expand(parents)))
+                    if known:
+                        candidates = [cell for cell in candidates if tuple(state_space.canonical(cell)) not in known]
+                    choices[number - 1 :] = [_choose(surrogate, candidates, quota, rewarded, cost)]
+                    store.keep_choices(blocks, choices)
+                cells, predicted = choices[-1]
+                if cells or number == 1:
+                    _tell(callbacks, "on_choice", blocks, cells)
+            if not cells:
+                break
+            known, new = [], []
+            for place, (cell, prediction) in enumerate(zip(cells, predicted), start=len(trained) + 1):
+                child = store.child(cell)
+                (known if child else new).append(child or Child(place, cell, prediction))
+            later = [(blocks, left) for left in quotas[number:]]
+            later += _later_sizes(state_space, [*of_size, *known, *new], sum(left for _, left in later), K, fits)
+            _tell(callbacks, "on_round_begin", blocks, (number, len(quotas)), new, known, later)
+            children = known + list(_kept(train(new), store, callbacks))
+            children.sort(key=lambda child: child.number)  # they end in any order
+            of_size += children
+            trained += children
+        if of_size:
+            _tell(callbacks, "on_size_end", blocks, of_size)
+        parents = [child.cell for child in of_size if not child.error]
+        if not parents:
             break
     return trained
 
 
-def _later_sizes(state_space, cells, K, fits):
-    """The largest numbers of children of the block sizes after that of `cells`."""
-    numbers, children = [], len(cells)
-    for blocks in range(len(cells[0]) // 4 + 1, state_space.B + 1):
-        if numbers or fits is None:
-            children = state_space.most_expansions(children, blocks)
+def _choose(surrogate, cells, K, trained, cost):
+    """The chosen ones of these cells, in canonical form, and their predicted rewards, as lists."""
+    if cost is None or not cells:
+        best, predicted = surrogate.rank(cells, K)
+        return best, [float(reward) for reward in predicted]
+    predicted, deviations = surrogate.predict_with_deviation(cells)
+    known = [(cost(child.cell), child.reward) for child in trained]
+    chosen = choose_for_all_costs(list(map(cost, cells)), predicted + deviations, known, K)
+    return [surrogate.state_space.canonical(cells[i]) for i in chosen], [float(predicted[i]) for i in chosen]
+
+
+def _later_sizes(state_space, children, to_come, K, fits):
+    """(blocks, largest number of children) of each block size after that of some children and others to come."""
+    later, number = [], len(children) + to_come
+    for blocks in range(children[0].blocks + 1, state_space.B + 1):
+        if later or to_come or fits is None:
+            number = state_space.most_expansions(number, blocks)
         else:
-            children = sum(map(fits, state_space.expand(cells)))
-        children = min(K, children)
-        numbers.append(children)
-    return numbers
+            number = sum(map(fits, state_space.expand([child.cell for child in children])))
+        number = min(K, number)
+        later.append((blocks, number))
+    return later
 
 
 def _kept(results, store, callbacks):
@@ -164,15 +202,15 @@ def _tell(callbacks, event, *facts):
 def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: float) -> np.ndarray:
     """Rewards moved towards the surrogate's fit of them, the further the more of the difference is noise.
 
-    p + w (r - p), where p is the fit, r the reward and w = s² / (s² + noise²). s² is the variance of r - p less
-    noise², not below 0: what the surrogate misses of the cells themselves. The highest of many noisy rewards is too
-    high; a shrunk reward is the mean of what is known of the cell.
+    p + w (r - p), where p is the fit, r the reward and w = s² / (s² + noise²). s² is the variance of (r - p) / (1 - p)
+    less noise², not below 0: what the surrogate misses of the cells themselves. The highest of many noisy rewards is
+    too high; a shrunk reward is the mean of what is known of the cell.
 
     Args:
-        predicted: the surrogate's predictions for these cells, after it was fitted to their rewards.
+        predicted: the surrogate's predictions for these cells, after it was fitted to their rewards, below 1.
         rewards: one reward a cell, in the same unit.
-        noise: standard deviation of a reward from one training to the next, at least 0; 0 leaves all rewards as they
-            are.
+        noise: standard deviation of a reward from one training to the next, as a share of 1 - reward, at least 0; 0
+            leaves all rewards as they are.
     Returns:
         Float array, one a cell.
     Source: the posterior mean of a normal prior, with its variance estimated from the data; Efron & Morris 1973,
@@ -180,7 +218,8 @@ def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: 
     """
     predicted, rewards = np.asarray(predicted, float), np.asarray(rewards, float)
     differences = rewards - predicted
-    weight = 1 - noise**2 / max(np.var(differences), noise**2) if noise else 1
+    shares = differences / np.maximum(1 - predicted, 1e-6)
+    weight = 1 - noise**2 / max(np.var(shares), noise**2) if noise else 1
     return predicted + weight * differences
 
 
@@ -190,7 +229,7 @@ def _candidates(children):
     return [child for child in children if not child.error and not 0 < child.epochs < most]
 
 
-def finalists(children: list[Child], surrogate, noise: float, count: int) -> list[Child]:
+def finalists(children: list[Child], surrogate, noise: float, count: int, cost: str | None = None) -> list[Child]:
     """The children that are worth another training: those of the highest shrunk rewards.
 
     Fits the surrogate once more, to all children that have a reward.
@@ -201,8 +240,11 @@ def finalists(children: list[Child], surrogate, noise: float, count: int) -> lis
         surrogate: has `fit(cells, rewards)` and `predict(cells)`, such as `pnas.encoder.Encoder`.
         noise: see `shrunk_rewards`.
         count: how many; fewer if there are no more children.
+        cost: name of a child's cost, for the finalists of a front: the Pareto front by shrunk rewards and this cost, at
+            most `count` in each third of its costs (by their logarithms), evenly spread.
     Returns:
-        List of Child, highest shrunk reward first; of equal ones the lower number first.
+        List of Child, highest shrunk reward first, of equal ones the lower number first; those of a front cheapest
+        first.
     """
     trained = [child for child in children if not child.error]
     if not trained:
@@ -210,9 +252,19 @@ def finalists(children: list[Child], surrogate, noise: float, count: int) -> lis
     cells, rewards = [child.cell for child in trained], [child.reward for child in trained]
     surrogate.fit(cells, rewards)
     shrunk = shrunk_rewards(surrogate.predict(cells), rewards, noise)
-    candidates = {child.number for child in _candidates(trained)}
-    ranked = [trained[i] for i in np.argsort(-shrunk, kind="stable")]
-    return [child for child in ranked if child.number in candidates][:count]
+    shrunk = {child.number: reward for child, reward in zip(trained, shrunk)}
+    candidates = _candidates(trained)
+    if cost is None:
+        return sorted(candidates, key=lambda child: -shrunk[child.number])[:count]
+    front = pareto_front(candidates, cost, lambda child: shrunk[child.number])
+    costs = [getattr(child, cost) for child in front]
+    thirds = np.searchsorted(np.geomspace(costs[0], costs[-1], 4)[1:3], costs)
+    return [front[i] for third in range(3) for i in _spread(np.flatnonzero(thirds == third), count)]
+
+
+def _spread(indices, count):
+    """At most so many of the indices, evenly spread, the first and the last among them."""
+    return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
 
 
 def train_finalists(
@@ -224,44 +276,54 @@ def train_finalists(
     repeats: int,
     store: Store | None = None,
     callbacks: Sequence[Callback] = (),
+    cost: str | None = None,
 ) -> list[Finalist]:
     """Chooses the winner of a search by more than one noisy reward: trains the best cells again with further seeds.
 
     Args:
         children: all children of the search, in the order of their numbers. At least one did not fail.
-        surrogate, noise: see `finalists`.
+        surrogate, noise, cost: see `finalists`.
         train: function of a list of untrained children that yields each of them trained, in any order.
-        count: number of finalists. With 0, or where there is only one candidate, the child of the highest reward wins
-            as it is.
+        count: number of finalists, with `cost` in each third of the costs. With 0, or where there is only one
+            candidate, the child of the highest reward wins as it is, and with `cost` the front of the rewards stays.
         repeats: number of further trainings of each finalist.
         store, callbacks: see `progressive_search`.
     Returns:
         List of Finalist, the winner first: the highest mean reward, of equal ones the lower number.
     """
     store = store or Store()
-    count = min(count, len(_candidates(children)))
-    if count < 2:
-        ranked = [Finalist(max(children, key=lambda child: (not child.error, child.reward, -child.number)), [])]
+    candidates = _candidates(children)
+    count = min(count, len(candidates))
+    if count < (1 if cost else 2):
+        best = max(children, key=lambda child: (not child.error, child.reward, -child.number))
+        chosen, repeats = pareto_front(candidates, cost) if cost else [best], 0
     else:
-        numbers = store.finalists()
-        if len(numbers) != count:
-            numbers = [child.number for child in finalists(children, surrogate, noise, count)]
-            store.keep_finalists(numbers)
+        numbers = store.finalists(count)
+        if not numbers:
+            numbers = [child.number for child in finalists(children, surrogate, noise, count, cost)]
+            store.keep_finalists(count, numbers)
         chosen = [child for child in children if child.number in numbers]
-        trainings = {child.number: [] for child in chosen}
-        for repeat in range(1, repeats + 1):
-            known = {child.number: child for child in store.children(repeat=repeat) if not child.error}
-            new = [
-                Child(child.number, child.cell, child.predicted, repeat=repeat)
-                for child in chosen
-                if child.number not in known
-            ]
-            _tell(callbacks, "on_repeat_begin", repeat, chosen, new)
-            known |= {child.number: child for child in _kept(train(new), store, callbacks)}
-            for number, trained in trainings.items():
-                trained.append(known[number])
-        ranked = [Finalist(child, trainings[child.number]) for child in chosen]
-        ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
+    trainings = {child.number: [] for child in chosen}
+    for repeat in range(1, repeats + 1):
+        known = {child.number: child for child in store.children(repeat=repeat) if not child.error}
+        new = [
+            Child(child.number, child.cell, child.predicted, repeat=repeat)
+            for child in chosen
+            if child.number not in known
+        ]
+        _tell(callbacks, "on_repeat_begin", repeat, chosen, new)
+        known |= {child.number: child for child in _kept(train(new), store, callbacks)}
+        for number, trained in trainings.items():
+            trained.append(known[number])
+    ranked = [Finalist(child, trainings[child.number]) for child in chosen]
+    ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
     store.keep_winner(ranked[0].child.number)
     _tell(callbacks, "on_search_end", ranked)
     return ranked
+
+
+def front(ranked: list[Finalist], cost: str) -> list[Finalist]:
+    """The finalists that no other one beats in mean reward and cost, cheapest first; see `pnas.child.pareto_front`."""
+    finalist = {each.child.number: each for each in ranked}
+    best = pareto_front([each.child for each in ranked], cost, lambda child: finalist[child.number].mean)
+    return [finalist[child.number] for child in best]

@@ -20,7 +20,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Column, Table
 from rich.text import Text
 
-from pnas.child import LIMITS, Child, counted, in_short
+from pnas.child import LIMITS, Child, counted, in_short, round_in_words
 from pnas.constants import Settings
 from pnas.encoder import Cell
 from pnas.report.ranking import TOO_FEW, in_words, judge
@@ -43,8 +43,8 @@ def standard_output() -> Console:
 def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> list[str]:
     """What a search ends with, on the console and in the log.
 
-    A line per finalist if there are several, best first, with the mean and standard deviation of its rewards; then the
-    winner, its costs, and the command that retrains it.
+    A line per finalist if there are several, best first, with the mean and standard deviation of its rewards (not with
+    PARETO, see `pnas.report.front`); then the winner, its costs, and the command that retrains it.
 
     Args:
         finalists: the winner first.
@@ -56,7 +56,7 @@ def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> li
     costs = [f"{cost} ({limits[name]})" if name in limits else cost for cost, name in zip(costs, LIMITS)]
     lines = [f"{_reward(each)}  child {each.child.number:<4d}  {in_short(each.child.cell)}" for each in finalists]
     return [
-        *lines * (len(finalists) > 1),
+        *lines * (len(finalists) > 1 and not settings.PARETO),  # else a table of the front has them
         f"Best: {_reward(finalists[0])}, child {child.number}, {child.cell}",
         f"Costs:       {', '.join(costs)}",
         f"Retrain it:  {command}",
@@ -103,12 +103,14 @@ class Progress(Callback, contextlib.AbstractContextManager):
     def __exit__(self, *_):
         self.live.close()
 
-    def on_size_begin(self, blocks: int, new: list[Child], known: list[Child], later: list[int]):
+    def on_round_begin(
+        self, blocks: int, round: tuple[int, int], new: list[Child], known: list[Child], later: list[tuple[int, int]]
+    ):
         self.first_rewards = None
-        self.later = list(enumerate(later, start=blocks + 1))
+        self.later = later
         for child in known:
             self._count(child, self.earlier_seconds)
-        self._begin(f"{counted(blocks, 'block', 'blocks')} a cell", f"{blocks}-block cells", blocks, new, len(known))
+        self._begin(round_in_words(blocks, round), f"{blocks}-block cells", blocks, new, len(known))
 
     def on_repeat_begin(self, repeat: int, finalists: list[Child], new: list[Child]):
         self.first_rewards = {child.number: child.reward for child in finalists}
@@ -179,7 +181,10 @@ class Progress(Callback, contextlib.AbstractContextManager):
             return "time left not known yet"
         sizes = [(self.blocks, self.children - self.done), *self.later]
         if self.first_rewards is None:
-            finalists = min(self.settings.FINALISTS, len(self.best_first) + sum(children for _, children in sizes))
+            most = self.settings.FINALISTS * (
+                3 if self.settings.PARETO else 1
+            )  # of a front, in each third of the costs
+            finalists = min(most, len(self.best_first) + sum(children for _, children in sizes))
             largest = max(size for size, children in sizes if children or size == self.blocks)
             sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * (finalists > 1)
         left = self.last - time.monotonic()

@@ -13,7 +13,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pnas import UsageError
-from pnas.child import LIMITS, Child, counted
+from pnas.child import LIMITS, Child, counted, pareto_front
 from pnas.report.cell_drawing import LINES, draw_cell
 from pnas.report.ranking import TOO_FEW, in_words, judge
 from pnas.store.atomic import write_atomically
@@ -80,22 +80,6 @@ def by_size(children: list[Child]) -> dict[int, list[Child]]:
     """Number of blocks -> its children, in their order."""
     sizes = sorted(children, key=lambda child: child.blocks)
     return {size: list(group) for size, group in itertools.groupby(sizes, key=lambda child: child.blocks)}
-
-
-def pareto_front(children: list[Child], cost: str) -> list[Child]:
-    """The children that no other one beats, with a higher reward at no higher cost or as high a reward at a lower cost.
-
-    Args:
-        children: list of Child.
-        cost: name of the field to keep low.
-    Returns:
-        List of Child, cheapest first; of equal ones the first only.
-    """
-    front = []
-    for child in sorted(children, key=lambda child: (getattr(child, cost), -child.reward, child.number)):
-        if not front or child.reward > front[-1].reward:
-            front.append(child)
-    return front
 
 
 def operator_shares(children: list[Child]) -> dict[str, dict[str, float]]:

@@ -21,8 +21,7 @@ class Events:
     - `children/NUMBER`: `child/loss` and the rest of a child's history, over epochs from 1; `child/reward` and
       `child/predicted`, the reward predicted before training, over the child's number; `child/cell`, a text; and, as
       hyperparameters, the number of blocks and the count of each operator.
-    - `surrogate/after_N_blocks`: `surrogate/training_loss`, over the epochs of the fit to all children of up to N
-      blocks.
+    - `surrogate/after_N_children`: `surrogate/training_loss`, over the epochs of the fit to the first N children.
     - `surrogate/quality`: `surrogate/spearman` and other measures (see `pnas.report.ranking`), over block sizes.
 
     There is no list of the hyperparameters: TensorBoard would read that of one search only, and hide the columns of
@@ -51,9 +50,9 @@ class Events:
             events.append((child.number, scalar_pb("child/predicted", child.predicted)))
         self._write(self._path(f"children/{name}"), events + curves("child", child.history))
 
-    def write_fit(self, blocks: int, losses: list[float]):
-        """Writes the surrogate's loss over the epochs of its fit after a block size."""
-        self._write(self._path(f"surrogate/after_{blocks}_blocks"), curves("surrogate", {"training_loss": losses}))
+    def write_fit(self, children: int, losses: list[float]):
+        """Writes the surrogate's loss over the epochs of its fit to so many children."""
+        self._write(self._path(f"surrogate/after_{children}_children"), curves("surrogate", {"training_loss": losses}))
 
     def write_quality(self, blocks: int, quality: dict):
         """Writes how well the surrogate predicted the children of a block size; no texts, such as too few."""

@@ -4,10 +4,10 @@ import csv
 import datetime
 import io
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING
 
-from pnas.child import Child, counted
+from pnas.child import Child, counted, round_in_words
 from pnas.constants import Settings
 from pnas.store.atomic import append
 from pnas.store.events import Events
@@ -45,15 +45,14 @@ class Files:
         self._judge, self._events = judge, Events(self.paths.logs, state_space.operators)
         children = store.children()
         self._continue_log(children)
-        for blocks, losses in store.fits().items():
-            self._events.write_fit(blocks, losses)
+        for fitted, losses in store.fits().items():
+            self._events.write_fit(fitted, losses)
         for blocks, quality in store.qualities().items():
             self._events.write_quality(blocks, quality)
         self._write_files()
 
-    def on_size_begin(self, blocks, new, known, later):
-        children = counted(len(new) + len(known))
-        self._append(f"# ---- {counted(blocks, 'block', 'blocks')} a cell: {children} ----\n\n")
+    def on_round_begin(self, blocks, round, new, known, later):
+        self._append(f"# ---- {round_in_words(blocks, round)}: {counted(len(new) + len(known))} ----\n\n")
 
     def on_child_end(self, child):
         self._write_files()
@@ -67,9 +66,9 @@ class Files:
             self._events.write_quality(blocks, quality)
             self._write_files()
 
-    def on_fit_end(self, blocks, losses):
-        self.store.keep_fit(blocks, losses)
-        self._events.write_fit(blocks, losses)
+    def on_fit_end(self, children, losses):
+        self.store.keep_fit(children, losses)
+        self._events.write_fit(children, losses)
 
     def on_choice(self, blocks, cells):
         pass
@@ -83,6 +82,19 @@ class Files:
     def write_end(self, lines: Iterable[str]):
         """Adds what the search ends with to the log, such as `pnas.report.console.end_lines`."""
         self._append("".join(f"# {line}\n" for line in lines) + "\n")
+
+    def write_front(self, rows: Sequence[dict]):
+        """Writes `logs/NAME/front.csv`, and the networks of the front into `weights/NAME/front/`.
+
+        Args:
+            rows: those of `pnas.report.front.front_rows`.
+        """
+        networks = {self.paths.front_network(row["macs"], row["number"]): row["network"] for row in rows}
+        for path in set(self.paths.front_networks.glob("*.keras")) - set(networks):  # of a front of fewer trainings
+            path.unlink()
+        files = {path: content for path, content in networks.items() if content}
+        columns = [name for name in rows[0] if name != "network"]
+        self.store.write_files({self.paths.front: table(columns, rows), **files})
 
     def _append(self, text):
         append(self.paths.text, text.encode(errors="replace"))  # a file's name need not be UTF-8

@@ -230,21 +230,20 @@ class Store(Database):
 
     # The search
 
-    def choice(self, blocks: int) -> tuple[list[list], list[float]] | None:
-        """The cells that were chosen for a block size, in the order of their numbers, and their predicted rewards."""
-        choice = self.get("choice", blocks)
-        return choice and tuple(choice)
+    def choices(self, blocks: int) -> list[tuple[list[list], list[float]]]:
+        """The choices for a block size, one a round: cells, in the order of their numbers, and predicted rewards."""
+        return [tuple(choice) for choice in self.get("choices", blocks) or []]
 
-    def add_choice(self, blocks: int, cells: list[list], predicted: list[float]):
-        """Keeps the choice of a block size, which may have no cell. It replaces an earlier one."""
-        self.put("choice", [cells, list(map(float, predicted))], blocks)
+    def keep_choices(self, blocks: int, choices: list[tuple[list[list], list[float]]]):
+        """Keeps the choices for a block size; one may have no cell. They replace earlier ones."""
+        self.put("choices", choices, blocks)
 
-    def finalists(self) -> list[int]:
-        """The numbers of the finalists; none if they have not been chosen yet."""
-        return self.get("finalists") or []
+    def finalists(self, count: int) -> list[int]:
+        """The numbers of the finalists where FINALISTS is `count`; none if they have not been chosen yet."""
+        return self.get("finalists", count) or []
 
-    def keep_finalists(self, numbers: list[int]):
-        self.put("finalists", numbers)
+    def keep_finalists(self, count: int, numbers: list[int]):
+        self.put("finalists", numbers, count)
 
     def winner(self) -> tuple[int, list[float]] | None:
         """The number of the child that won the search, and the rewards of its trainings, those that did not fail."""
@@ -257,11 +256,11 @@ class Store(Database):
     # The surrogate
 
     def fits(self) -> dict[int, list[float]]:
-        """Block size -> the surrogate's loss over the epochs of its fit to all children of up to that size."""
+        """Number of children -> the surrogate's loss over the epochs of its fit to them."""
         return self.numbered("fit")
 
-    def keep_fit(self, blocks: int, losses: list[float]):
-        self.put("fit", list(map(float, losses)), blocks)
+    def keep_fit(self, children: int, losses: list[float]):
+        self.put("fit", list(map(float, losses)), children)
 
     def qualities(self) -> dict[int, dict[str, Any]]:
         """Block size -> how well the surrogate predicted its children, a dict of measures."""

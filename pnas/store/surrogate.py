@@ -19,7 +19,7 @@ class KeptSurrogate:
     """
 
     def __init__(self, encoder: Encoder, path: str | Path):
-        self.encoder, self.path = encoder, path
+        self.encoder, self.path, self.state_space = encoder, path, encoder.state_space
 
     def fit(self, cells: list[list], rewards: list[float]) -> list[float]:
         """As `Encoder.fit`."""
@@ -30,6 +30,10 @@ class KeptSurrogate:
     def predict(self, cells: list[list]) -> np.ndarray:
         """As `Encoder.predict`."""
         return self.encoder.predict(cells)
+
+    def predict_with_deviation(self, cells: list[list]) -> tuple[np.ndarray, np.ndarray]:
+        """As `Encoder.predict_with_deviation`."""
+        return self.encoder.predict_with_deviation(cells)
 
     def rank(self, cells: list[list], K: int) -> tuple[list[list], np.ndarray]:
         """As `Encoder.rank`."""

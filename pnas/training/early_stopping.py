@@ -13,20 +13,20 @@ import numpy as np
 from pnas.child import Child
 from pnas.store.store import Store
 
-PIONEERS = 1 / 8  # share of the children of a block size, those of the highest predicted reward, trained to the end
+PIONEERS = 1 / 8  # share of the children of a size's first round, the best-ranked, trained to the end
 EPOCHS = 1 / 4  # share of the epochs after which the others are compared with them
 QUANTILE = 0.75  # of the pioneers' accuracies; who is below is stopped
 
 
 def count_pioneers(children: int, share: float = PIONEERS) -> int:
-    """How many of a block size's children are trained to the end in any case: at least two."""
+    """How many of the first round's children are trained to the end in any case: at least two."""
     return max(2, round(share * children))
 
 
 def train_with_stops(
     train: Callable[..., Iterable[Child]], store: Store, epochs: int, children: list[Child]
 ) -> Iterator[Child]:
-    """Trains the children of a block size: first the pioneers, then the others, which may be stopped early.
+    """Trains children of a block size: first the pioneers, of its first round, then others, which may be stopped early.
 
     As all pioneers are trained before the others begin, the results depend neither on the number of workers nor on the
     order in which children end. A stopped child keeps the reward that it had by then, its best validation accuracy.
@@ -35,23 +35,24 @@ def train_with_stops(
     Args:
         train: function of a list of children and, for children that may be stopped, of `stop`: (epoch, least validation
             accuracy by then). Yields each of them trained, in any order.
-        store: has the children of this size that an earlier run has trained.
+        store: has the choices of this size, and the children that have been trained.
         epochs: training epochs of a child that is not stopped.
-        children: the children to train, of one size. Numbers follow the predicted reward, highest first.
+        children: the children to train, of one round. The cells of a choice begin with the highest predicted reward.
     Yields:
         Child.
     """
     if not children or children[0].blocks == 1:
         yield from train(children)
         return
-    known = [child for child in store.children(children[0].blocks) if not child.error]
-    numbers = sorted(child.number for child in children + known)
-    pioneers = numbers[: count_pioneers(len(numbers))]
+    blocks = children[0].blocks
+    known = [child for child in store.children(blocks) if not child.error]
+    first_round, _ = store.choices(blocks)[0]
+    pioneers = first_round[: count_pioneers(len(first_round))]
     epoch = max(1, round(EPOCHS * epochs))
-    curves = [store.curve(child.number) for child in known if child.number in pioneers]
-    for child in train([child for child in children if child.number in pioneers]):
+    curves = [store.curve(child.number) for child in known if child.cell in pioneers]
+    for child in train([child for child in children if child.cell in pioneers]):
         if not child.error:
             curves.append(child.history["val_accuracy"])
         yield child
     stop = (epoch, float(np.quantile([max(curve[:epoch]) for curve in curves], QUANTILE))) if curves else None
-    yield from train([child for child in children if child.number not in pioneers], stop=stop)
+    yield from train([child for child in children if child.cell not in pioneers], stop=stop)

@@ -65,7 +65,17 @@ def space_of(cells):
     return StateSpace(max(map(len, cells)) // 4, operators, min(sources), None if max(sources) > 0 else 0)
 
 
-class Lookup:
+class Certain:
+    """A surrogate of one prediction a cell, whose deviations are 0."""
+
+    rank = Encoder.rank
+
+    def predict_with_deviation(self, cells):
+        predicted = self.predict(cells)
+        return predicted, np.zeros_like(predicted)
+
+
+class Lookup(Certain):
     """A surrogate that looks up a number of each cell, and learns nothing.
 
     Args:
@@ -82,10 +92,8 @@ class Lookup:
     def predict(self, cells):
         return np.array([self.numbers[tuple(self.state_space.canonical(cell))] for cell in cells], float)
 
-    rank = Encoder.rank
 
-
-class RidgeOnCounts:
+class RidgeOnCounts(Certain):
     """Ridge regression on how often a cell has each operator."""
 
     def __init__(self, space):
@@ -96,8 +104,6 @@ class RidgeOnCounts:
 
     def predict(self, cells):
         return self.model.predict(self._counts(cells))
-
-    rank = Encoder.rank
 
     def _counts(self, cells):
         return [[cell.count(operator) for operator in self.state_space.operators] for cell in cells]

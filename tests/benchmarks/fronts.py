@@ -1,0 +1,208 @@
+"""Searches for the best cell at every cost (PARETO of train.py), replayed on a table of measured cells.
+
+Nothing is trained: a reward is looked up. Each method trains as many cells as a search with K cells a block size.
+
+    LSTMs, reward             the search for the highest reward, in one round
+    LSTMs, front, N rounds    `choose_for_all_costs` by the mean and standard deviation of the LSTMs, in N rounds
+    ridge, reward and front   ridge regression on how often a cell has each operator instead of the LSTMs, one round
+    MACs                      the cells of the most multiply-accumulates
+    random                    cells drawn uniformly from the whole space
+    NSGA-II                   Deb et al. 2002, doi:10.1109/4235.996017: POPULATION cells, at first random; the winner of
+                              a tournament of two has a child, mutated as in `replays.mutated`; the next population is
+                              the best by rank of front and crowding distance
+    oracle, front             `choose_for_all_costs` by a surrogate that is never wrong
+
+Printed as Markdown, in units of 0.0001, with the standard error of the mean: the front regret of each K, the reward of
+the best cell within a budget less that of the cell that the search takes for the best within it, mean over BUDGETS
+budgets, quantiles of the costs from the first quartile up; and the regret, the same without a budget.
+
+    python tests/benchmarks/fronts.py [--TABLE tests/data/mnist_cells_connected.csv] [--COST macs] [--NOISE 0]
+        [--PART all] [--SEEDS 100] [--METHODS ...] [--WORKERS 2] [--KEEP FOLDER]
+
+With NOISE every search is shown rewards that are off the table's by normal noise of this share of 1 - reward. PART
+'first' or 'second' takes a random half of the cells of more than one block (numpy's default_rng(0)): on the first one
+what is set by hand was chosen. KEEP is a folder for the results of each seed, from which the same command goes on.
+"""
+
+import argparse
+import os
+import random
+
+import joblib
+import numpy as np
+from replays import (
+    POPULATION,
+    TABLE,
+    Lookup,
+    RememberingEncoder,
+    RidgeOnCounts,
+    mutated,
+    read_costs,
+    read_rewards,
+    space_of,
+)
+
+from pnas.costs import Cost
+from pnas.search import progressive_search
+
+KS = (8, 16, 32)
+BUDGETS = 16
+METHODS = {  # surrogate, whether it searches for a front, rounds
+    "MACs": ("MACs", False, 1),
+    "random": None,
+    "NSGA-II": None,
+    "ridge, reward": ("ridge", False, 1),
+    "ridge, front": ("ridge", True, 1),
+    "LSTMs, reward": ("LSTMs", False, 1),
+    "LSTMs, reward, 2 rounds": ("LSTMs", False, 2),
+    "LSTMs, front, 1 round": ("LSTMs", True, 1),
+    "LSTMs, front, 2 rounds": ("LSTMs", True, 2),
+    "LSTMs, front, 4 rounds": ("LSTMs", True, 4),
+    "oracle, front": ("oracle", True, 1),
+}
+
+
+def part_of(cells, part):
+    """All of the cells, or those of one block and a random half of the others."""
+    larger = [cell for cell in cells if len(cell) > 4]
+    order = np.random.default_rng(0).permutation(len(larger))
+    halves = {"first": order[: len(larger) // 2], "second": order[len(larger) // 2 :], "all": order}
+    kept = {larger[i] for i in halves[part]}
+    return [cell for cell in cells if len(cell) == 4 or cell in kept]
+
+
+def searched(shown, space, surrogate, K, cost, rounds):
+    """The cells that the search of train.py trains among those that have a reward, as tuples."""
+
+    def look_up(children):
+        return [child._replace(reward=shown[tuple(child.cell)]) for child in children]
+
+    def fits(cell):
+        return tuple(space.canonical(cell)) in shown
+
+    children = progressive_search(space, surrogate, look_up, K, fits=fits, rounds=rounds, cost=cost)
+    return [tuple(child.cell) for child in children]
+
+
+def nsga2(shown, costs, space, budget, draw):
+    """The different cells that NSGA-II trains."""
+    population = draw.sample(list(shown), min(POPULATION, budget))
+    trained = dict.fromkeys(population)
+    while len(trained) < budget:
+        order = {cell: place for place, cell in enumerate(ranked_by_front(population, shown, costs))}
+        children = []
+        while len(children) < POPULATION and len(trained) < budget:
+            child = mutated(min(draw.sample(population, 2), key=order.get), space, draw)
+            if child in shown:
+                children.append(child)
+                trained[child] = None
+        population = ranked_by_front(list(dict.fromkeys(population + children)), shown, costs)[:POPULATION]
+    return list(trained)
+
+
+def ranked_by_front(cells, shown, costs):
+    """Cells by the number of their front, and within one by crowding distance."""
+    ranked, left = [], sorted(cells, key=lambda cell: (costs[cell], -shown[cell]))
+    while left:
+        front = []
+        for cell in left:
+            if not front or shown[cell] > shown[front[-1]]:
+                front.append(cell)
+        scales = [(of, (of[front[-1]] - of[front[0]]) or 1) for of in (costs, shown)]
+        distance = dict.fromkeys(front, np.inf)
+        for before, cell, after in zip(front, front[1:], front[2:]):
+            distance[cell] = sum(abs(of[after] - of[before]) / scale for of, scale in scales)
+        ranked += sorted(front, key=lambda cell: -distance[cell])
+        left = [cell for cell in left if cell not in distance]
+    return ranked
+
+
+def replay(seed, table, cost, noise, part, methods):
+    """Front regret and regret of each method and K: dict, method -> float array (2, KS)."""
+    rewards = read_rewards(table)
+    costs = read_costs(table)[Cost._fields.index(cost)]
+    space = space_of(rewards)
+    kept = part_of(list(rewards), part)
+    draws = dict(zip(rewards, np.random.default_rng(seed).standard_normal(len(rewards))))
+    shown = {cell: rewards[cell] + noise * (1 - rewards[cell]) * draws[cell] for cell in kept}
+    budgets = np.quantile([costs[cell] for cell in kept], np.linspace(0.25, 1, BUDGETS))
+
+    def regrets(trained):
+        """Of each budget; a search that trained no cell within it is left with the worst of all."""
+        found = []
+        for budget in budgets:
+            within = [cell for cell in kept if costs[cell] <= budget]
+            ours = [cell for cell in trained if costs[cell] <= budget]
+            took = rewards[max(ours, key=shown.get)] if ours else min(rewards[cell] for cell in kept)
+            found.append(max(rewards[cell] for cell in within) - took)
+        return found
+
+    macs = read_costs(table)[0]
+    surrogates = {"MACs": Lookup(macs, space), "ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
+    if any(name.startswith("LSTMs") for name in methods):
+        surrogates["LSTMs"] = _encoder(space)
+
+    def cost_of(cell):
+        return costs[tuple(space.canonical(cell))]
+
+    results = {}
+    for method in methods:
+        columns = []
+        for K in KS:
+            draw = random.Random(seed)
+            budget = len(searched(shown, space, surrogates["MACs"], K, None, 1))
+            if METHODS[method]:
+                surrogate, is_front, rounds = METHODS[method]
+                if surrogate == "LSTMs":
+                    surrogates["LSTMs"].restart(seed)
+                trained = searched(shown, space, surrogates[surrogate], K, cost_of if is_front else None, rounds)
+            elif method == "random":
+                trained = draw.sample(kept, budget)
+            else:
+                trained = nsga2(shown, costs, space, budget, draw)
+            found = regrets(trained)
+            columns.append([np.mean(found), found[-1]])
+        results[method] = np.transpose(columns)
+    return results
+
+
+_encoders = {}  # of this process: another one would be traced anew
+
+
+def _encoder(space):
+    key = space.B, tuple(space.operators)
+    if key not in _encoders:
+        _encoders[key] = RememberingEncoder(space)
+    return _encoders[key]
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--TABLE", default=str(TABLE), help="CSV file of measured cells")
+    parser.add_argument("--COST", default="macs", choices=Cost._fields)
+    parser.add_argument("--NOISE", type=float, default=0.0, help="of the rewards that are shown, a share of 1 - reward")
+    parser.add_argument("--PART", default="all", choices=["all", "first", "second"])
+    parser.add_argument("--SEEDS", type=int, default=100)
+    parser.add_argument("--METHODS", nargs="+", default=list(METHODS), choices=METHODS)
+    parser.add_argument("--WORKERS", type=int, default=joblib.cpu_count())
+    parser.add_argument("--KEEP", help="folder for results, to go on from")
+    options = parser.parse_args()
+    os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # of each worker
+    kept_replay = joblib.Memory(options.KEEP, verbose=0).cache(replay)
+    runs = joblib.Parallel(options.WORKERS)(
+        joblib.delayed(kept_replay)(seed, options.TABLE, options.COST, options.NOISE, options.PART, [method])
+        for seed in range(options.SEEDS)
+        for method in options.METHODS
+    )
+    print(f"{options.TABLE}, {options.PART} of the cells, noise {options.NOISE:g}, {options.SEEDS} seeds\n")
+    print("| method | " + " | ".join(f"{name}, K = {K}" for name in ("front regret", "regret") for K in KS) + " |")
+    print("| --- " * (1 + 2 * len(KS)) + "|")
+    for method in options.METHODS:
+        regrets = 1e4 * np.array([run[method].ravel() for run in runs if method in run])
+        errors = regrets.std(axis=0, ddof=1 if len(regrets) > 1 else 0) / len(regrets) ** 0.5
+        cells = [f"{mean:.0f} ± {error:.1f}" for mean, error in zip(regrets.mean(axis=0), errors)]
+        print(f"| {method} | " + " | ".join(cells) + " |", flush=True)
+
+
+if __name__ == "__main__":
+    main()
