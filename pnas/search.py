@@ -130,8 +130,8 @@ def progressive_search(
                 _tell(callbacks, "on_fit_end", len(rewarded), losses)
                 # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on
                 # another processor or to a child that had failed, may rank close cells in another order.
-                choices = store.choices(blocks)[:number]
-                if len(choices) < number or not any(map(store.child, choices[-1][0])):
+                choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
+                if len(choices) < number or not any(cell in tried for cell in choices[-1][0]):
                     known = {tuple(child.cell) for child in of_size}
                     candidates = list(filter(fits, state_space.expand(parents)))
                     if known:

@@ -120,7 +120,7 @@ def test_a_resumed_search_trains_the_same_cells(encoder):
     store = Store()
     for number, cell in enumerate(kept, start=1):
         store.add(Child(number, list(cell), 0.5, reward=REWARDS[cell]))
-    store.add_choice(2, [list(cell) for cell in whole[10:18]], [0.5] * 8)
+    store.keep_choices(2, [([list(cell) for cell in whole[10:18]], [0.5] * 8)])
     trained = []
 
     def look_up(children):

@@ -5,6 +5,7 @@ import sys
 from pathlib import Path
 from unittest.mock import patch
 
+import numpy as np
 import pytest
 from benchmarks.cells import CELLS, DENSE_LAYERS, FILTERS, NUM_CELLS
 from benchmarks.replays import read_rows
@@ -14,7 +15,7 @@ from keras import layers
 from messages import without_foreign_warnings
 
 from binarized.binary_layers import BinaryConv2D
-from pnas.costs import Costs, budget
+from pnas.costs import Costs, budget, choose_for_all_costs
 from pnas.encoder import StateSpace
 from pnas.model import OPERATIONS, build_child, count_binary_weights, count_macs, normalize, operation
 from pnas.search import progressive_search
@@ -210,3 +211,42 @@ def test_a_limit_below_every_cell_ends_train_py_before_it_writes(tmp_path):
     message = without_foreign_warnings(result.stderr)
     assert message.startswith("train.py: no cell of one block is within MAX_MACS = 1000; the least")
     assert message.count("\n") == 1 and list(tmp_path.iterdir()) == []
+
+
+# ----------------------------------------------------------------------------------------------- the best at every cost
+
+
+def test_the_cell_that_raises_the_best_reward_within_most_budgets_comes_first():
+    # Quantiles of the five costs. Cell 1 raises the rewards from cost 2 on by 0.5; then cell 2 from 3 on by 0.1 is as
+    # much as nothing else: cell 3 costs more than cell 2 for less, and cell 0 costs least.
+    assert choose_for_all_costs([1, 2, 3, 4], [0.1, 0.6, 0.7, 0.65], [(1, 0.1)], 2) == [1, 2]
+
+
+def test_a_cell_that_is_known_to_be_beaten_comes_last():
+    assert choose_for_all_costs([2, 5], [0.4, 0.6], [(1, 0.5)], 2) == [1, 0]
+
+
+def test_cells_that_raise_nothing_are_compared_among_themselves():
+    # The known cell beats all. Among the others, 1 has the highest reward within most of the budgets.
+    chosen = choose_for_all_costs([2, 3, 4], [0.1, 0.3, 0.2], [(1, 0.9)], 3)
+    assert chosen[0] == 1 and sorted(chosen) == [0, 1, 2]
+
+
+def test_all_cells_are_chosen_where_there_are_few():
+    assert sorted(choose_for_all_costs([7, 7, 7], [0.5, 0.5, 0.2], [], 9)) == [0, 1, 2]
+    assert choose_for_all_costs([7, 7, 7], [0.5, 0.6, 0.2], [], 1) == [1]
+
+
+@given(st.integers(0, 2**32 - 1))
+def test_no_cell_raises_the_best_rewards_more_than_the_first_choice(seed):
+    random = np.random.default_rng(seed)
+    costs, rewards = random.integers(1, 50, 20), random.random(20)
+    known = list(zip(random.integers(1, 50, 5), random.random(5)))
+    budgets = np.quantile([*costs, *(cost for cost, _ in known)], np.linspace(0, 1, 33), method="higher")
+
+    def gain(cell):
+        best = [max([reward for cost, reward in known if cost <= budget], default=0) for budget in budgets]
+        return sum(max(rewards[cell] - b, 0) for b, budget in zip(best, budgets) if costs[cell] <= budget)
+
+    (first,) = choose_for_all_costs(costs, rewards, known, 1)
+    assert gain(first) == pytest.approx(max(map(gain, range(20)))) or max(map(gain, range(20))) == 0

@@ -5,7 +5,7 @@ import pytest
 
 from pnas.child import Child
 from pnas.encoder import StateSpace
-from pnas.search import Callback, finalists, progressive_search, shrunk_rewards, train_finalists
+from pnas.search import Callback, finalists, front, progressive_search, shrunk_rewards, train_finalists
 from pnas.store.store import Store
 
 # -------------------------------------------------------------------------------------------------- progressive search
@@ -33,9 +33,13 @@ class MostOfA:
 class BestNeighbours(MostOfA):
     """A surrogate that ranks a cell by the mean reward of the fitted cells whose blocks are all in it."""
 
+    def __init__(self, space=SPACE):
+        super().__init__()
+        self.space = space
+
     def rank(self, cells, K):
         self.rankings.append((len(cells), K))
-        cells, (fitted, rewards) = [SPACE.canonical(cell) for cell in cells], self.fits[-1]
+        cells, (fitted, rewards) = [self.space.canonical(cell) for cell in cells], self.fits[-1]
         blocks = [{tuple(cell[at : at + 4]) for at in range(0, len(cell), 4)} for cell in (*fitted, *cells)]
         known = list(zip(blocks, rewards))
         means = [np.mean([reward for part, reward in known if part <= whole]) for whole in blocks[len(fitted) :]]
@@ -49,8 +53,8 @@ class Events(Callback):
     def __init__(self):
         self.seen = []
 
-    def on_size_begin(self, blocks, new, known, later):
-        self.seen.append(("size", blocks, numbers(new), numbers(known), later))
+    def on_round_begin(self, blocks, round, new, known, later):
+        self.seen.append(("round", blocks, *round, numbers(new), numbers(known), later))
 
     def on_child_end(self, child):
         self.seen.append(("child", child.number) + (child.repeat,) * bool(child.repeat))
@@ -58,8 +62,8 @@ class Events(Callback):
     def on_size_end(self, blocks, children):
         self.seen.append(("size ends", blocks, numbers(children)))
 
-    def on_fit_end(self, blocks, losses):
-        self.seen.append(("fit", blocks, losses))
+    def on_fit_end(self, children, losses):
+        self.seen.append(("fit", children, losses))
 
     def on_choice(self, blocks, cells):
         self.seen.append(("choice", blocks, cells))
@@ -75,11 +79,11 @@ def numbers(children):
     return [child.number for child in children]
 
 
-def searched(store=None, K=2, space=SPACE, surrogate=None, failing=(), callbacks=(), fits=None, reward=None):
+def searched(store=None, K=2, space=SPACE, surrogate=None, failing=(), callbacks=(), reward=None, **options):
     """Searches. Child n gets reward n / 100, or that of its cell, and the last one ends first. Cells of `failing` fail.
 
     Returns:
-        (all children, the surrogate, list of the children that were trained, a list for each block size)
+        (all children, the surrogate, list of the children that were trained, a list for each round)
     """
     surrogate, asked = surrogate or MostOfA(), []
 
@@ -89,7 +93,7 @@ def searched(store=None, K=2, space=SPACE, surrogate=None, failing=(), callbacks
             trained = child._replace(reward=reward(child.cell) if reward else child.number / 100)
             yield trained.failed("no memory") if child.cell in failing else trained
 
-    return progressive_search(space, surrogate, train, K, store, callbacks, fits), surrogate, asked
+    return progressive_search(space, surrogate, train, K, store, callbacks, **options), surrogate, asked
 
 
 def test_the_best_k_expansions_of_each_size_are_trained():
@@ -124,17 +128,17 @@ def test_callbacks_come_in_the_order_of_the_search():
     events = Events()
     searched(callbacks=[events], K=1)
     assert events.seen == [
-        ("size", 1, [1, 2, 3], [], [1, 1]),
+        ("round", 1, 1, 1, [1, 2, 3], [], [(2, 1), (3, 1)]),
         *[("child", number) for number in (3, 2, 1)],
         ("size ends", 1, [1, 2, 3]),
-        ("fit", 1, [0.25]),
+        ("fit", 3, [0.25]),
         ("choice", 2, [AA + AA]),
-        ("size", 2, [4], [], [1]),
+        ("round", 2, 1, 1, [4], [], [(3, 1)]),
         ("child", 4),
         ("size ends", 2, [4]),
-        ("fit", 2, [0.25]),
+        ("fit", 4, [0.25]),
         ("choice", 3, [AA + AA + AA]),
-        ("size", 3, [5], [], []),
+        ("round", 3, 1, 1, [5], [], []),
         ("child", 5),
         ("size ends", 3, [5]),
     ]
@@ -154,11 +158,15 @@ def test_known_children_are_not_trained_again():
     store = Store()
     for known in (Child(2, AB, np.nan, reward=0.75), Child(4, AA + AA, 0.5, reward=0.8)):
         store.add(known)
-    store.add_choice(2, [AA + AA, AA + AB], [0.5, 0.375])
+    store.keep_choices(2, [([AA + AA, AA + AB], [0.5, 0.375])])
     events = Events()
     children, surrogate, asked = searched(store, callbacks=[events])
     assert [numbers(new) for new in asked] == [[1, 3], [5], [6, 7]]
-    assert ("size", 1, [1, 3], [2], [2, 2]) in events.seen and ("size ends", 1, [1, 2, 3]) in events.seen
+    assert ("round", 1, 1, 1, [1, 3], [2], [(2, 2), (3, 2)]) in events.seen and (
+        "size ends",
+        1,
+        [1, 2, 3],
+    ) in events.seen
     assert ("child", 2) not in events.seen
     assert [child.reward for child in children[:4]] == [0.01, 0.75, 0.03, 0.8]
     assert surrogate.fits[1][1] == [0.01, 0.75, 0.03, 0.8, 0.05]
@@ -173,11 +181,127 @@ def test_a_resumed_search_trains_nothing_and_ends_the_same():
 
 def test_a_choice_of_which_a_child_was_trained_stays_in_its_order():
     store = Store()
-    store.add_choice(2, [BB + BB, AB + BB], [0.9, 0.7])
+    store.keep_choices(2, [([BB + BB, AB + BB], [0.9, 0.7])])
     store.add(Child(4, BB + BB, 0.9, reward=0.04))
     children, surrogate, asked = searched(store)
     assert [(child.number, child.cell, child.predicted) for child in asked[1]] == [(5, AB + BB, 0.7)]
     assert len(surrogate.rankings) == 1
+
+
+# --------------------------------------------------------------------------------------------------------------- rounds
+
+WIDE = StateSpace(2, list("abcd"))  # 10 cells of one block, 55 of two
+
+
+def in_rounds(store=None, K=8, rounds=2, **options):
+    return searched(store, K, WIDE, BestNeighbours(WIDE), rounds=rounds, **options)
+
+
+def test_the_children_of_a_size_are_chosen_in_rounds():
+    children, surrogate, asked = in_rounds()
+    assert [numbers(new) for new in asked] == [list(range(1, 11)), [11, 12, 13, 14], [15, 16, 17, 18]]
+    assert surrogate.rankings == [(55, 4), (51, 4)]  # what was chosen before is not ranked again
+    assert len({tuple(child.cell) for child in children}) == 18
+
+
+def test_the_surrogate_is_fitted_to_everything_before_each_round():
+    children, surrogate, _ = in_rounds(failing=[WIDE.initial_children()[2]])
+    rewarded = [child for child in children if not child.error]
+    assert [cells for cells, _ in surrogate.fits] == [[child.cell for child in rewarded[:n]] for n in (9, 13)]
+
+
+@pytest.mark.parametrize(
+    "K, rounds, expected", [(8, 1, [8]), (9, 2, [5, 4]), (16, 3, [6, 5, 5]), (8, 4, [4, 4]), (7, 2, [7]), (3, 9, [3])]
+)
+def test_a_round_has_at_least_four_children(K, rounds, expected):
+    _, _, asked = in_rounds(K=K, rounds=rounds)
+    assert [len(new) for new in asked[1:]] == expected
+
+
+def test_there_is_no_further_round_when_all_cells_of_a_size_are_trained():
+    _, surrogate, asked = in_rounds(K=120)
+    assert [len(new) for new in asked] == [10, 55] and surrogate.rankings == [(55, 60), (0, 60)]
+
+
+def test_callbacks_are_told_of_rounds():
+    events = Events()
+    in_rounds(callbacks=[events])
+    assert [event for event in events.seen if event[0] not in ("child", "choice")] == [
+        ("round", 1, 1, 1, list(range(1, 11)), [], [(2, 8)]),
+        ("size ends", 1, list(range(1, 11))),
+        ("fit", 10, [0.25]),
+        ("round", 2, 1, 2, [11, 12, 13, 14], [], [(2, 4)]),
+        ("fit", 14, [0.25]),
+        ("round", 2, 2, 2, [15, 16, 17, 18], [], []),
+        ("size ends", 2, list(range(11, 19))),
+    ]
+
+
+@pytest.mark.parametrize("trained", [0, 7, 10, 12, 14, 16, 18])
+def test_a_search_resumes_in_any_round(trained):
+    whole, *_ = in_rounds()
+    store = Store()
+
+    class Stops(Callback):
+        def on_child_end(self, child):
+            if len(store.children()) == trained:
+                raise InterruptedError
+
+    if trained:
+        with pytest.raises(InterruptedError):
+            in_rounds(store, callbacks=[Stops()])
+    resumed, _, asked = in_rounds(store)
+    assert str(resumed) == str(whole) and sum(map(len, asked)) == 18 - trained
+
+
+# -------------------------------------------------------------------------------------------- the best cell at any cost
+
+
+class Sure(MostOfA):
+    """A surrogate that predicts 0.1 for each a and 0.3 for each b, and is not sure of b."""
+
+    state_space = SPACE
+
+    def predict_with_deviation(self, cells):
+        counts = np.array([(cell.count("a"), cell.count("b")) for cell in cells])
+        return counts @ [0.01, 0.03], 0.001 * counts[:, 1]
+
+
+def test_cells_are_chosen_for_every_cost():
+    # An a costs 1 and a b costs 10. For the highest reward alone, those of most b would be chosen.
+    children, surrogate, _ = searched(K=2, surrogate=Sure(), cost=lambda cell: cell.count("a") + 10 * cell.count("b"))
+    assert AA + AA in [child.cell for child in children] and surrogate.rankings == []
+    assert children[3].predicted == pytest.approx(
+        0.01 * children[3].cell.count("a") + 0.03 * children[3].cell.count("b")
+    )
+
+
+def test_the_finalists_of_a_front_are_its_best_in_each_third_of_the_costs():
+    # Costs 1 to 1000; the thirds of their logarithms end at 10 and 100. Child 3 is beaten by child 2.
+    costs = [1, 2, 3, 4, 50, 60, 1000]
+    given = children([0.1, 0.2, 0.15, 0.3, 0.5, 0.6, 0.7])
+    given = [child._replace(macs=cost) for child, cost in zip(given, costs)]
+
+    def chosen(count):
+        return numbers(finalists(given, Constant(0.4), 0, count, "macs"))
+
+    assert chosen(9) == [1, 2, 4, 5, 6, 7] and chosen(2) == [1, 4, 5, 6, 7] and chosen(1) == [1, 5, 7]
+
+
+def test_a_front_is_of_mean_rewards_cheapest_first():
+    given = [child._replace(macs=cost) for child, cost in zip(children(FIRST), (1, 2, 3, 4))]
+    # Without noise the front is 1 and 2, as 3 and 4 cost more than 2. On average 1 is better: (0.7 + 0.8) / 2.
+    store, again = Store(), trained_again({1: (0.8,), 2: (0.4,)})
+    ranked = train_finalists(given, Constant(0.8), again, 0, 5, 1, store, cost="macs")
+    assert [(each.child.number, each.mean) for each in ranked] == [(1, 0.75), (2, pytest.approx(0.65))]
+    assert [each.child.number for each in front(ranked, "macs")] == [1]
+    assert store.winner()[0] == 1
+
+
+def test_a_front_without_finalists_is_that_of_the_first_rewards():
+    given = [child._replace(macs=cost) for child, cost in zip(children(FIRST), (1, 4, 3, 2))]
+    ranked = train_finalists(given, Constant(0.8), trained_again({}), 0, 0, 1, cost="macs")
+    assert [each.child.number for each in front(ranked, "macs")] == [1, 4, 2] and ranked[0].child.number == 2
 
 
 # ------------------------------------------------------------------------------------------------------ failed children
@@ -217,7 +341,7 @@ def test_a_search_of_which_a_whole_size_fails_ends_there():
 def test_a_failed_child_that_succeeds_counts_in_the_next_choice():
     store = Store()
     searched(store, surrogate=BestNeighbours(), failing=[BB], reward=quality, space=StateSpace(2, ["a", "b"]))
-    failed_choice = store.choice(2)
+    failed_choices = store.choices(2)
 
     def resumed(store):
         surrogate = BestNeighbours()
@@ -228,13 +352,13 @@ def test_a_failed_child_that_succeeds_counts_in_the_next_choice():
     untrained = Store()
     for child in store.children(1):
         untrained.add(child)
-    untrained.add_choice(2, *failed_choice)
+    untrained.keep_choices(2, failed_choices)
     surrogate = resumed(untrained)
     assert surrogate.fits[0][0] == [AA, AB, BB]
-    assert untrained.choice(2)[0][0] == BB + BB and BB + BB not in failed_choice[0]
+    assert untrained.choices(2)[0][0][0] == BB + BB and BB + BB not in failed_choices[0][0]
     # Children of the choice were trained: it stays. The next one is made with all rewards.
     surrogate = resumed(store)
-    assert store.choice(2) == failed_choice and len(surrogate.rankings) == 1
+    assert store.choices(2) == failed_choices and len(surrogate.rankings) == 1
     assert surrogate.fits[1][0][:3] == [AA, AB, BB]
 
 
@@ -262,15 +386,15 @@ def test_a_search_of_which_no_larger_cell_fits_ends_and_can_be_resumed():
         events = Events()
         children, surrogate, asked = searched(store, callbacks=[events], fits=lambda cell: len(cell) == 4)
         assert [numbers(new) for new in asked] == [trained] and numbers(children) == [1, 2, 3]
-        assert events.seen[0] == ("size", 1, trained, [] if trained else [1, 2, 3], [0, 0])
-        assert events.seen[-1] == ("choice", 2, []) and store.choice(2) == ([], [])
+        assert events.seen[0] == ("round", 1, 1, 1, trained, [] if trained else [1, 2, 3], [(2, 0), (3, 0)])
+        assert events.seen[-1] == ("choice", 2, []) and store.choices(2) == [([], [])]
 
 
 def test_cells_that_do_not_fit_are_not_counted_among_the_later_ones():
     events = Events()
     searched(callbacks=[events], K=9, fits=lambda cell: cell.count("a") < 3)
     # Of six cells of two blocks four fit; their expansions are counted before they are known: at most ten flat ones.
-    assert events.seen[0][-1] == [4, 9]
+    assert events.seen[0][-1] == [(2, 4), (3, 9)]
 
 
 # ------------------------------------------------------------------------------------------------------------ finalists
@@ -299,9 +423,9 @@ def children(rewards, errors=()):
 
 
 def test_a_reward_is_shrunk_by_its_share_of_noise():
-    # r - p = ±0.02: variance 0.0004, of which noise² = 0.0001 is noise, so w = 0.0003 / 0.0004.
-    shrunk = shrunk_rewards([0.9, 0.8], [0.92, 0.78], noise=0.01)
-    assert shrunk == pytest.approx([0.9 + 0.75 * 0.02, 0.8 - 0.75 * 0.02])
+    # (r - p) / (1 - p) = ±0.2: variance 0.04, of which noise² = 0.01 is noise, so w = 0.03 / 0.04.
+    shrunk = shrunk_rewards([0.9, 0.8], [0.92, 0.76], noise=0.1)
+    assert shrunk == pytest.approx([0.9 + 0.75 * 0.02, 0.8 - 0.75 * 0.04])
 
 
 def test_rewards_without_noise_are_not_shrunk():
@@ -309,7 +433,19 @@ def test_rewards_without_noise_are_not_shrunk():
 
 
 def test_rewards_within_the_noise_become_the_fit():
-    assert shrunk_rewards([0.9, 0.8], [0.905, 0.795], noise=0.01) == pytest.approx([0.9, 0.8])
+    assert shrunk_rewards([0.9, 0.8], [0.905, 0.795], noise=0.06) == pytest.approx([0.9, 0.8])
+
+
+@pytest.mark.parametrize("reward", [0.87, 0.95, 0.99])
+def test_noise_is_a_share_of_the_error_at_every_reward(reward):
+    # Cells spread by 6 % of the error around the fit, beside noise of 4.5 %: w = 0.06² / (0.06² + 0.045²) = 0.64.
+    spread = (0.06**2 + 0.045**2) ** 0.5 * (1 - reward)
+    shrunk = shrunk_rewards([reward] * 2, [reward + spread, reward - spread], noise=0.045)
+    assert shrunk - reward == pytest.approx([0.64 * spread, -0.64 * spread])
+
+
+def test_a_fit_of_1_shrinks_nothing_else():
+    assert np.isfinite(shrunk_rewards([1.0, 0.9], [0.95, 0.9], noise=0.045)).all()
 
 
 def test_a_single_reward_becomes_its_fit():
@@ -328,8 +464,8 @@ def test_a_lucky_reward_is_no_finalist():
         def predict(self, cells):
             return np.array([0.90, 0.80, 0.89])
 
-    # Differences 0, 0.11 and 0: their variance, 0.0027, is below noise², so only the fit counts.
-    chosen = finalists(children([0.90, 0.91, 0.89]), Doubting(None), noise=0.06, count=2)
+    # Shares of the error 0, 0.55 and 0: their variance, 0.067, is below noise², so only the fit counts.
+    chosen = finalists(children([0.90, 0.91, 0.89]), Doubting(None), noise=0.26, count=2)
     assert [child.number for child in chosen] == [1, 3]
 
 
@@ -387,7 +523,7 @@ def test_the_winner_has_the_highest_mean_reward():
     assert winner.mean == pytest.approx(0.87) and second.mean == pytest.approx(0.7)
     # Squared deviations from 0.7: 0.04 + 0.01 + 0.01, divided by 2.
     assert second.standard_deviation == pytest.approx(0.03**0.5)
-    assert store.finalists() == [2, 4] and store.winner()[0] == 4
+    assert store.finalists(2) == [2, 4] and store.winner()[0] == 4
     assert events.seen == [
         *(("repeat", 1, [2, 4], [2, 4]), ("child", 4, 1), ("child", 2, 1)),
         *(("repeat", 2, [2, 4], [2, 4]), ("child", 4, 2), ("child", 2, 2)),
@@ -444,7 +580,7 @@ def test_a_resumed_search_keeps_its_finalists():
     store, events = Store(), Events()
     for child in children(FIRST):
         store.add(child)
-    store.keep_finalists([1, 3])
+    store.keep_finalists(2, [1, 3])
     store.add(Child(1, [0, "op 1", 0, "op"], np.nan, reward=0.75, repeat=1))
     again = trained_again({1: (None, 0.8), 3: (0.7, 0.7)})
     winner, second = train_finalists(children(FIRST), Constant(0.8), again, 0.01, 2, 2, store, [events])
@@ -463,17 +599,17 @@ def test_a_repeat_that_failed_is_trained_again_on_resuming():
 
 def test_another_number_of_finalists_is_chosen_anew():
     store = Store()
-    store.keep_finalists([1, 3])
+    store.keep_finalists(2, [1, 3])
     again = dict.fromkeys((2, 3, 4), (0.9,))
     train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 3, 1, store)
-    assert store.finalists() == [2, 4, 3]
+    assert store.finalists(3) == [2, 4, 3]
 
 
 def test_finalists_stay_where_there_are_fewer_candidates_than_wanted():
     surrogate, store = Constant(0.8), Store()
     again = trained_again({1: (0.9,), 2: (0.9,)})
     train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
-    assert store.finalists() == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
+    assert store.finalists(2) == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
     surrogate.fitted = None
     train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
-    assert store.finalists() == [2, 1] and surrogate.fitted is None
+    assert store.finalists(2) == [2, 1] and surrogate.fitted is None

@@ -35,7 +35,8 @@ def progress_of(workers=1, **changes):
 
 def show(progress, results, known=(), later=()):
     """Tells of a block size."""
-    progress.on_size_begin(results[0].blocks, list(results), list(known), list(later))
+    blocks = results[0].blocks
+    progress.on_round_begin(blocks, (1, 1), list(results), list(known), list(enumerate(later, start=blocks + 1)))
     for each in results:
         progress.on_child_end(each)
 
@@ -252,7 +253,7 @@ def terminal(monkeypatch, columns=120, **variables):
 def test_a_terminal_shows_a_bar_and_the_children_in_training(monkeypatch):
     with terminal(monkeypatch) as result, progress_of(workers=2) as progress:
         results = [child(1, 0.5, 1), child(2, 0.5, 1), child(3, 0.5, 1)]
-        progress.on_size_begin(1, results, [], [])
+        progress.on_round_begin(1, (1, 1), results, [], [])
         progress.on_child_end(results[0])
         time.sleep(0.7)  # the bar is drawn twice a second
         progress.on_child_end(results[1])
@@ -283,7 +284,7 @@ def test_the_bar_has_room_on_80_columns(monkeypatch):
     known = [child(number, 0.5, 100) for number in range(1, 201)]
     new = [child(number, 0.5, 100) for number in range(201, 301)]
     with terminal(monkeypatch, columns=80) as result, progress_of() as progress:
-        progress.on_size_begin(1, new, known, [300])
+        progress.on_round_begin(1, (1, 1), new, known, [(2, 300)])
         progress.console.print(progress._panel())
     text = re.sub(r"\x1b\[[\d;]*m", "", result.text)
     (bar,) = {line.strip() for line in re.split(r"\x1b\[[?\d]*[A-Za-z]|[\r\n]", text) if "left" in line}
@@ -301,7 +302,7 @@ def test_there_is_no_bar_after_the_last_child(monkeypatch):
 @pytest.mark.parametrize("error", [OSError, KeyboardInterrupt])
 def test_the_cursor_is_shown_again_after_an_error(monkeypatch, error):
     with terminal(monkeypatch) as result, contextlib.suppress(error), progress_of() as progress:
-        progress.on_size_begin(1, [child(1, 0.5), child(2, 0.5)], [], [])
+        progress.on_round_begin(1, (1, 1), [child(1, 0.5), child(2, 0.5)], [], [])
         raise error
     assert result.text.rindex("\x1b[?25h") > result.text.rindex("\x1b[?25l")
 

@@ -54,11 +54,11 @@ class Run:
 def search():
     """A search that ended: three children, two of them trained again."""
     with Run() as run:
-        run.files.on_size_begin(1, [child(1, 0.75), child(2, 0.5)], [], [1])
+        run.files.on_round_begin(1, (1, 1), [child(1, 0.75), child(2, 0.5)], [], [(2, 1)])
         run.train(child(1, 0.75, predicted=math.nan), child(2, 0.5, predicted=math.nan))
         run.files.on_size_end(1, run.store.children(1))
-        run.files.on_fit_end(1, [0.5, 0.25])
-        run.files.on_size_begin(2, [child(4, 0.625)], [], [])
+        run.files.on_fit_end(2, [0.5, 0.25])
+        run.files.on_round_begin(2, (1, 1), [child(4, 0.625)], [], [])
         run.train(child(4, 0.625))
         run.files.on_size_end(2, run.store.children(2))
         run.train(child(1, 0.25, repeat=1, network=b"again 1"), child(4, 0.875, repeat=1, network=b"again 4"))

@@ -89,28 +89,28 @@ def test_numbers_of_numpy_are_kept_as_numbers():
 
 
 def test_a_resumed_run_knows_the_search():
-    cells, predicted = [CELLS[1] * 2, CELLS[0] * 2], np.float32([0.1, 0.7])
+    cells, predicted = [CELLS[1] * 2, CELLS[0] * 2], [0.1, float(np.float32(0.7))]
     with opened() as store:
         store.add(child(1, 0.75))
         store.add(child(1, 0.25, repeat=1))
-        store.add_choice(2, [CELLS[2] * 2], [0.5])
-        store.add_choice(2, cells, predicted)  # made anew
-        store.add_choice(3, [], [])
-        store.keep_finalists([3, 1])
+        store.keep_choices(2, [([CELLS[2] * 2], [0.5])])
+        store.keep_choices(2, [(cells, predicted), ([CELLS[2] * 2], [0.25])])  # made anew, in two rounds
+        store.keep_choices(3, [([], [])])
+        store.keep_finalists(2, [3, 1])
         store.keep_winner(1)
         store.keep_fit(1, [0.5, 0.25])
         store.keep_quality(2, {"spearman": 0.5})
     with opened() as store:
-        assert store.choice(2) == (cells, [float(np.float32(0.1)), float(np.float32(0.7))])
-        assert store.choice(3) == ([], []) and store.choice(4) is None
-        assert store.finalists() == [3, 1] and store.winner() == (1, [0.75, 0.25])
+        assert store.choices(2) == [(cells, predicted), ([CELLS[2] * 2], [0.25])]
+        assert store.choices(3) == [([], [])] and store.choices(4) == []
+        assert store.finalists(2) == [3, 1] and store.finalists(3) == [] and store.winner() == (1, [0.75, 0.25])
         assert store.fits() == {1: [0.5, 0.25]} and store.qualities() == {2: {"spearman": 0.5}}
         assert store.settings == {**SETTINGS, "LEARNING_RATE": [0.01, 0.001]}
 
 
 def test_a_new_search_knows_nothing():
     with opened() as store:
-        assert store.children() == [] and store.finalists() == [] and store.winner() is None
+        assert store.children() == [] and store.finalists(5) == [] and store.winner() is None
 
 
 def test_the_network_of_a_child_and_of_its_repeat_are_kept(two_children):
@@ -392,7 +392,7 @@ def content(tmp_path_factory):
         store = Store("trial", SETTINGS)
         for number in range(1, 7):
             store.add(child(number, number / 10))
-        store.add_choice(2, [CELLS[0] * 2], [0.5])
+        store.keep_choices(2, [([CELLS[0] * 2], [0.5])])
         store.close()
         return DATABASE.read_bytes()
 
@@ -411,7 +411,7 @@ def test_a_damaged_database_is_read_whole_or_refused_in_one_line(content, data):
             for each in store.children():
                 assert each.number > 0 and 0 <= each.reward <= 1 and len(each.cell) % 4 == 0
                 store.curve(each.number)
-            store.choice(2)
+            store.choices(2)
         except UsageError as error:
             assert str(DATABASE) in str(error) or "logs/trial was made with other" in str(error)
             assert "\n" not in str(error) and len(str(error)) < 1000

@@ -28,8 +28,15 @@ class Training:
             yield trained.failed("no memory") if child.number in self.failed else trained
 
 
+def store_of(*rounds):
+    """A store with these choices."""
+    store = Store()
+    store.keep_choices(2, [([child.cell for child in chosen], [0.5] * len(chosen)) for chosen in rounds])
+    return store
+
+
 def trained(training, children=NEW, store=None, epochs=4):
-    return [child.number for child in train_with_stops(training, store or Store(), epochs, children)]
+    return [child.number for child in train_with_stops(training, store or store_of(children), epochs, children)]
 
 
 def test_children_of_one_block_are_all_trained_to_the_end():
@@ -75,11 +82,24 @@ def test_two_children_are_pioneers_where_there_are_few():
 
 def resumed(known, failed=()):
     """What is asked for when the children of these numbers have been trained, or have failed."""
-    store, training = Store(), Training()
+    store, training = store_of(NEW), Training()
     for child in Training(failed)([child for child in NEW if child.number in known]):
         store.add(child)
     trained(training, [child for child in NEW if child.number not in known or child.number in failed], store)
     return training.asked
+
+
+def test_the_pioneers_of_the_first_round_set_the_limit_for_all_rounds():
+    first, second, store, training = NEW[:16], NEW[16:], store_of(NEW[:16], NEW[16:]), Training()
+    for new in (first, second):
+        for child in train_with_stops(training, store, 4, new):
+            store.add(child)
+    # The first two of 16 had 0.4 and 0.5 after one of four epochs; three quarters of the way is 0.475.
+    limit = (1, pytest.approx(0.475))
+    assert training.asked == [
+        *(([11, 12], None), (list(range(13, 27)), limit)),
+        *(([], None), (list(range(27, 35)), limit)),
+    ]
 
 
 def test_a_resumed_search_sets_the_same_limit():
