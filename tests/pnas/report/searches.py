@@ -16,7 +16,8 @@ def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, 
 def settings_of(**changes):
     """Those of the constants of train.py that a report depends on, with changes."""
     constants = {"EXPERIMENT_NAME": "tiny", "DATASET": "digits", "MAX_EPOCHS": 4, "FINALISTS": 0, "FINAL_SEEDS": 1}
-    return SimpleNamespace(**{**constants, "MAX_MACS": None, "MAX_BINARY_WEIGHTS": None, **changes})
+    limits = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None, "PARETO": None}
+    return SimpleNamespace(**{**constants, **limits, **changes})
 
 
 def store_of(children, name=None, **changes):

@@ -86,10 +86,10 @@ def test_the_hyperparameter_page_has_the_columns_of_all_searches(tmp_path):
 
 
 def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
-    events.write_fit(1, [0.5, 0.25])
+    events.write_fit(10, [0.5, 0.25])
     events.write_quality(2, {"spearman": 0.5, "top_5_recall": 1.0})
     events.write_quality(3, {"spearman": 0.25, "top_5_recall": 0.0})
-    assert read(tmp_path / "surrogate" / "after_1_blocks")[0] == {"surrogate/training_loss": [(1, 0.5), (2, 0.25)]}
+    assert read(tmp_path / "surrogate" / "after_10_children")[0] == {"surrogate/training_loss": [(1, 0.5), (2, 0.25)]}
     assert read(tmp_path / "surrogate" / "quality")[0] == {
         "surrogate/spearman": [(2, 0.5), (3, 0.25)],
         "surrogate/top_5_recall": [(2, 1.0), (3, 0.0)],
@@ -98,8 +98,8 @@ def test_the_surrogate_has_its_loss_and_its_quality(tmp_path, events):
 
 def test_a_fit_that_was_made_again_replaces_the_curve(tmp_path, events):
     for losses in ([0.5, 0.25], [0.5, 0.125]):
-        events.write_fit(1, losses)
+        events.write_fit(10, losses)
         events.write_quality(2, {"spearman": losses[1]})
     assert len([*tmp_path.rglob("events.*")]) == 2
-    assert read(tmp_path / "surrogate" / "after_1_blocks")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.125)]
+    assert read(tmp_path / "surrogate" / "after_10_children")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.125)]
     assert read(tmp_path / "surrogate" / "quality")[0]["surrogate/spearman"] == [(2, 0.125)]

@@ -114,7 +114,7 @@ def test_the_tables_have_a_row_for_each_child_epoch_and_size():
 def test_tensorboard_has_every_child_fit_and_size():
     search()
     assert read(LOGS / "children" / "0004")[0]["child/val_accuracy"] == [(epoch, 0.625) for epoch in range(1, 5)]
-    assert read(LOGS / "surrogate" / "after_1_blocks")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.25)]
+    assert read(LOGS / "surrogate" / "after_2_children")[0]["surrogate/training_loss"] == [(1, 0.5), (2, 0.25)]
     assert read(LOGS / "surrogate" / "quality")[0]["surrogate/spearman"] == [(2, 0.125)]
 
 
