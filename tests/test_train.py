@@ -143,12 +143,12 @@ def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
     with sqlite3.connect(
         path
     ) as connection:  # one of two children of two blocks is lost, and they were in another order
-        (choice,) = connection.execute("SELECT value FROM facts WHERE name = 'choice' AND number = 2").fetchone()
-        (first, second), predicted = json.loads(choice)
+        (choices,) = connection.execute("SELECT value FROM facts WHERE name = 'choices' AND number = 2").fetchone()
+        (((first, second), predicted),) = json.loads(choices)
         connection.execute("DELETE FROM children WHERE cell = ?", [json.dumps(first)])
         connection.execute("UPDATE children SET number = 4 WHERE cell = ?", [json.dumps(second)])
-        changed = json.dumps([[second, first], predicted[::-1]])
-        connection.execute("UPDATE facts SET value = ? WHERE name = 'choice'", [changed])
+        changed = json.dumps([[[second, first], predicted[::-1]]])
+        connection.execute("UPDATE facts SET value = ? WHERE name = 'choices'", [changed])
     result = run(folder, *SMALL)
     assert result.returncode == 0, result.stderr
     with (folder / "logs" / "pnas" / "children.csv").open(newline="") as file:

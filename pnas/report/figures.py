@@ -42,6 +42,8 @@ class Found(NamedTuple):
 
     `about` names the search in a title. `children` are those that have a reward, `failed` the numbers of the others.
     `limits` is a dict, cost of a child -> limit on it. `winner` is the best child, and `reward` its reward in words.
+    `again` is a dict, number of a child that was trained with further seeds -> the rewards of all its trainings.
+    `pareto` is the cost of the front that was searched for, or None.
     """
 
     about: str
@@ -50,6 +52,8 @@ class Found(NamedTuple):
     limits: dict[str, int]
     winner: Child
     reward: str
+    again: dict[int, list[float]]
+    pareto: str | None
 
 
 def read_found(store: Store, experiment: str) -> Found:
@@ -73,7 +77,9 @@ def read_found(store: Store, experiment: str) -> Found:
     reward = f"reward {winner.reward:.4f}"
     if len(rewards) > 1:
         reward = f"mean reward {np.mean(rewards):.4f} of {len(rewards)} trainings"
-    return Found(about, children, failed, limits, winner, reward)
+    again = {child.number: store.trainings(child.number) for child in store.children(repeat=1)}
+    again = {number: [child.reward for child in trainings] for number, trainings in again.items()}
+    return Found(about, children, failed, limits, winner, reward, again, store.settings["PARETO"])
 
 
 def by_size(children: list[Child]) -> dict[int, list[Child]]:
@@ -217,7 +223,10 @@ def _draw_surrogate(found):
 
 
 def _draw_cost(found):
-    figure = sheet("Reward against cost; on the Pareto front, no other child is as good for less", found.about)
+    title = "Reward against cost; on the Pareto front, no other child is as good for less"
+    if found.pareto and found.again:
+        title += "\n(of the front that was searched for: mean and standard deviation of several trainings)"
+    figure = sheet(title, found.about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
     for axes, (cost, label) in zip(panels, labels.items()):
@@ -228,10 +237,11 @@ def _draw_cost(found):
         if cost in found.limits:
             limit = found.limits[cost]
             axes.axvline(limit, color="k", linestyle=":", label=f"{LIMITS[cost]} = {limit:,}")
-        front = pareto_front(found.children, cost)
         look = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"}
-        costs, rewards = [getattr(child, cost) for child in front], [child.reward for child in front]
+        costs, rewards, deviations = _front(found, cost)
         axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
+        if any(deviations):
+            axes.errorbar(costs, rewards, deviations, fmt="none", ecolor="k", elinewidth=1, capsize=3)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(_cost_ticks(*axes.get_xlim()))
@@ -239,6 +249,17 @@ def _draw_cost(found):
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if found.limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
+
+
+def _front(found, cost):
+    """Costs, rewards and standard deviations of the Pareto front; that of the means where a front was searched for."""
+    children, rewards = found.children, {child.number: [child.reward] for child in found.children}
+    if cost == found.pareto and found.again:
+        children, rewards = [child for child in children if child.number in found.again], found.again
+    front = pareto_front(children, cost, lambda child: np.mean(rewards[child.number]))
+    of_front = [rewards[child.number] for child in front]
+    deviations = [np.std(each, ddof=1) if len(each) > 1 else 0 for each in of_front]
+    return [getattr(child, cost) for child in front], [np.mean(each) for each in of_front], deviations
 
 
 def _cost_ticks(low, high):

@@ -91,6 +91,8 @@ def test_stopping_early_needs_four_epochs():
     assert found("search", STOP_EARLY=True, MAX_EPOCHS=4) == []
     (line,) = found("search", STOP_EARLY=True, MAX_EPOCHS=3)
     assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
+    (line,) = found("search", STOP_EARLY=True, PARETO="macs")
+    assert line == "STOP_EARLY must be False with PARETO = 'macs': it would stop the cheap cells; got True"
 
 
 def test_settings_cannot_be_changed():

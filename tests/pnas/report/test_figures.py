@@ -121,6 +121,19 @@ def test_limits_are_drawn():
     assert weights == {"1 block": [20], "Pareto front": [20]}
 
 
+def test_a_front_that_was_searched_for_is_drawn_with_the_means_of_its_trainings():
+    children = [child(n, reward, macs=n) for n, reward in ((1, 0.5), (2, 0.7), (3, 0.6))]
+    store = store_of(children, PARETO="macs")
+    for number, reward in ((1, 0.7), (2, 0.6)):
+        store.add(children[number - 1]._replace(reward=reward, repeat=1))
+    figure = report.SHEETS["cost"](report.read_found(store, "tiny"))
+    weights, macs = ({line.get_label(): list(line.get_ydata()) for line in axes.lines} for axes in figure.axes)
+    assert macs["Pareto front"] == pytest.approx([0.6, 0.65]) and weights["Pareto front"] == [0.7]
+    ends = [segment[:, 1] for segment in figure.axes[1].containers[0].lines[2][0].get_segments()]
+    # Deviations of two rewards: their difference / sqrt(2).
+    assert np.ptp(ends, axis=1) == pytest.approx([2 * 0.2 / 2**0.5, 2 * 0.1 / 2**0.5])
+
+
 def tick_labels(figure, panel):
     """(text, left, right) of the labels on the horizontal axis of a panel, in pixels."""
     axes = figure.axes[panel]
