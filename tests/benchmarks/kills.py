@@ -3,7 +3,7 @@
 Each kill is as in `tests/tiny_search.py`: every second one within seconds of the start, the others shortly after a
 child was announced, also among the finalists. After each, the store must have every training that had been announced,
 and the log every child. A search that comes to its end is compared with one that was never killed: same cells, same
-predictions, same rewards, same finalists, same winner. One more search is killed in each phase, with all files but the
+predictions, same rewards, same front, same winner. One more search is killed in each phase, with all files but the
 database and the networks deleted in between. It stops at the first difference.
 
     python tests/benchmarks/kills.py [--KILLS 100] [--SEED 0]
@@ -25,18 +25,18 @@ import tiny_search  # noqa: E402
 
 from pnas.store.store import Store  # noqa: E402
 
-FINAL = "--FINALISTS", "3", "--FINAL_SEEDS", "2"
+FINAL = "--PARETO", "macs", "--ROUNDS", "2", "--K_", "8", "--FINALISTS", "1", "--FINAL_SEEDS", "2"
 
 
 def outcome(folder):
     """What must be the same, whenever a search was killed."""
-    store = Store.open("pnas", folder / "logs")
-    return tiny_search.results(folder), store.finalists(), store.winner()
+    front = (folder / "logs" / "pnas" / "front.csv").read_text()
+    return tiny_search.results(folder), front, Store.open("pnas", folder / "logs").winner()
 
 
 def kill_in_each_phase(folder):
-    """Runs a search that is killed among the children of each size and the finalists, and loses its derived files."""
-    for phase in ("^1 block", "^2 blocks", "^Finalists", "^Costs"):
+    """Runs a search that is killed in each round and among the finalists, and loses its derived files."""
+    for phase in ("^1 block", "round 1 of 2", "round 2 of 2", "^Finalists", "^Costs"):
         process, begun = tiny_search.start(folder, *FINAL), False
         for line in process.stdout:
             begun = begun or re.search(phase, line)
@@ -49,7 +49,8 @@ def kill_in_each_phase(folder):
             elif not path.name.startswith("search.db"):
                 path.unlink()
     tiny_search.run(folder, *FINAL)
-    assert (folder / "architectures" / "pnas.txt").read_text().count("Sr. No: ") == tiny_search.CHILDREN
+    log = (folder / "architectures" / "pnas.txt").read_text()
+    assert log.count("Sr. No: ") == len(tiny_search.results(folder))
 
 
 def main():
@@ -62,6 +63,7 @@ def main():
         whole = Path(folder) / "uninterrupted"
         whole.mkdir()
         tiny_search.run(whole, *FINAL)
+        children = len(tiny_search.results(whole))
         folders, struck = tiny_search.kill_at_random_moments(Path(folder), options.KILLS, options.SEED, *FINAL)
         tiny_search.run(folders[-1], *FINAL)
         folders.append(Path(folder) / "phases")
@@ -71,7 +73,7 @@ def main():
             assert outcome(each) == outcome(whole), each
         leftovers = sum(len(list(each.rglob("*.tmp"))) for each in folders)
     print(
-        f"{len(struck)} kills of {len(folders)} searches of {tiny_search.CHILDREN} children in "
+        f"{len(struck)} kills of {len(folders)} searches of {children} children in "
         f"{time.monotonic() - start:.0f} s: no reported child was lost, rewards and winner are those of a search that "
         f"was not killed, {leftovers} temporary files are left"
     )

@@ -218,7 +218,7 @@ def replay(seed, table, max_macs, noise):
         seed: int, of the encoder, the noise and random choices.
         table: path of the table.
         max_macs: budget of a cell, inf for none.
-        noise: standard deviation of a reward from one training to the next.
+        noise: standard deviation of a reward from one training to the next, as a share of 1 - reward.
     Returns:
         dict, method -> dict of lists with a number for each of BUDGETS: `models`, `regret`, `until` (models trained
         until the first of the top, or None) and, with noise, `finals` (regret after the finals); progressive searches
@@ -226,7 +226,9 @@ def replay(seed, table, max_macs, noise):
     """
     everything, space, rewards, surrogates = prepared(table, max_macs)
     draws = np.random.default_rng(seed).standard_normal((len(everything), 1 + REPEATS))
-    trainings = {cell: everything[cell] + noise * draw for cell, draw in zip(everything, draws)}
+    trainings = {
+        cell: everything[cell] + noise * (1 - everything[cell]) * draw for cell, draw in zip(everything, draws)
+    }
     shown = {cell: trainings[cell][0] for cell in rewards}
     means = {cell: trainings[cell].mean() for cell in rewards}
     top = sorted(rewards, key=rewards.get)[-TOP:]

@@ -24,7 +24,7 @@ seeds of
 - with NOISE, regret after finals: the FINALISTS best cells by the shrunk reward (see `pnas.search.finalists`; by the
   reward where a method predicts none) are trained with REPEATS more seeds each, and the highest mean wins.
 
-With NOISE every search is shown rewards of its own, off the table's by normal noise of this standard deviation, as if
+With NOISE every search is shown rewards of its own, off the table's by normal noise of this share of 1 - reward, as if
 all cells had been trained once more; it is judged by what the table says of the cell that it takes for the best.
 
     python tests/benchmarks/search_efficiency.py [--TABLE tests/data/mnist_cells.csv] [--MAX_MACS inf 9e6 6e6 3e6]
@@ -112,7 +112,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--TABLE", default=str(TABLE), help="CSV file of measured cells")
     parser.add_argument("--MAX_MACS", type=float, nargs="+", default=[math.inf], help="budgets; inf is none")
-    parser.add_argument("--NOISE", type=float, default=0.0, help="standard deviation of the rewards that are shown")
+    parser.add_argument("--NOISE", type=float, default=0.0, help="of the rewards that are shown, a share of 1 - reward")
     parser.add_argument("--SEEDS", type=int, default=100)
     parser.add_argument("--WORKERS", type=int, default=joblib.cpu_count())
     parser.add_argument("--KEEP", help="folder for results, to go on from")
