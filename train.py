@@ -110,7 +110,7 @@ def search(settings: Settings):
     fits = budget(costs, space.initial_children(), settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
     manager = Manager(data, settings)
     store = Store(settings.EXPERIMENT_NAME, settings.deciding(), settings.RESTORE_CONTROLLER)
-    surrogate = KeptSurrogate(make_surrogate(settings), store.paths.surrogate)
+    surrogate = KeptSurrogate(make_surrogate(settings), space, store.paths.surrogate)
     files = Files(store, space, settings, judge)
     train = manager.train_children
     if settings.STOP_EARLY:
@@ -135,8 +135,8 @@ def search(settings: Settings):
     draw_report(settings.EXPERIMENT_NAME)
 
 
-def make_surrogate(settings: Settings) -> Encoder:
-    """The surrogate: anything with the `fit`, `predict`, `rank` and `save` of `Encoder`."""
+def make_surrogate(settings: Settings):
+    """The surrogate: anything with `fit` and `predict`, such as `Encoder` or a regressor of scikit-learn."""
     return Encoder(
         settings.state_space(),
         lstm_cells=settings.CONTROLLER_CELLS,

@@ -1,12 +1,18 @@
 """The surrogate that a search keeps, and its return in a resumed one."""
 
+import re
+import textwrap
 import zipfile
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+from sklearn.linear_model import Ridge
+from train_constants import settings_of_train
 
 from pnas.encoder import Encoder, StateSpace
+from pnas.search import progressive_search
 from pnas.store.surrogate import KeptSurrogate
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"], input_lookforward_depth=None)
@@ -49,9 +55,46 @@ def test_keras_loads_the_file_as_a_model(path):
     assert outputs.mean() == pytest.approx(saved.predict([[0, "3x3 bconv", 0, "linear"]])[0], abs=1e-6)
 
 
+class Counts:
+    """A surrogate with nothing but `fit`, which returns itself, and `predict`: the number of linear operators."""
+
+    def fit(self, cells, rewards):
+        return self
+
+    def predict(self, cells):
+        return [cell.count("linear") for cell in cells]
+
+
+def test_a_surrogate_needs_no_more_than_fit_and_predict(path):
+    surrogate = KeptSurrogate(Counts(), SPACE, path)
+    assert surrogate.fit(*FITS[0]) == [] and not path.exists()
+    best, predicted = surrogate.rank(LARGE, 1)
+    assert best == [[0, "linear"] * 4] and list(predicted) == [4]  # the flat one is the first of equal ones
+    assert [list(part) for part in surrogate.predict_with_deviation(SMALL)] == [[0, 1, 2], [0, 0, 0]]
+
+
+def test_a_surrogate_without_a_cell_to_rank_is_not_asked(path):
+    children = progressive_search(
+        SPACE, KeptSurrogate(Counts(), SPACE, path), lambda new: new, K=2, fits=lambda cell: len(cell) == 4
+    )
+    assert [child.cell for child in children] == SMALL
+
+
+def test_the_surrogate_in_readme_is_put_into_train():
+    readme = (Path(__file__).parents[3] / "README.md").read_text()
+    (example,) = re.findall(r"^    def make_surrogate\(settings\):\n(?:     .*\n)+", readme, re.M)
+    names = {}
+    exec(textwrap.dedent(example), names)
+    surrogate = KeptSurrogate(names["make_surrogate"](settings_of_train(operators=SPACE.operators)), SPACE, None)
+    surrogate.fit(SMALL, [0.5, 0.6, 0.7])
+    assert surrogate.predict(SMALL) == pytest.approx(
+        Ridge().fit([[2, 0], [1, 1], [0, 2]], [0.5, 0.6, 0.7]).predict([[2, 0], [1, 1], [0, 2]])
+    )
+
+
 def test_a_resumed_search_makes_the_same_fits_and_writes_them(path, uninterrupted):
-    KeptSurrogate(encoder(), path).fit(*FITS[0])
-    resumed = KeptSurrogate(encoder(), path)
+    KeptSurrogate(encoder(), SPACE, path).fit(*FITS[0])
+    resumed = KeptSurrogate(encoder(), SPACE, path)
     for number, fit in enumerate(FITS, start=1):
         assert (resumed.fit(*fit), resumed.predict(LARGE).tolist()) == uninterrupted[number - 1]
         kept = Encoder.load(path)
