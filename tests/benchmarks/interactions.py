@@ -9,8 +9,8 @@ Spearman's rank correlation with the rewards of two-block cells (means over seed
    one-block cells, and the surrogate to what the line leaves;
 2. of those that were not trained, after K more cells, drawn at random or ranked highest by the surrogate.
 
-Before that, the noise of a reward (its standard deviation over seeds, of the cells that have several) beside the spread
-of the rewards with seed 0, over all cells and over those with rewards above GOOD.
+Before that, the noise of a reward (its standard deviation over seeds, of the cells that have several), also as a share
+of 1 - reward, beside the spread of the rewards with seed 0, over all cells and over those with rewards above GOOD.
 
     python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--SEEDS 20]
 """
@@ -29,13 +29,15 @@ WEIGHTS = np.linspace(0, 4, 41)
 
 
 def print_noise(rows, above):
-    """Prints noise and spread of the cells whose mean reward is above a number."""
+    """Prints noise, also as a share of the error, and spread of the cells whose mean reward is above a number."""
     rewards = [[float(row[name]) for name in row if name.startswith("reward_") and row[name]] for row in rows]
     repeated = [trainings for trainings in rewards if len(trainings) > 1 and np.mean(trainings) > above]
-    squares = sum(np.var(trainings) * len(trainings) for trainings in repeated)
-    noise = (squares / sum(len(trainings) - 1 for trainings in repeated)) ** 0.5
+    squares = np.array([np.var(trainings) * len(trainings) for trainings in repeated])
+    errors = np.array([1 - np.mean(trainings) for trainings in repeated])
+    degrees = sum(len(trainings) - 1 for trainings in repeated)
+    noise, share = (squares.sum() / degrees) ** 0.5, ((squares / errors**2).sum() / degrees) ** 0.5
     first = [trainings[0] for trainings in rewards if trainings[0] > above]
-    print(f"Rewards above {above}: noise {noise:.4f} ({len(repeated)} cells), ", end="")
+    print(f"Rewards above {above}: noise {noise:.4f}, {share:.3f} of 1 - reward ({len(repeated)} cells), ", end="")
     print(f"spread {np.std(first, ddof=1):.4f} ({len(first)} cells).")
 
 
