@@ -115,54 +115,59 @@ def progressive_search(
         All children, in the order of their numbers.
     """
     store = store or Store()
-    trained, parents = [], []
-    parts = np.array_split(range(K), max(1, min(rounds, K // FEWEST_IN_ROUND)))
+    trained = []
+
+    def choose(blocks, number, quota):
+        """The cells of a round and their predicted rewards; none where no cell is left."""
+        rewarded = [child for child in trained if not child.error]
+        losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
+        _tell(callbacks, "on_fit_end", len(rewarded), losses)
+        # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on another
+        # processor or to a child that had failed, may rank close cells in another order.
+        choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
+        if len(choices) < number or not any(cell in tried for cell in choices[-1][0]):
+            known = {tuple(child.cell) for child in trained if child.blocks == blocks}
+            parents = [child.cell for child in rewarded if child.blocks == blocks - 1]
+            cells = list(filter(fits, state_space.expand(parents)))
+            if known:
+                cells = [cell for cell in cells if tuple(state_space.canonical(cell)) not in known]
+            choices[number - 1 :] = [_choose(state_space, surrogate, cells, quota, rewarded, cost)]
+            store.keep_choices(blocks, choices)
+        cells, predicted = choices[-1]
+        if cells or number == 1:
+            _tell(callbacks, "on_choice", blocks, cells)
+        return cells, predicted
+
+    quotas = [len(part) for part in np.array_split(range(K), max(1, min(rounds, K // FEWEST_IN_ROUND)))]
     for blocks in range(1, state_space.B + 1):
-        of_size = []
-        quotas = [len(part) for part in parts] if blocks > 1 else [math.inf]
-        for number, quota in enumerate(quotas, start=1):
+        of_size, of_rounds = [], quotas if blocks > 1 else [math.inf]
+        for number, quota in enumerate(of_rounds, start=1):
             if blocks == 1:
                 cells = list(filter(fits, state_space.initial_children()))
                 predicted = [math.nan] * len(cells)
             else:
-                rewarded = [child for child in trained if not child.error]
-                losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
-                _tell(callbacks, "on_fit_end", len(rewarded), losses)
-                # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on
-                # another processor or to a child that had failed, may rank close cells in another order.
-                choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
-                if len(choices) < number or not any(cell in tried for cell in choices[-1][0]):
-                    known = {tuple(child.cell) for child in of_size}
-                    candidates = list(filter(fits, state_space.expand(parents)))
-                    if known:
-                        candidates = [cell for cell in candidates if tuple(state_space.canonical(cell)) not in known]
-                    choices[number - 1 :] = [_choose(surrogate, candidates, quota, rewarded, cost)]
-                    store.keep_choices(blocks, choices)
-                cells, predicted = choices[-1]
-                if cells or number == 1:
-                    _tell(callbacks, "on_choice", blocks, cells)
+                cells, predicted = choose(blocks, number, quota)
             if not cells:
                 break
             known, new = [], []
             for place, (cell, prediction) in enumerate(zip(cells, predicted), start=len(trained) + 1):
                 child = store.child(cell)
                 (known if child else new).append(child or Child(place, cell, prediction))
-            later = [(blocks, left) for left in quotas[number:]]
-            later += _later_sizes(state_space, [*of_size, *known, *new], sum(left for _, left in later), K, fits)
-            _tell(callbacks, "on_round_begin", blocks, (number, len(quotas)), new, known, later)
+            later = [(blocks, left) for left in of_rounds[number:]]
+            later += _later_sizes(state_space, [*of_size, *known, *new], sum(of_rounds[number:]), K, fits)
+            _tell(callbacks, "on_round_begin", blocks, (number, len(of_rounds)), new, known, later)
             children = known + list(_kept(train(new), store, callbacks))
             children.sort(key=lambda child: child.number)  # they end in any order
             of_size += children
             trained += children
         if of_size:
             _tell(callbacks, "on_size_end", blocks, of_size)
-        parents = [child.cell for child in of_size if not child.error]
-        if not parents:
+        if all(child.error for child in of_size):
             break
     return trained
 
 
-def _choose(surrogate, cells, K, trained, cost):
+def _choose(state_space, surrogate, cells, K, trained, cost):
     """The chosen ones of these cells, in canonical form, and their predicted rewards, as lists."""
     if cost is None or not cells:
         best, predicted = surrogate.rank(cells, K)
@@ -170,7 +175,7 @@ def _choose(surrogate, cells, K, trained, cost):
     predicted, deviations = surrogate.predict_with_deviation(cells)
     known = [(cost(child.cell), child.reward) for child in trained]
     chosen = choose_for_all_costs(list(map(cost, cells)), predicted + deviations, known, K)
-    return [surrogate.state_space.canonical(cells[i]) for i in chosen], [float(predicted[i]) for i in chosen]
+    return [state_space.canonical(cells[i]) for i in chosen], [float(predicted[i]) for i in chosen]
 
 
 def _later_sizes(state_space, children, to_come, K, fits):

@@ -166,7 +166,7 @@ def _scatter(axes, x, y, size, label=None):
 def _draw_rewards(found):
     figure = sheet("Reward of every child, and the best so far of each block size (lines)", found.about)
     axes = figure.add_subplot(
-        xlabel="Child, by number (from 2 blocks on: highest predicted reward first)",
+        xlabel="Child, by number (from 2 blocks on: in the order of their choice)",
         ylabel="Reward (accuracy on validation images, 0 to 1)",
     )
     handles = {}
