@@ -12,7 +12,10 @@ from benchmarks.replays import (
     CONNECTED,
     Lookup,
     evolved,
+    nsga2,
+    part_of,
     progressive,
+    ranked_by_front,
     read_costs,
     read_curves,
     read_rewards,
@@ -191,3 +194,25 @@ def test_a_table_of_searches_that_rewarded_differently_is_refused(uninterrupted,
     monkeypatch.setattr("sys.argv", ["make_table.py", str(uninterrupted / "logs" / "pnas"), str(tmp_path / "other")])
     with pytest.raises(SystemExit, match="they differ in MAX_EPOCHS"):
         make_table.main()
+
+
+# --------------------------------------------------------------------------------------------------------------- fronts
+
+
+def test_nsga2_ranks_by_front_and_then_by_crowding():
+    costs = {"a": 1, "b": 2, "c": 3, "d": 5, "e": 2, "f": 4}
+    shown = {"a": 0.1, "b": 0.4, "c": 0.5, "d": 0.9, "e": 0.2, "f": 0.3}
+    # The first front is a, b, c, d. Crowding of b: 2 / 4 + 0.4 / 0.8 = 1, of c: 3 / 4 + 0.5 / 0.8 = 1.375.
+    assert ranked_by_front(list("abcdef"), shown, costs) == ["a", "d", "c", "b", "e", "f"]
+
+
+def test_the_halves_of_a_table_share_its_cells_of_one_block_alone():
+    cells = [("one",) * 4, *[(number,) * 8 for number in range(5)]]
+    first, second = (set(part_of(cells, part)) for part in ("first", "second"))
+    assert first & second == {cells[0]} and first | second == set(cells) == set(part_of(cells, "all"))
+
+
+def test_nsga2_trains_as_many_different_cells_as_allowed():
+    macs, _ = read_costs()
+    trained = nsga2(REWARDS, macs, SPACE, 30, random.Random(0))
+    assert len(trained) == len(set(trained)) == 30 and set(trained) <= set(REWARDS)

@@ -31,12 +31,12 @@ import random
 import joblib
 import numpy as np
 from replays import (
-    POPULATION,
     TABLE,
     Lookup,
     RememberingEncoder,
     RidgeOnCounts,
-    mutated,
+    nsga2,
+    part_of,
     read_costs,
     read_rewards,
     space_of,
@@ -62,15 +62,6 @@ METHODS = {  # surrogate, whether it searches for a front, rounds
 }
 
 
-def part_of(cells, part):
-    """All of the cells, or those of one block and a random half of the others."""
-    larger = [cell for cell in cells if len(cell) > 4]
-    order = np.random.default_rng(0).permutation(len(larger))
-    halves = {"first": order[: len(larger) // 2], "second": order[len(larger) // 2 :], "all": order}
-    kept = {larger[i] for i in halves[part]}
-    return [cell for cell in cells if len(cell) == 4 or cell in kept]
-
-
 def searched(shown, space, surrogate, K, cost, rounds):
     """The cells that the search of train.py trains among those that have a reward, as tuples."""
 
@@ -82,39 +73,6 @@ def searched(shown, space, surrogate, K, cost, rounds):
 
     children = progressive_search(space, surrogate, look_up, K, fits=fits, rounds=rounds, cost=cost)
     return [tuple(child.cell) for child in children]
-
-
-def nsga2(shown, costs, space, budget, draw):
-    """The different cells that NSGA-II trains."""
-    population = draw.sample(list(shown), min(POPULATION, budget))
-    trained = dict.fromkeys(population)
-    while len(trained) < budget:
-        order = {cell: place for place, cell in enumerate(ranked_by_front(population, shown, costs))}
-        children = []
-        while len(children) < POPULATION and len(trained) < budget:
-            child = mutated(min(draw.sample(population, 2), key=order.get), space, draw)
-            if child in shown:
-                children.append(child)
-                trained[child] = None
-        population = ranked_by_front(list(dict.fromkeys(population + children)), shown, costs)[:POPULATION]
-    return list(trained)
-
-
-def ranked_by_front(cells, shown, costs):
-    """Cells by the number of their front, and within one by crowding distance."""
-    ranked, left = [], sorted(cells, key=lambda cell: (costs[cell], -shown[cell]))
-    while left:
-        front = []
-        for cell in left:
-            if not front or shown[cell] > shown[front[-1]]:
-                front.append(cell)
-        scales = [(of, (of[front[-1]] - of[front[0]]) or 1) for of in (costs, shown)]
-        distance = dict.fromkeys(front, np.inf)
-        for before, cell, after in zip(front, front[1:], front[2:]):
-            distance[cell] = sum(abs(of[after] - of[before]) / scale for of, scale in scales)
-        ranked += sorted(front, key=lambda cell: -distance[cell])
-        left = [cell for cell in left if cell not in distance]
-    return ranked
 
 
 def replay(seed, table, cost, noise, part, methods):
