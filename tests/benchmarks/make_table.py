@@ -3,8 +3,9 @@
     python tests/benchmarks/make_table.py LOGS... [--MACHINE TEXT] > tests/data/mnist_cells_connected.csv
 
 LOGS are folders logs/EXPERIMENT_NAME of searches that differ in SEED, and at most in which cells they trained. A row is
-a cell: its reward with each seed, blank where it was not trained; and, of the search with the lowest seed, the
-validation accuracy after each epoch, the predicted reward and the seconds of training.
+a cell: its reward with each seed, blank where it was not trained, and of each further training of a finalist; and, of
+the search with the lowest seed, the validation accuracy after each epoch, the predicted reward and the seconds of
+training.
 Children that failed have no reward and are left out. Nothing is interpolated.
 """
 
@@ -78,7 +79,7 @@ def main():
     depths = settings["INPUT_LOOKBACK_DEPTH"], settings["INPUT_LOOKFORWARD_DEPTH"]
     space = StateSpace(settings["B"], settings["operators"], *depths)
     epochs = range(1, settings["MAX_EPOCHS"] + 1)
-    rows, days = {}, []
+    rows, days, columns = {}, [], {}
     for seed, store in searches.items():
         for child in store.children():
             if child.error:
@@ -86,7 +87,9 @@ def main():
             row = rows.setdefault(
                 tuple(space.canonical(child.cell)), {"binary_weights": child.binary_weights, "macs": child.macs}
             )
-            row[f"reward_seed_{seed}"] = f"{child.reward:.4f}"
+            for training in store.trainings(child.number):
+                column = f"reward_seed_{seed}" + f"_repeat_{training.repeat}" * bool(training.repeat)
+                columns[column], row[column] = None, f"{training.reward:.4f}"
             network = store.paths.network(child.number)
             if network.exists():
                 days.append(datetime.date.fromtimestamp(network.stat().st_mtime).isoformat())
@@ -110,7 +113,7 @@ def main():
     )
     for line in header.split("\n"):
         print(*textwrap.wrap(line, 118, initial_indent="# ", subsequent_indent="# "), sep="\n")
-    columns = ["cell", "representation", *(f"reward_seed_{seed}" for seed in searches)]
+    columns = ["cell", "representation", *sorted(columns)]
     columns += [*(f"val_accuracy_{epoch}" for epoch in epochs), "predicted", "seconds", "binary_weights", "macs"]
     table = csv.DictWriter(sys.stdout, columns, lineterminator="\n")
     table.writeheader()
