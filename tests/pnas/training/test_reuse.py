@@ -1,6 +1,7 @@
 """Children of earlier experiments: which are taken, which are trained, and that a search ends as one without them."""
 
 import dataclasses
+import functools
 import os
 import shutil
 import signal
@@ -18,6 +19,7 @@ from pnas.constants import CHOICES
 from pnas.search import progressive_search, train_finalists
 from pnas.store.store import Store
 from pnas.training.child import child_seed, train_child
+from pnas.training.early_stopping import train_with_stops
 from pnas.training.reuse import open_earlier, train_or_reuse
 
 OTHER = [0, "linear", 0, "linear"]
@@ -46,14 +48,14 @@ def experiment(name, *children, settings=SETTINGS):
 
 
 class Training:
-    """Trains children by a function; remembers what it was asked for."""
+    """Trains children by a function of a child and `stop`; remembers what it was asked for."""
 
-    def __init__(self, function=trained):
+    def __init__(self, function=lambda child, stop: trained(child)):
         self.function, self.asked = function, []
 
     def __call__(self, children, stop=None):
         self.asked.append((children, stop))
-        yield from map(self.function, children)
+        yield from (self.function(child, stop) for child in children)
 
 
 def train(children, *names, stop=None):
@@ -168,10 +170,12 @@ def test_a_training_reads_no_constant_on_which_only_choices_depend():
 # ---------------------------------------------------------------------------------------------------- the whole search
 
 
-def noisy(child):
-    """A child whose reward is drawn with its seed."""
-    child = trained(child)
-    return child._replace(reward=float(np.random.default_rng(child.seed).random()))
+def noisy(child, stop):
+    """A child whose curve is drawn with its seed, and ends where it is stopped."""
+    curve = np.random.default_rng(trained(child).seed).random(4).tolist()
+    if stop and max(curve[: stop[0]]) < stop[1]:
+        curve = curve[: stop[0]]
+    return trained(child, reward=max(curve), curve=curve)
 
 
 class ByReward:
@@ -195,11 +199,11 @@ def searched(name, **changes):
     settings = dataclasses.replace(SETTINGS, EXPERIMENT_NAME=name, B=3, **changes)
     store, training, surrogate = Store(name, settings.deciding()), Training(noisy), ByReward()
 
-    def train(children):
-        return train_or_reuse(training, open_earlier(settings), settings, children)
-
+    train = train_fully = functools.partial(train_or_reuse, training, open_earlier(settings), settings)
+    if settings.STOP_EARLY:
+        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
     children = progressive_search(settings.state_space(), surrogate, train, settings.K_, store)
-    train_finalists(children, surrogate, train, 0.1, 3, 2, store)
+    train_finalists(children, surrogate, train_fully, 0.1, 3, 2, store)
     kept = [child._replace(reused="") for repeat in range(3) for child in store.children(repeat=repeat)]
     facts = str(kept), store.epochs(), store.choice(2), store.choice(3), store.finalists(), store.winner()
     store.close()
@@ -214,6 +218,16 @@ def test_a_search_with_more_children_trains_only_what_is_new_and_ends_as_one_tha
     assert with_reuse == whole and 0 < new <= all_of_them - 6 - 4  # at least those of one block and the best four
     again, none = searched("chain", K_=9, REUSE=["more"])
     assert again == whole and none == 0
+
+
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_searches_with_and_without_early_stopping_reuse_each_others_children(stop_early):
+    searched("stopped", K_=4, STOP_EARLY=True)
+    searched("whole", K_=4, STOP_EARLY=False)
+    expected, all_of_them = searched("new", K_=9, STOP_EARLY=stop_early)
+    with_reuse, new = searched("more", K_=9, STOP_EARLY=stop_early, REUSE=["stopped", "whole"])
+    assert with_reuse == expected and new < all_of_them
+    assert (min(child.epochs for child in Store.open("more").children()) == 1) == stop_early
 
 
 def test_a_killed_search_that_reuses_children_resumes_and_ends_as_one_that_trained_all(uninterrupted, tmp_path):
