@@ -15,6 +15,7 @@ CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensi
 RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Resume an earlier run of this experiment; False moves its files aside
+REUSE = None  # Name of an earlier experiment, or a list: children that it has trained equally are not trained again
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: operators may also read the outputs of k earlier cells
 INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat cells), a number, or None for all
 MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
@@ -99,6 +100,7 @@ from pnas.training.child import build_with_seed
 from pnas.training.data import check_data
 from pnas.training.early_stopping import train_with_stops
 from pnas.training.local import stop as stop_workers
+from pnas.training.reuse import open_earlier, train_or_reuse
 from pnas.training.stopping import Stopped, stop_on_signals
 
 
@@ -108,11 +110,11 @@ def search(settings: Settings):
     space = settings.state_space()
     costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS, data.x_train.shape[1:])
     fits = budget(costs, space.initial_children(), settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
-    manager = Manager(data, settings)
+    manager, earlier = Manager(data, settings), open_earlier(settings)
     store = Store(settings.EXPERIMENT_NAME, settings.deciding(), settings.RESTORE_CONTROLLER)
     surrogate = KeptSurrogate(make_surrogate(settings), space, store.paths.surrogate)
     files = Files(store, space, settings, judge)
-    train = manager.train_children
+    train = train_fully = functools.partial(train_or_reuse, manager.train_children, earlier, settings)
     if settings.STOP_EARLY:
         train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
     with Progress(settings, manager.workers) as progress:
@@ -122,8 +124,9 @@ def search(settings: Settings):
         if all(child.error for child in children):
             raise UsageError(f"all children failed; {store.paths.text} gives the reasons")
         noise, count, repeats = settings.REWARD_NOISE, settings.FINALISTS, settings.FINAL_SEEDS
-        again = manager.train_children
-        finalists = train_finalists(children, surrogate, again, noise, count, repeats, cost=settings.PARETO, **told)
+        finalists = train_finalists(
+            children, surrogate, train_fully, noise, count, repeats, cost=settings.PARETO, **told
+        )
     command = functools.partial(retrain_command, sys.argv)
     lines = end_lines(finalists, settings, command(space.encode(finalists[0].child.cell)))
     if settings.PARETO:

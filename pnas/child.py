@@ -16,7 +16,7 @@ class Child(typing.NamedTuple):
     a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. Of its `seconds`,
     `training_seconds` were spent on training steps and validation. `epochs` is the number of epochs that were trained.
     `repeat` is 0, or 1, 2, ... for the further trainings of a finalist, which keeps its number. `traceback` is that of
-    a failed training.
+    a failed training. `reused` is the name of the experiment that the training was taken from, or empty.
     """
 
     number: int
@@ -35,6 +35,7 @@ class Child(typing.NamedTuple):
     error: str = ""
     traceback: str = ""
     repeat: int = 0
+    reused: str = ""
 
     @property
     def blocks(self):

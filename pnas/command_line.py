@@ -85,7 +85,7 @@ def _parse(script, description):
         text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
         groups[field.metadata["group"]].add_argument(
             f"--{name}",
-            type=str if rule.kind == "TEXT" else _literal,
+            type={"TEXT": str, "TEXT|LIST": _text_or_list}.get(rule.kind, _literal),
             metavar=rule.kind,
             help=text.replace("%", "%%"),
         )
@@ -112,6 +112,12 @@ def _literal(text):
         return ast.literal_eval(text)
     except (ValueError, SyntaxError, MemoryError, RecursionError):
         return text
+
+
+def _text_or_list(text):
+    """A text, a list or None; an experiment may be named 42."""
+    value = _literal(text)
+    return text if isinstance(value, int | float | complex) else value
 
 
 def import_keras(threads: Any) -> None:
@@ -174,6 +180,8 @@ def _conflicts_of_search(s):
         yield f"STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with {s.MAX_EPOCHS}"
     if s.STOP_EARLY and s.PARETO:
         yield f"STOP_EARLY must be False with PARETO = {s.PARETO!r}: it would stop the cheap cells; got True"
+    if s.EXPERIMENT_NAME in (s.REUSE if isinstance(s.REUSE, (list, tuple)) else [s.REUSE]):
+        yield f"REUSE must name other experiments than EXPERIMENT_NAME = {s.EXPERIMENT_NAME!r}, got {s.REUSE!r:.200}"
     unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
     if unknown:
         yield (

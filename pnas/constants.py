@@ -1,7 +1,8 @@
 """The constants of train.py as one frozen object, and what each of them may be.
 
 A new constant is a line in train.py, its comment the help text, and one in `Settings` with its rule; `decides=False` if
-neither rewards nor choices depend on it, otherwise searches that were made without it do not resume.
+neither rewards nor choices depend on it, otherwise searches that were made without it do not resume. On a constant of
+the search only choices depend, unless it has `rewards=True`.
 """
 
 import dataclasses
@@ -67,6 +68,11 @@ OPERATORS = _list(
 )
 LOOKBACK = Rule("INT", "0 or a negative integer", lambda v: type(v) is int and v <= 0)
 EXPERIMENT = _text("1 to 64 letters, digits, '_' and '-', a letter or digit first", NAME.fullmatch)
+EARLIER = Rule(
+    "TEXT|LIST",
+    "None, the name of an earlier experiment or a list of such names",
+    lambda v: v is None or EXPERIMENT.accepts(v) or _list("", lambda v: all(map(EXPERIMENT.accepts, v))).accepts(v),
+)
 DATA = _text(
     "'mnist', 'digits', the path of an .npz file or that of a folder with four IDX files",
     # Path.is_dir would raise an error for a name that is too long.
@@ -88,13 +94,14 @@ WORKERS = Rule("INT|auto", f"'auto' or {COUNT.accepted}", lambda v: v == "auto" 
 CLUSTER = _text("the address of a cluster, such as 'tcp://host:8786'", re.compile(r"[!-~]{1,200}").fullmatch)
 
 
-def _field(group, rule, decides=True):
-    """A constant: its heading in --help, its Rule, and whether the rewards or choices of a search depend on it."""
-    return dataclasses.field(metadata={"group": group, "rule": rule, "decides": decides})
+def _field(group, rule, decides=True, rewards=True):
+    """A constant: its heading in --help, its Rule, whether a search depends on it, and whether single rewards do."""
+    return dataclasses.field(metadata={"group": group, "rule": rule, "decides": decides, "rewards": rewards})
 
 
-_search, _data, _machine, _retraining = (
-    functools.partial(_field, group) for group in ("search", "network and data", "machine", "retraining")
+_search = functools.partial(_field, "search", rewards=False)
+_data, _machine, _retraining = (
+    functools.partial(_field, group) for group in ("network and data", "machine", "retraining")
 )
 
 
@@ -120,8 +127,9 @@ class Settings:
     FINAL_SEEDS: int = _search(COUNT, decides=False)
     REWARD_NOISE: float = _search(_number(0, 1), decides=False)
     RESTORE_CONTROLLER: bool = _search(BOOL, decides=False)
+    REUSE: str | list[str] | None = _search(EARLIER, decides=False)
     EXPERIMENT_NAME: str = _search(EXPERIMENT, decides=False)
-    SEED: int = _search(_integer(0, 2**32 - 1))
+    SEED: int = _search(_integer(0, 2**32 - 1), rewards=True)
     DATASET: str = _data(DATA)
     DATA_DIR: str = _data(_text("the path of a folder", bool), decides=False)
     TRAIN_SIZE: int | None = _data(_optional(_integer(2)))
@@ -167,6 +175,8 @@ class Settings:
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
+# On these only depends which cells are trained, not the reward that a cell gets.
+CHOICES = {name for name, field in FIELDS.items() if not field.metadata["rewards"]}
 RULES = {name: field.metadata["rule"] for name, field in FIELDS.items()} | {"DROP_INPUT": RATE, "DROP_HIDDEN": RATE}
 
 

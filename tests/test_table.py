@@ -172,7 +172,7 @@ def copied(folder, target, **settings):
 def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninterrupted, tmp_path, monkeypatch, capsys):
     first, second = uninterrupted / "logs" / "pnas", tmp_path / "second"
     children = Store.open("pnas", uninterrupted / "logs").children()
-    copied(first, second, SEED=7)
+    copied(first, second, SEED=7, K_=9)
     with sqlite3.connect(second / "search.db") as connection:
         connection.execute("DELETE FROM children WHERE number > 3")
     monkeypatch.setattr("sys.argv", ["make_table.py", str(first), str(second)])
@@ -189,10 +189,13 @@ def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninte
     assert len(of_both) == 3 and all(row["reward_seed_7"] == row["reward_seed_0"] for row in of_both)
 
 
-def test_a_table_of_searches_that_rewarded_differently_is_refused(uninterrupted, tmp_path, monkeypatch):
-    copied(uninterrupted / "logs" / "pnas", tmp_path / "other", SEED=1, MAX_EPOCHS=9)
+@pytest.mark.parametrize("change", [{"MAX_EPOCHS": 9}, {"STOP_EARLY": True}, {"operators": ["linear"]}], ids=str)
+def test_a_table_of_searches_that_rewarded_or_wrote_cells_differently_is_refused(
+    change, uninterrupted, tmp_path, monkeypatch
+):
+    copied(uninterrupted / "logs" / "pnas", tmp_path / "other", SEED=1, **change)
     monkeypatch.setattr("sys.argv", ["make_table.py", str(uninterrupted / "logs" / "pnas"), str(tmp_path / "other")])
-    with pytest.raises(SystemExit, match="they differ in MAX_EPOCHS"):
+    with pytest.raises(SystemExit, match=f"they differ in {next(iter(change))}$"):
         make_table.main()
 
 

@@ -98,7 +98,7 @@ class Progress(Callback, contextlib.AbstractContextManager):
         self.live = contextlib.ExitStack()  # what is shown below the lines
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> seconds that each child of this run took
-        self.earlier_seconds = {}  # the same of earlier runs, which may have used another machine
+        self.earlier_seconds = {}  # the same of earlier runs and experiments, which may have used another machine
 
     def __exit__(self, *_):
         self.live.close()
@@ -141,8 +141,9 @@ class Progress(Callback, contextlib.AbstractContextManager):
         self.last = time.monotonic()
         self.done += 1
         self.running.pop(child.number, None)
+        self.waiting = [waiting for waiting in self.waiting if waiting[0] != child.number]  # it may have been reused
         self._hand_out()
-        self._count(child, self.seconds)
+        self._count(child, self.earlier_seconds if child.reused else self.seconds)
         self.console.print(self._line(child))
         if self.done == self.children:
             self.live.close()
@@ -167,7 +168,8 @@ class Progress(Callback, contextlib.AbstractContextManager):
         if 0 < child.epochs < self.settings.MAX_EPOCHS:
             line.append(f"  stopped after {counted(child.epochs, 'epoch', 'epochs')}")
         left = "" if self.console.is_interactive else f"{self._left()}  "
-        return line.append(f"  {child.seconds:5.0f} s  {left}{in_short(child.cell)}")
+        seconds = "reused" if child.reused else f"{child.seconds:.0f} s"
+        return line.append(f"  {seconds:>7}  {left}{in_short(child.cell)}")
 
     def _left(self):
         """The time left, in words.

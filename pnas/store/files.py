@@ -17,7 +17,7 @@ if TYPE_CHECKING:  # imports Keras, for which a report should not wait
     from pnas.encoder import StateSpace
 
 COLUMNS = ("number", "dataset", "blocks", "architecture", "representation", "reward", "predicted", "seconds")
-COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "error")  # of children.csv
+COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "reused", "error")  # of children.csv
 
 
 class Files:
@@ -125,6 +125,8 @@ class Files:
         if child.error:
             where = f" ({self.paths.error(child.number)})" * bool(child.traceback)
             end = f"Failed: {child.error}{where}\n"
+        elif child.reused:
+            end = f"Reused: from experiment {child.reused}\n"
         elif 0 < child.epochs < self.settings.MAX_EPOCHS:
             end = f"Stopped early: after {child.epochs} of {self.settings.MAX_EPOCHS} epochs\n"
         return (

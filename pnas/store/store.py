@@ -121,12 +121,10 @@ class Store(Database):
         if kept is None:
             self.put("settings", given)
             return
-        different = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
-        changes = {name: f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}" for name in different}
-        versions = [changes.pop(name) for name in different if name.endswith(VERSION)]
+        changes, versions = differences(kept, given)
         if changes:
             raise UsageError(
-                f"{self.paths.logs} was made with other settings: {', '.join(changes.values()):.2000}. Set them back "
+                f"{self.paths.logs} was made with other settings: {', '.join(changes):.2000}. Set them back "
                 "to resume it, choose another EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
             )
         if versions:
@@ -179,6 +177,11 @@ class Store(Database):
         """The first training of a cell, or None if there is none that did not fail."""
         found = self._select("WHERE cell = ? AND repeat = 0 AND error = ''", json.dumps(cell))
         return found[0] if found else None
+
+    def training(self, cell: list, seed: int) -> Child | None:
+        """The training of a cell with a seed, with its learning curves, or None if there is none that did not fail."""
+        found = self._select("WHERE cell = ? AND seed = ? AND error = ''", json.dumps(cell), seed)
+        return found[0]._replace(history=self.history(found[0].number, found[0].repeat)) if found else None
 
     def children(self, blocks: int | None = None, repeat: int = 0) -> list[Child]:
         """Children in the order of their numbers, also those that failed, without histories and networks.
@@ -268,6 +271,18 @@ class Store(Database):
 
     def keep_quality(self, blocks: int, quality: dict[str, Any]):
         self.put("quality", quality, blocks)
+
+
+def differences(kept: dict[str, Any], given: dict[str, Any]) -> tuple[list[str], list[str]]:
+    """What differs between the settings of an earlier search and given ones, each in words, versions of packages apart.
+
+    Returns:
+        ("NAME was this and is that" of settings, the same of versions)
+    """
+    names = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
+    words = {name: f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}" for name in names}
+    versions = [words.pop(name) for name in names if name.endswith(VERSION)]
+    return [*words.values()], versions
 
 
 def _is_empty(path):

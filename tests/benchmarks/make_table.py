@@ -25,11 +25,13 @@ from train_constants import settings_of_train  # noqa: E402
 from pnas import UsageError  # noqa: E402
 from pnas.backend import keras  # noqa: E402
 from pnas.command_line import quoted  # noqa: E402
+from pnas.constants import CHOICES  # noqa: E402
 from pnas.encoder import StateSpace  # noqa: E402
 from pnas.store.store import Store  # noqa: E402
 
-# Constants that decide which cells are trained, and not what reward one gets.
-CHOICE = {"SEED", "B", "K_", "REGULARIZATION", "CONTROLLER_CELLS", "RNN_TRAINING_EPOCHS", "NUM_PREDICTORS"}
+# Searches of one table write cells in one way, and train all of them to the end.
+COMMON = {"operators", "INPUT_LOOKBACK_DEPTH", "INPUT_LOOKFORWARD_DEPTH", "STOP_EARLY"}
+MAY_DIFFER = {"SEED"} | CHOICES - COMMON
 
 
 def command(name, settings):
@@ -58,8 +60,8 @@ def read_searches(folders):
         for other in searches.values():
             names = {**store.settings, **other.settings}
             different = {name for name in names if store.settings.get(name) != other.settings.get(name)}
-            if store.settings["SEED"] == other.settings["SEED"] or different - CHOICE:
-                what = ", ".join(sorted(different - CHOICE)) or f"no SEED, both have {store.settings['SEED']}"
+            if store.settings["SEED"] == other.settings["SEED"] or different - MAY_DIFFER:
+                what = ", ".join(sorted(different - MAY_DIFFER)) or f"no SEED, both have {store.settings['SEED']}"
                 raise UsageError(f"{folder} and {other.paths.logs} must differ in SEED alone; they differ in {what}")
         searches[store.settings["SEED"]] = store
     return dict(sorted(searches.items()))

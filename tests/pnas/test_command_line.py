@@ -63,6 +63,11 @@ def test_a_constant_of_the_command_line_takes_the_place_of_the_scripts(read):
     assert settings == settings_of_train(B=2, operators=["linear"], EXPERIMENT_NAME="7") and action == "search"
 
 
+@pytest.mark.parametrize("text, names", [("42", "42"), ("1e5", "1e5"), ("quick", "quick"), ("['a', '7']", ["a", "7"])])
+def test_an_experiment_to_reuse_may_be_named_like_a_number(text, names, read):
+    assert read("--REUSE", text)[0] == settings_of_train(REUSE=names) and read("--REUSE", "None")[0].REUSE is None
+
+
 @pytest.mark.parametrize("name", ["train_arc", "summary"])
 def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
     assert read()[1] == read(f"--{name}=False")[1] == read("--B", "2", f"--{name}", "False")[1] == "search"

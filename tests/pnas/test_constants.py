@@ -51,6 +51,8 @@ def test_the_default_constants_are_accepted():
         ("LEARNING_RATE", (float("nan"), 0.1)),
         ("INPUT_LOOKBACK_DEPTH", 1),
         ("MAX_MACS", 0),
+        ("REUSE", []),
+        ("REUSE", ["quick", "a/b"]),
         ("MAX_BINARY_WEIGHTS", 1e6),
         ("TRAIN_SIZE", 55001),
         ("TRAIN_SIZE", 9),
@@ -93,6 +95,13 @@ def test_stopping_early_needs_four_epochs():
     assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
     (line,) = found("search", STOP_EARLY=True, PARETO="macs")
     assert line == "STOP_EARLY must be False with PARETO = 'macs': it would stop the cheap cells; got True"
+
+
+@pytest.mark.parametrize("reuse", ["more", ["quick", "more"]])
+def test_an_experiment_does_not_reuse_itself(reuse):
+    assert found("search", EXPERIMENT_NAME="pnas", REUSE=reuse) == found("train_arc", EXPERIMENT_NAME="more") == []
+    (line,) = found("search", EXPERIMENT_NAME="more", REUSE=reuse)
+    assert line == f"REUSE must name other experiments than EXPERIMENT_NAME = 'more', got {reuse!r}"
 
 
 def test_settings_cannot_be_changed():

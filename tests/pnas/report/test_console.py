@@ -122,6 +122,32 @@ def test_a_child_that_was_stopped_early_says_so(capsys):
     assert "rank 1     stopped after 1 epoch      3 s" in lines[1] and "stopped" not in lines[2]
 
 
+def test_a_reused_child_says_so_and_its_seconds_count_as_long_as_there_are_no_others(capsys):
+    children = [
+        child(1, 0.5, 100, reused="quick"),
+        child(2, 0.5, 10),
+        child(3, 0.5, 100, reused="quick"),
+        child(4, 0.5),
+    ]
+    lines = shown(capsys, progress_of(), children)
+    assert ["   reused  " in line for line in lines[1:]] == [True, False, True, False]
+    assert "reward 0.5000  rank 1      reused  about 0:05:00 left" in lines[1]
+    assert left([line.replace("reused", "s") for line in lines])[1:] == [
+        "about 0:00:20",
+        "about 0:00:10",
+        "about 0:00:00",
+    ]
+
+
+def test_a_reused_child_is_not_in_training(monkeypatch):
+    with terminal(monkeypatch) as result, progress_of() as progress:
+        progress.on_size_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5)], [], [])
+        progress.on_child_end(child(2, 0.5, reused="quick"))
+        progress.on_child_end(child(1, 0.5))
+        progress.console.print(progress._panel())
+    assert "child 3     in training" in result.text and "child 2     in training" not in result.text
+
+
 def test_the_time_left_is_counted_in_rounds_of_children(capsys):
     progress = progress_of(workers=2)
     # Three children of one block, two at a time. Then two rounds of at most four of two blocks, each twice as long.

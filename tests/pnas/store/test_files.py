@@ -100,7 +100,15 @@ def test_the_tables_have_a_row_for_each_child_epoch_and_size():
     assert second == {
         **{"number": "2", "dataset": "digits", "blocks": "1", "architecture": str(CELLS[1]), "reward": "0.5"},
         **{"representation": "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[0. 1.]]", "predicted": "nan", "seconds": "1.500"},
-        **{"parameters": "10", "binary_weights": "8", "macs": "90", "epochs": "4", "seed": "7", "error": ""},
+        **{
+            "parameters": "10",
+            "binary_weights": "8",
+            "macs": "90",
+            "epochs": "4",
+            "seed": "7",
+            "reused": "",
+            "error": "",
+        },
     }
     assert (first["reward"], fourth["number"], fourth["blocks"], fourth["predicted"]) == ("0.75", "4", "2", "0.5")
     points = [(row["number"], row["repeat"], row["epoch"], row["loss"], row["val_accuracy"]) for row in rows(CURVES)]
@@ -233,6 +241,13 @@ def test_a_child_that_was_stopped_early_is_marked():
     with Run() as run:
         run.train(child(2, 0.5, epochs=1))
     assert TEXT.read_text().endswith(f"{ENTRY[:-1]}Stopped early: after 1 of 4 epochs\n\n")
+
+
+def test_a_reused_child_names_its_experiment_in_the_log_and_the_table():
+    with Run() as run:
+        run.train(child(1, 0.75), child(2, 0.5, reused="quick"))
+    assert TEXT.read_text().endswith(f"{ENTRY[:-1]}Reused: from experiment quick\n\n")
+    assert [row["reused"] for row in rows(TABLE)] == ["", "quick"]
 
 
 # --------------------------------------------------------------------------------------------------- failed children
