@@ -11,7 +11,7 @@ from typing import Any
 
 from pnas import UsageError
 from pnas.child import Child
-from pnas.constants import NAME, VERSION
+from pnas.constants import NAME, VERSION, changes
 from pnas.store.atomic import check_writable, dated, set_aside, write_atomically
 from pnas.store.database import Database, lock
 from pnas.store.paths import Paths
@@ -121,12 +121,11 @@ class Store(Database):
         if kept is None:
             self.put("settings", given)
             return
-        different = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
-        changes = {name: f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}" for name in different}
-        versions = [changes.pop(name) for name in different if name.endswith(VERSION)]
-        if changes:
+        different = changes(kept, given)
+        versions = [different.pop(name) for name in [*different] if name.endswith(VERSION)]
+        if different:
             raise UsageError(
-                f"{self.paths.logs} was made with other settings: {', '.join(changes.values()):.2000}. Set them back "
+                f"{self.paths.logs} was made with other settings: {', '.join(different.values()):.2000}. Set them back "
                 "to resume it, choose another EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
             )
         if versions:

@@ -15,7 +15,7 @@ import numpy as np
 
 from pnas import UsageError
 from pnas.child import Child
-from pnas.constants import Settings
+from pnas.constants import CHECKSUM, Settings, checksums
 
 # Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a
 # core. A GPU of 80 GiB had room for 16; 4 also fit on smaller ones.
@@ -45,6 +45,7 @@ class Workers:
 
         threads, is_auto = settings.THREADS_PER_CHILD, settings.N_WORKERS == "auto"
         self.start = {"keras_backend": keras.backend.backend(), "threads": threads}
+        self.code = checksums(settings.operators)
         self.is_elastic = is_auto and settings.PARALLEL_BACKEND != "loky"
         self.pool = None
         if settings.PARALLEL_BACKEND == "loky":
@@ -91,7 +92,8 @@ class Workers:
             Child.
         Raises:
             UsageError: MAX_FAILED children have failed one after another. They have been yielded. Or a worker of the
-                cluster cannot import this package, has started Keras otherwise, or got two children at the same time.
+                cluster cannot import this package or has another version of it, has started Keras otherwise, or got two
+                children at the same time.
             OSError: the cluster was lost, or a disk or the shared memory is full.
         """
         failed = 0
@@ -127,7 +129,7 @@ class Workers:
                 groups = [group for group in (suspects[:half], suspects[half:], rest) if group] + groups
 
     def _train(self, children, count, *arguments, arrays):
-        tasks = [(self.start, child, *arguments) for child in children]
+        tasks = [(self.start, self.code, child, *arguments) for child in children]
         if self.pool:
             yield from self.pool.map(train_in_worker, tasks, count, arrays)
             return
@@ -159,21 +161,25 @@ def start_backend(threads: int, keras_backend: str) -> None:
     for name in hidden:
         del sys.modules[name]
     import pnas.training.child  # noqa: F401
+    from pnas.model import OPERATIONS
 
+    checksums(OPERATIONS)  # remembers the code that was imported
     _started.update(keras_backend=keras_backend, threads=threads)
     gc.freeze()  # what was imported stays, so garbage collection need not look at it again and again
 
 
-def train_in_worker(start: dict, child: Child, *arguments) -> Child:
+def train_in_worker(start: dict, code: dict[str, str], child: Child, *arguments) -> Child:
     """Trains one child in a worker process. The first child also starts the Keras backend.
 
     Args:
         start: dict of keras_backend and threads.
+        code: `pnas.constants.checksums` of the process that wants the child trained.
         child, arguments: those of `pnas.training.child.train_child`.
     Returns:
         Child.
     Raises:
-        UsageError: the process is training another child, or has started its Keras backend with other settings.
+        UsageError: the process is training another child, has started its Keras backend with other settings, or has
+            another recipe or other operators.
     """
     if not _training.acquire(blocking=False):
         raise UsageError(
@@ -186,8 +192,16 @@ def train_in_worker(start: dict, child: Child, *arguments) -> Child:
                 f"a worker of the cluster has started Keras with {_started or 'settings of its own'}, but this search "
                 f"needs {start}. Restart the workers"
             )
+        from pnas.model import OPERATIONS
         from pnas.training.child import train_child
 
+        own = checksums(OPERATIONS)
+        others = [name.removeprefix(CHECKSUM) for name, value in code.items() if own.get(name) != value]
+        if others:
+            raise UsageError(
+                f"a worker has another version of {', '.join(others)} than this process. Give both the same files and "
+                "restart them"
+            )
         return train_child(child, *arguments)
     finally:
         _training.release()

@@ -55,7 +55,7 @@ class Pool:
         self.failing = failing
 
     def map(self, function, tasks, count, arrays):
-        for _, child, *_ in tasks:
+        for _, _, child, *_ in tasks:
             yield child.failed("ValueError: no such operator") if child.number in self.failing else child
 
 
@@ -115,13 +115,13 @@ def test_a_process_that_started_keras_otherwise_is_refused():
     for started, words in (({}, "settings of its own"), ({**start, "threads": 2}, "'threads': 2")):
         with pytest.MonkeyPatch.context() as patched, pytest.raises(UsageError, match=words):
             patched.setattr(workers, "_started", started)
-            workers.train_in_worker(start, None)
+            workers.train_in_worker(start, {}, None)
     assert not workers._training.locked()
 
 
 def test_a_process_refuses_a_second_child():
     with workers._training, pytest.raises(UsageError, match="two children at the same time"):
-        workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
+        workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, {}, None)
 
 
 NOTEBOOK = """
