@@ -136,6 +136,7 @@ class Settings:
     DENSE_LAYERS: list[int] = _data(COUNTS)
     N_WORKERS: int | str = _machine(WORKERS, decides=False)
     THREADS_PER_CHILD: int = _machine(COUNT)
+    MAX_CHILD_MINUTES: float | None = _machine(_optional(_number(0.01, 1e5)), decides=False)
     PARALLEL_BACKEND: str = _machine(_text("'loky', 'dask' or 'ray'", {"loky", *PACKAGES}.__contains__), decides=False)
     SCHEDULER: str | None = _machine(_optional(CLUSTER), decides=False)
     NUM_EPOCHS: int = _retraining(COUNT, decides=False)

@@ -52,6 +52,8 @@ def test_the_default_constants_are_accepted():
         ("INPUT_LOOKBACK_DEPTH", 1),
         ("MAX_MACS", 0),
         ("MAX_BINARY_WEIGHTS", 1e6),
+        ("MAX_CHILD_MINUTES", 0),
+        ("MAX_CHILD_MINUTES", True),
         ("TRAIN_SIZE", 55001),
         ("TRAIN_SIZE", 9),
         ("DENSE_LAYERS", []),
@@ -91,6 +93,12 @@ def test_stopping_early_needs_four_epochs():
     assert found("search", STOP_EARLY=True, MAX_EPOCHS=4) == []
     (line,) = found("search", STOP_EARLY=True, MAX_EPOCHS=3)
     assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
+
+
+def test_ray_ends_no_child_that_takes_too_long():
+    assert found("search", MAX_CHILD_MINUTES=0.5) == []
+    lines = found("search", MAX_CHILD_MINUTES=0.5, PARALLEL_BACKEND="ray")
+    assert "MAX_CHILD_MINUTES must be None with PARALLEL_BACKEND 'ray', got 0.5" in lines
 
 
 def test_settings_cannot_be_changed():
