@@ -5,6 +5,8 @@ import os
 import signal
 import time
 
+from pnas.training.stopping import ended_when_late
+
 
 def deadly(start, code, child, numbers, stop, *arrays):
     """Replaces `pnas.training.workers.train_in_worker`: the children of these numbers kill their worker."""
@@ -22,8 +24,9 @@ def hanging(start, code, child, times, folder, *arrays):
     """
     begun = len(list(folder.glob(f"{child.number} *")))
     (folder / f"{child.number} {begun}").touch()
-    if begun < times.get(child.number, 0):
-        if child.number == 1:
-            ctypes.PyDLL(None).sleep(600)
-        time.sleep(600)
+    with ended_when_late():
+        if begun < times.get(child.number, 0):
+            if child.number == 1:
+                ctypes.PyDLL(None).sleep(600)
+            time.sleep(600)
     return child._replace(reward=0.5)

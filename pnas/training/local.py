@@ -19,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from joblib.externals import loky
 
-from pnas.training.stopping import SIGNALS, Overdue, ended_after, postponed
+from pnas.training.stopping import LIMIT, SIGNALS, Overdue, postponed
 
 SHARED_MEMORY = "/dev/shm"
 SEMAPHORE_ROOM = 2**18  # bytes in shared memory; each of some ten semaphores takes a page
@@ -166,12 +166,12 @@ def _end_with(search):
 
 def _call(function, task, shared, limit, path):
     arrays = (np.load(each, mmap_mode="r") if isinstance(each, str) else each for each in shared)
-    with ended_after(limit, path):
-        return function(*task, *arrays)
+    LIMIT.set((limit, path))
+    return function(*task, *arrays)
 
 
 def _ended(folder):
-    """dict, index of each task that `ended_after` has ended -> traceback."""
+    """dict, index of each task that was ended -> traceback."""
     paths = Path(folder).iterdir() if folder else ()
     texts = {int(path.name): path.read_text(errors="replace") for path in paths}
     return {index: text for index, text in texts.items() if text}

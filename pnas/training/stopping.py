@@ -1,6 +1,7 @@
 """Ending a run on a signal, within seconds, and a process whose task takes too long."""
 
 import contextlib
+import contextvars
 import faulthandler
 import os
 import signal
@@ -108,14 +109,15 @@ class Overdue(NamedTuple):
     traceback: str
 
 
-@contextlib.contextmanager
-def ended_after(seconds: float | None, path: Path | None = None) -> Iterator[None]:
-    """Ends the process if this context takes longer, even in a function in C that does not let Python run.
+# Of the task of this thread: seconds, or None; and the path of the file that gets a traceback of all threads when they
+# are over, or None for standard error.
+LIMIT: contextvars.ContextVar[tuple[float | None, Path | None]] = contextvars.ContextVar("LIMIT", default=(None, None))
 
-    Args:
-        seconds: the limit, or None.
-        path: of the file that gets a traceback of all threads then; None writes it to standard error.
-    """
+
+@contextlib.contextmanager
+def ended_when_late() -> Iterator[None]:
+    """Ends the process if this context takes longer than LIMIT, even in C code that holds Python's lock."""
+    seconds, path = LIMIT.get()
     if seconds is None:
         yield
         return

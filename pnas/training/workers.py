@@ -17,7 +17,7 @@ import numpy as np
 from pnas import UsageError
 from pnas.child import Child
 from pnas.constants import CHECKSUM, Settings, checksums
-from pnas.training.stopping import Overdue
+from pnas.training.stopping import Overdue, ended_when_late
 
 # Children trained side by side on one GPU. They are small, and much of their time is tracing and compiling, each on a
 # core. A GPU of 80 GiB had room for 16; 4 also fit on smaller ones.
@@ -180,7 +180,7 @@ def start_backend(threads: int, keras_backend: str) -> None:
 
 
 def train_in_worker(start: dict, code: dict[str, str], child: Child, *arguments) -> Child:
-    """Trains one child in a worker process. The first child also starts the Keras backend.
+    """Trains one child in a worker process. The first child also starts the Keras backend, outside its limit of time.
 
     Args:
         start: dict of keras_backend and threads.
@@ -213,6 +213,7 @@ def train_in_worker(start: dict, code: dict[str, str], child: Child, *arguments)
                 f"a worker has another version of {', '.join(others)} than this process. Give both the same files and "
                 "restart them"
             )
-        return train_child(child, *arguments)
+        with ended_when_late():
+            return train_child(child, *arguments)
     finally:
         _training.release()
