@@ -70,7 +70,11 @@ class LocalPool:
         left, late = dict(enumerate(tasks)), {}
         while left:
             now = {index: left[index] for index in late} or left.copy()
-            with tempfile.TemporaryDirectory(prefix="pnas-") if self.limit else contextlib.nullcontext() as folder:
+            with (
+                tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                if self.limit
+                else contextlib.nullcontext() as folder
+            ):
                 try:
                     for index, result in self._map(function, now, count, folder):
                         late.pop(index, None)
