@@ -48,6 +48,7 @@ USE_EXPANSION = False  # Whether to train also on four slightly rotated and shif
 operators = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # The operators of the search space
 N_WORKERS = "auto"  # Processes that train children side by side; 'auto': by cores (at most 4 on a GPU) or cluster
 THREADS_PER_CHILD = 1  # TensorFlow's threads in each child; another number changes rounding, and so rewards
+MAX_CHILD_MINUTES = None  # Limit on a child's minutes, or None; one that exceeds it twice counts as failed
 PARALLEL_BACKEND = "loky"  # Where children are trained: 'loky' is this machine, 'dask' and 'ray' are clusters
 SCHEDULER = None  # Address of the cluster, such as 'tcp://host:8786'; with 'ray', None starts one on this machine
 # --------------------------------

@@ -188,6 +188,8 @@ def _conflicts_of_search(s):
             f"operators: {unknown} must be registered in pnas/model.py or in a module that it imports: worker "
             "processes import that, not train.py"
         )
+    if s.PARALLEL_BACKEND == "ray" and s.MAX_CHILD_MINUTES is not None:
+        yield f"MAX_CHILD_MINUTES must be None with PARALLEL_BACKEND 'ray', got {s.MAX_CHILD_MINUTES!r}"
     module, pip_name = PACKAGES.get(s.PARALLEL_BACKEND, (None, None))
     if module and importlib.util.find_spec(module) is None:
         yield f'PARALLEL_BACKEND {s.PARALLEL_BACKEND!r} needs a package that is not installed: pip install "{pip_name}"'

@@ -5,13 +5,16 @@ neither rewards nor choices depend on it, otherwise searches that were made with
 the search only choices depend, unless it has `rewards=True`.
 """
 
+import ast
 import dataclasses
 import functools
 import importlib
 import json
 import os
 import re
-from collections.abc import Callable, Mapping
+import zlib
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pnas.child import LIMITS
@@ -19,6 +22,8 @@ from pnas.child import LIMITS
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
+CHECKSUM = "checksum of "  # begins the settings that hold one of source code
+RECIPE = (Path(__file__).parent / "training" / "recipe.py").read_text()  # now, as it may be edited while a search runs
 PACKAGES = {"dask": ("distributed", "dask[distributed]"), "ray": ("ray", "ray")}  # to import, and to install with pip
 
 
@@ -143,6 +148,7 @@ class Settings:
     DENSE_LAYERS: list[int] = _data(COUNTS)
     N_WORKERS: int | str = _machine(WORKERS, decides=False)
     THREADS_PER_CHILD: int = _machine(COUNT)
+    MAX_CHILD_MINUTES: float | None = _machine(_optional(_number(0.01, 1e5)), decides=False)
     PARALLEL_BACKEND: str = _machine(_text("'loky', 'dask' or 'ray'", {"loky", *PACKAGES}.__contains__), decides=False)
     SCHEDULER: str | None = _machine(_optional(CLUSTER), decides=False)
     NUM_EPOCHS: int = _retraining(COUNT, decides=False)
@@ -165,13 +171,16 @@ class Settings:
         return StateSpace(self.B, self.operators, self.INPUT_LOOKBACK_DEPTH, self.INPUT_LOOKFORWARD_DEPTH)
 
     def deciding(self) -> dict[str, Any]:
-        """What the rewards and choices of a search depend on, in JSON types: constants, Keras backend and versions."""
+        """What the rewards and choices of a search depend on, in JSON types.
+
+        Constants, checksums of the recipe and the operators, the Keras backend, and versions.
+        """
         import keras
 
         backend = keras.backend.backend()
         settings = {name: getattr(self, name) for name, field in FIELDS.items() if field.metadata["decides"]}
         versions = {package + VERSION: importlib.import_module(package).__version__ for package in ("keras", backend)}
-        return json.loads(json.dumps({**settings, "BACKEND": backend, **versions}))
+        return json.loads(json.dumps({**settings, **checksums(self.operators), "BACKEND": backend, **versions}))
 
 
 FIELDS = {field.name: field for field in dataclasses.fields(Settings)}
@@ -188,3 +197,45 @@ def faults(constants: Mapping[str, Any]) -> list[str]:
         for name, value in constants.items()
         if not RULES[name].accepts(value)
     ]
+
+
+def changes(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
+    """What has changed from kept settings to given ones: name -> a clause that says it.
+
+    A checksum that only one of them has is left out: it is that of an operator, and `operators` has changed.
+    """
+    names = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
+    return {
+        name: f"{name.removeprefix(CHECKSUM)} was changed"
+        if name.startswith(CHECKSUM)
+        else f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}"
+        for name in names
+        if not name.startswith(CHECKSUM) or name in kept and name in given
+    }
+
+
+def checksums(operators: Iterable[str]) -> dict[str, str]:
+    """Checksums of the code that rewards depend on, as this process has imported it: the recipe and some operators."""
+    functions = {f"{CHECKSUM}the operator {name!r}": _operations()[name] for name in operators}
+    known = {name: _checksum_of(function) for name, function in functions.items()}
+    return {f"{CHECKSUM}the recipe in pnas/training/recipe.py": checksum(RECIPE), **known}
+
+
+@functools.cache  # the file may be edited later
+def _checksum_of(function):
+    from pnas.model import source_of
+
+    return checksum(source_of(function))
+
+
+def checksum(source: str) -> str:
+    """Checksum of Python code, whatever its layout, comments and docstrings."""
+    tree = ast.parse(source)
+    for node in ast.walk(tree):
+        if isinstance(getattr(node, "body", None), list):
+            node.body = [part for part in node.body if not _is_text(part)]
+    return f"{zlib.crc32(ast.unparse(tree).encode()):08x}"
+
+
+def _is_text(statement):
+    return isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)

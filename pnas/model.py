@@ -12,11 +12,13 @@ input once, and normalization is per channel.
 """
 
 from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
+import ast
 import collections
 import inspect
 import itertools
 import math
 import re
+import textwrap
 from collections.abc import Callable
 
 from keras import layers, ops
@@ -43,6 +45,24 @@ def operation(name: str) -> Callable[[Callable], Callable]:
         return function
 
     return register
+
+
+def source_of(function: Callable) -> str:
+    """The source of a function and of what it uses of its module's functions and classes; empty if Python has none."""
+    parts, found = [function], {}
+    while parts:
+        part = parts.pop()
+        try:
+            found[part] = textwrap.dedent(inspect.getsource(part))
+            names = {node.id for node in ast.walk(ast.parse(found[part])) if isinstance(node, ast.Name)}
+            module = vars(inspect.getmodule(part))
+        except (OSError, TypeError, SyntaxError):  # a callable object, a part of a statement
+            return ""
+        for other in (module[name] for name in sorted(names & module.keys())):
+            is_code = inspect.isroutine(other) or inspect.isclass(other)
+            if is_code and other.__module__ == part.__module__ and other not in [*found, *parts]:
+                parts.append(other)
+    return "\n".join(found.values())
 
 
 def normalize(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

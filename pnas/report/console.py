@@ -11,6 +11,7 @@ import io
 import math
 import statistics
 import sys
+import threading
 import time
 from datetime import timedelta
 
@@ -28,6 +29,8 @@ from pnas.search import Callback, Finalist
 from pnas.store.paths import Paths
 
 SHOWN = 8  # children in training that get a line of their own, at most
+SLOW = 10  # times the mean time of its size after which a child is named that has no result yet
+LOOK = 5  # seconds between two looks at whether there is one
 
 
 def standard_output() -> Console:
@@ -99,9 +102,30 @@ class Progress(Callback, contextlib.AbstractContextManager):
         self.best_first = []  # (-reward, number) of all children that have a reward
         self.seconds = {}  # number of blocks -> seconds that each child of this run took
         self.earlier_seconds = {}  # the same of earlier runs and experiments, which may have used another machine
+        self.running, self.named = {}, set()
+        self.ended = threading.Event()
+
+    def __enter__(self):
+        threading.Thread(target=self._watch, daemon=True).start()
+        return self
 
     def __exit__(self, *_):
+        self.ended.set()
         self.live.close()
+
+    def _watch(self):
+        while not self.ended.wait(LOOK):
+            self.name_slow()
+
+    def name_slow(self):
+        """Names each child in training once that takes much longer than the mean child of its size."""
+        for number, (cell, start) in list(self.running.items()):
+            seconds, mean = time.monotonic() - start, self._mean(len(cell) // 4)
+            if mean and seconds > SLOW * mean and (number, start) not in self.named:
+                self.named.add((number, start))
+                line = f"child {number} has no result after {_duration(seconds)}, the mean of its size is "
+                line += f"{_duration(mean)} (MAX_CHILD_MINUTES ends such children)  {in_short(cell)}"
+                self.console.print(Text(line, "yellow"))
 
     def on_round_begin(
         self, blocks: int, round: tuple[int, int], new: list[Child], known: list[Child], later: list[tuple[int, int]]
@@ -174,12 +198,10 @@ class Progress(Callback, contextlib.AbstractContextManager):
     def _left(self):
         """The time left, in words.
 
-        Children are trained in rounds side by side, each as long as the mean child of its size. A size of which none
-        was trained yet takes longer than the nearest one by the ratio of their numbers of blocks. No more children are
+        Children are trained in rounds side by side, each as long as the mean child of its size. No more children are
         finalists than have a reward, and one alone is not trained again.
         """
-        measured = self.seconds or self.earlier_seconds
-        if not measured:
+        if self._mean(self.blocks) is None:
             return "time left not known yet"
         sizes = [(self.blocks, self.children - self.done), *self.later]
         if self.first_rewards is None:
@@ -191,10 +213,21 @@ class Progress(Callback, contextlib.AbstractContextManager):
             sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * (finalists > 1)
         left = self.last - time.monotonic()
         for size, children in sizes:
-            nearest = size if size in measured else max(measured)
-            left += math.ceil(children / self.workers) * statistics.mean(measured[nearest]) * size / nearest
+            left += math.ceil(children / self.workers) * self._mean(size)
         at_most = "at most " * (self.first_rewards is None and len(self.later) > 0)
         return f"{at_most}about {_duration(left)} left"
+
+    def _mean(self, blocks):
+        """The mean seconds of children of a size, or None.
+
+        Those of a size of which none was trained yet take longer than the nearest one by the ratio of their numbers of
+        blocks.
+        """
+        measured = self.seconds or self.earlier_seconds
+        if not measured:
+            return None
+        nearest = blocks if blocks in measured else max(measured)
+        return statistics.mean(measured[nearest]) * blocks / nearest
 
     def _panel(self):
         """What stands below the lines of the children: the progress bar, and the children in training."""

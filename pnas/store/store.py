@@ -11,7 +11,7 @@ from typing import Any
 
 from pnas import UsageError
 from pnas.child import Child
-from pnas.constants import NAME, VERSION
+from pnas.constants import NAME, VERSION, changes
 from pnas.store.atomic import check_writable, dated, set_aside, write_atomically
 from pnas.store.database import Database, lock
 from pnas.store.paths import Paths
@@ -121,10 +121,10 @@ class Store(Database):
         if kept is None:
             self.put("settings", given)
             return
-        changes, versions = differences(kept, given)
-        if changes:
+        different, versions = differences(kept, given)
+        if different:
             raise UsageError(
-                f"{self.paths.logs} was made with other settings: {', '.join(changes):.2000}. Set them back "
+                f"{self.paths.logs} was made with other settings: {', '.join(different):.2000}. Set them back "
                 "to resume it, choose another EXPERIMENT_NAME, or set RESTORE_CONTROLLER = False to move it aside"
             )
         if versions:
@@ -279,9 +279,8 @@ def differences(kept: dict[str, Any], given: dict[str, Any]) -> tuple[list[str],
     Returns:
         ("NAME was this and is that" of settings, the same of versions)
     """
-    names = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
-    words = {name: f"{name} was {kept.get(name)!r:.200} and is {given.get(name)!r:.200}" for name in names}
-    versions = [words.pop(name) for name in names if name.endswith(VERSION)]
+    words = changes(kept, given)
+    versions = [words.pop(name) for name in [*words] if name.endswith(VERSION)]
     return [*words.values()], versions
 
 

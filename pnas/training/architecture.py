@@ -9,7 +9,7 @@ import keras
 import numpy as np
 
 from pnas import UsageError
-from pnas.constants import Settings
+from pnas.constants import Settings, changes, checksums
 from pnas.store.atomic import check_writable, set_aside
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
@@ -56,6 +56,7 @@ def train_architecture(
         "BATCHSIZE": settings.BATCHSIZE,
         "DROPOUT": list(settings.DROPOUT),
         "SEED": settings.SEED,
+        **checksums(cell[1::2]),
     }
     trained_epochs, best_accuracy, optimizer_state = 0, -1.0, []
     if settings.LOAD_SAVED:
@@ -71,7 +72,7 @@ def train_architecture(
             print(f"NUM_EPOCHS is {settings.NUM_EPOCHS} and {trained}")
     else:
         set_aside(best_path, last_path)
-    compile_child(model, settings.NUM_EPOCHS * len(batches), settings.LEARNING_RATE)
+    compile_child(model, batches, settings.NUM_EPOCHS, settings.LEARNING_RATE)
     for variable, saved in zip(model.optimizer.variables, optimizer_state):
         variable.assign(saved)
     times = EpochTimes()
@@ -99,11 +100,7 @@ def train_architecture(
 def _check_same(made_with, journal, folder):
     """Refuses to resume a training that was made with something else, as far as a journal has kept it."""
     kept = journal.settings() if journal else None
-    differences = ", ".join(
-        f"{name} was {kept.get(name)!r:.200} and is {value!r:.200}"
-        for name, value in made_with.items()
-        if kept and kept.get(name) != value
-    )
+    differences = ", ".join(changes(kept, made_with).values()) if kept else ""
     if differences:
         raise UsageError(
             f"LOAD_SAVED: the training in {folder} was made with other settings: {differences}. Set them back, or set "

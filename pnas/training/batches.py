@@ -15,17 +15,22 @@ class Batches(keras.utils.PyDataset):
     Args:
         images, labels: arrays with the same number of rows.
         batch_size: rows in a batch. The last batch of an epoch has the rest.
-        seed: for `shuffle`.
+        seed: for `shuffle`, and for `augment`.
+    Attributes:
+        augment: None, or a function (images, labels, random) that returns the images and labels of a batch changed.
+            `random` is a numpy.random.Generator, whose seed depends on `seed`, the epoch and the batch alone.
     """
+
+    augment = None
 
     def __init__(self, images: np.ndarray, labels: np.ndarray, batch_size: int, seed: int = 0):
         super().__init__()
         self.images, self.labels, self.batch_size, self.seed = images, labels, batch_size, seed
-        self.order = np.arange(len(images))
+        self.order, self.epoch = np.arange(len(images)), 0
 
     def shuffle(self, epoch: int, logs: dict | None = None):
         """Draws the order of an epoch, counted from 0."""
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.images))
+        self.order, self.epoch = np.random.default_rng([self.seed, epoch]).permutation(len(self.images)), epoch
 
     def for_fit(self):
         """What `fit` takes: under TensorFlow a tf.data.Dataset of the batches, otherwise this object.
@@ -50,4 +55,8 @@ class Batches(keras.utils.PyDataset):
 
     def __getitem__(self, number):
         rows = self.order[number * self.batch_size :][: self.batch_size]
-        return self.images[rows], self.labels[rows]
+        images, labels = self.images[rows], self.labels[rows]
+        if self.augment is None:
+            return images, labels
+        # A final 0 would not count: the first batch would get the numbers of the epoch's order.
+        return self.augment(images, labels, np.random.default_rng([self.seed, self.epoch, number + 1]))

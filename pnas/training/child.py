@@ -13,14 +13,15 @@ import keras
 import numpy as np
 
 from binarized.seeds import layer_seeds
+from pnas import UsageError
 from pnas.child import Child, as_fraction
 from pnas.constants import Settings
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.store.atomic import file_content
 from pnas.training.batches import Batches
 from pnas.training.callbacks import EpochTimes, Recalibration, SignFlips, StopBelow
-from pnas.training.optimizer import decaying_adam
 from pnas.training.private_names import python_functions, registered_gradients
+from pnas.training.recipe import recipe
 
 CALIBRATION_BATCHES = 50  # training batches over which batch-norm statistics are re-estimated
 STEPS_PER_EXECUTION = 10  # training steps that TensorFlow runs before it returns to Keras
@@ -54,13 +55,15 @@ def train_child(child: Child, settings: Settings, stop: tuple[int, float] | None
         The child with its results. If it failed, its reward is 0, and `error` and `traceback` give the reason.
     Raises:
         OSError: the disk is full or cannot be written, which is not the child's fault.
+        UsageError: see `compile_child`.
     """
     for _ in range(2):
         try:
             with release_networks():
                 return _train_once(child, settings, stop, *arrays)
         except Exception as error:  # the search goes on without this child
-            if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS):
+            is_full = getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+            if is_full or isinstance(error, UsageError):
                 raise
             failed = child.failed(f"{type(error).__name__}: {informative_line(str(error))}", traceback.format_exc())
             if isinstance(error, HOPELESS):
@@ -106,7 +109,7 @@ def _train_once(child, settings, stop, x_train, y_train, x_val, y_val):
     epochs = settings.MAX_EPOCHS
     model = build_with_seed(child.cell, settings, x_train.shape[1:], child.seed)
     batches = Batches(x_train, y_train, settings.BATCHSIZE, child.seed)
-    compile_child(model, epochs * len(batches), settings.LEARNING_RATE)
+    compile_child(model, batches, epochs, settings.LEARNING_RATE)
     # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
@@ -145,23 +148,32 @@ def build_with_seed(cell: list, settings: Settings, input_shape: tuple[int, int,
         )
 
 
-def compile_child(model: keras.Model, steps: int, learning_rate: tuple[float, float]) -> None:
-    """Compiles a child: squared hinge loss, Adam, accuracy.
+def compile_child(model: keras.Model, batches: Batches, epochs: int, learning_rate: tuple[float, float]) -> None:
+    """Compiles a child by `pnas.training.recipe`, with its accuracy, and has its batches augmented.
 
     Args:
         model: network of `build_child`.
-        steps: training steps over which the learning rate decays.
+        batches: those of the training images.
+        epochs: training epochs in total.
         learning_rate: (initial, final).
+    Raises:
+        UsageError: a network with the optimizer or loss of the recipe could be saved, but not loaded.
     """
+    parts = recipe(epochs * len(batches), learning_rate)
+    batches.augment = parts.pop("augment", None)
     model.compile(
-        decaying_adam(*learning_rate, steps),
-        loss="squared_hinge",
+        **parts,
         metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
         # Keras spends a millisecond between two executions, a tenth of a small child's step.
         steps_per_execution=STEPS_PER_EXECUTION if keras.backend.backend() == "tensorflow" else 1,
         # On a CPU, TensorFlow's own convolutions are faster than XLA's, above all the depthwise one.
         jit_compile=keras.backend.backend() != "tensorflow" or has_gpu(),
     )
+    try:
+        keras.saving.deserialize_keras_object(model.get_compile_config())
+    except (TypeError, ValueError) as error:
+        reason = informative_line(str(error))
+        raise UsageError(f"pnas/training/recipe.py: its optimizer or loss cannot be loaded again: {reason}") from None
     # Otherwise the first step creates its variables and is traced twice.
     model.optimizer.build(model.trainable_variables)
 

@@ -1,6 +1,9 @@
 """Training on the workers of a Dask cluster. Needs the package `distributed`."""
 
 import pickle
+import time
+import uuid
+import zlib
 from collections.abc import Callable, Iterator
 
 import distributed
@@ -8,6 +11,7 @@ import distributed
 from pnas import UsageError
 
 TIMEOUT = 20  # seconds to reach the scheduler
+LATE = 0.9  # share of the limit after which a task that is begun again was too late: clocks of machines differ
 
 
 class DaskCluster:
@@ -15,6 +19,7 @@ class DaskCluster:
 
     Args:
         scheduler: its address, such as 'tcp://host:8786'.
+        limit: seconds after which a task is ended with its worker, or None.
     Attributes:
         deaths: exceptions that announce the death of a worker: several workers died while they ran a task, or the
             only worker with a copy of the images died.
@@ -24,7 +29,8 @@ class DaskCluster:
 
     deaths = distributed.KilledWorker, distributed.client.FutureCancelledError
 
-    def __init__(self, scheduler: str):
+    def __init__(self, scheduler: str, limit: float | None = None):
+        self.limit, self.name = limit, f"pnas-{uuid.uuid4().hex}"
         self.client = distributed.Client(scheduler, timeout=TIMEOUT, set_as_default=False)
         self._wait_for_workers()
 
@@ -41,7 +47,7 @@ class DaskCluster:
         """Calls a function on the workers and yields the results as they come.
 
         Functions, arguments and results are sent as bytes. The scheduler unpickles what it passes on, and it may lack
-        the modules of this project.
+        the modules of this project. With a limit, the scheduler keeps when a task was begun, for the next worker.
 
         Args:
             function: function of the arguments of a task, followed by the arrays. Importable on the workers.
@@ -49,23 +55,35 @@ class DaskCluster:
             count: number of tasks handed to the cluster at the same time.
             arrays: numpy arrays, sent to each worker once.
         Yields:
-            What the function returns.
+            What the function returns, or Overdue.
         Raises:
             UsageError: a worker cannot import this package.
             An exception of the function, or one of `deaths`.
         """
         self._wait_for_workers()
+        limit = self.limit
 
-        def call(content, *arrays):  # nested, so that it is sent by value
+        def call(content, name, *arrays):  # nested, so that it is sent by value
             function, arguments = pickle.loads(content)
+            if limit is None:
+                return pickle.dumps(function(*arguments, *arrays))
+            from pnas.training.stopping import LIMIT, Overdue
+
+            client, now = distributed.get_client(), time.time()
+            begun = client.get_metadata(name, [])  # when workers have begun this task
+            if sum(now - start >= LATE * limit for start in begun) >= 2:
+                return pickle.dumps(Overdue(arguments, ""))
+            client.set_metadata(name, [*begun, now])
+            LIMIT.set((limit, None))
             return pickle.dumps(function(*arguments, *arrays))
 
         shared = self.client.scatter(list(arrays), broadcast=True)
-        waiting = [pickle.dumps((function, task)) for task in reversed(tasks)]
+        names = [[self.name, f"{zlib.crc32(repr(task).encode()):x}"] for task in tasks]
+        waiting = [(pickle.dumps((function, task)), name) for task, name in zip(tasks, names)][::-1]
         running, done = set(), distributed.as_completed(loop=self.client.loop)
 
         def submit():
-            future = self.client.submit(call, waiting.pop(), *shared, pure=False)
+            future = self.client.submit(call, *waiting.pop(), *shared, pure=False)
             running.add(future)
             done.add(future)
 

@@ -4,10 +4,12 @@ Importing this module does not import Keras.
 """
 
 import concurrent.futures
+import contextlib
 import itertools
 import os
 import shutil
 import signal
+import tempfile
 import threading
 import time
 import weakref
@@ -17,7 +19,7 @@ from pathlib import Path
 import numpy as np
 from joblib.externals import loky
 
-from pnas.training.stopping import SIGNALS, postponed
+from pnas.training.stopping import LIMIT, SIGNALS, Overdue, postponed
 
 SHARED_MEMORY = "/dev/shm"
 SEMAPHORE_ROOM = 2**18  # bytes in shared memory; each of some ten semaphores takes a page
@@ -32,6 +34,7 @@ class LocalPool:
     Args:
         count: number of processes.
         threads: threads of the numerical libraries in each.
+        limit: seconds after which a task is ended with its process, or None.
     Attributes:
         deaths: the exception that announces the death of a process.
         is_lost: whether no process can be started any more.
@@ -40,8 +43,8 @@ class LocalPool:
     deaths = concurrent.futures.BrokenExecutor
     is_lost = False
 
-    def __init__(self, count: int, threads: int):
-        self.count = count
+    def __init__(self, count: int, threads: int, limit: float | None = None):
+        self.count, self.limit = count, limit
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self.environment = {name: os.environ.get(name, str(threads)) for name in names}
         self.shared = None, []  # arrays, and what the processes get of them
@@ -49,39 +52,66 @@ class LocalPool:
     def map(self, function: Callable, tasks: list[tuple], count: int, arrays: tuple) -> Iterator:
         """Calls a function in the processes and yields the results as they come.
 
+        A task that takes too long ends all processes. It is begun once more, without others beside it; they follow.
+
         Args:
             function: function of the arguments of a task, followed by the arrays.
             tasks: list of tuples of arguments.
             count: number of tasks given to the processes at the same time.
             arrays: numpy arrays, which the processes read from shared memory under Linux, and get as copies elsewhere.
         Yields:
-            What the function returns.
+            What the function returns, or Overdue.
         Raises:
             OSError: there is no room for semaphores.
             An exception of the function, or `deaths`.
         """
         if self.shared[0] is not arrays:
             self.shared = arrays, [self._share(array) for array in arrays]
+        left, late = dict(enumerate(tasks)), {}
+        while left:
+            now = {index: left[index] for index in late} or left.copy()
+            with (
+                tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                if self.limit
+                else contextlib.nullcontext() as folder
+            ):
+                try:
+                    for index, result in self._map(function, now, count, folder):
+                        late.pop(index, None)
+                        del left[index]
+                        yield result
+                except self.deaths:
+                    ended = _ended(folder)
+                    if not ended:
+                        raise
+                    for index, traceback in ended.items():
+                        if index in late:
+                            del late[index]
+                            yield Overdue(left.pop(index), traceback)
+                        else:
+                            late[index] = traceback
+
+    def _map(self, function, tasks, count, folder):
+        """Yields the index and the result of each of a dict of tasks. Tracebacks of those ended are in `folder`."""
         executor = self._start()
-        waiting = iter(tasks)
-        running = set()
+        waiting, running = iter(tasks.items()), {}
 
         def submit(number):
             with postponed():  # a process whose start is interrupted would be unknown to the executor
-                for task in itertools.islice(waiting, number):
-                    running.add(executor.submit(_call, function, task, self.shared[1]))
+                for index, task in itertools.islice(waiting, number):
+                    arguments = function, task, self.shared[1], self.limit, folder and Path(folder, str(index))
+                    running[executor.submit(_call, *arguments)] = index
 
         submit(count)
         while running:
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
-            running -= done
             for future in sorted(done, key=lambda future: future.exception() is not None):  # results first
-                result, death = future.result(), None
+                index, result, death = running.pop(future), future.result(), None
                 try:
                     submit(1)
                 except self.deaths as error:
                     death = error
-                yield result
+                yield index, result
                 if death:
                     raise death
 
@@ -138,6 +168,14 @@ def _end_with(search):
     os._exit(1)  # also in the middle of a training step, or of writing into a pipe that nobody reads
 
 
-def _call(function, task, shared):
+def _call(function, task, shared, limit, path):
     arrays = (np.load(each, mmap_mode="r") if isinstance(each, str) else each for each in shared)
+    LIMIT.set((limit, path))
     return function(*task, *arrays)
+
+
+def _ended(folder):
+    """dict, index of each task that was ended -> traceback."""
+    paths = Path(folder).iterdir() if folder else ()
+    texts = {int(path.name): path.read_text(errors="replace") for path in paths}
+    return {index: text for index, text in texts.items() if text}

@@ -1,11 +1,16 @@
-"""Ending a run on a signal, within seconds."""
+"""Ending a run on a signal, within seconds, and a process whose task takes too long."""
 
 import contextlib
+import contextvars
+import faulthandler
 import os
 import signal
 import socket
+import sys
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 SIGNALS = signal.SIGINT, signal.SIGTERM, signal.SIGHUP  # Ctrl-C; kill, systemd, SLURM; a terminal that is closed
 GRACE = 4  # seconds in which a run ends by itself
@@ -89,3 +94,36 @@ def stop_on_signals(at_last: Callable[[], object]) -> Iterator[None]:
             sent.close()
             watcher.join()
             received.close()
+
+
+class Overdue(NamedTuple):
+    """In place of the result of a task that took too long twice.
+
+    Attributes:
+        task: the task.
+        traceback: of all threads when the process was ended, or empty where that is not known. Its worker may then
+            have died of something else.
+    """
+
+    task: tuple
+    traceback: str
+
+
+# Of the task of this thread: seconds, or None; and the path of the file that gets a traceback of all threads when they
+# are over, or None for standard error.
+LIMIT: contextvars.ContextVar[tuple[float | None, Path | None]] = contextvars.ContextVar("LIMIT", default=(None, None))
+
+
+@contextlib.contextmanager
+def ended_when_late() -> Iterator[None]:
+    """Ends the process if this context takes longer than LIMIT, even in C code that holds Python's lock."""
+    seconds, path = LIMIT.get()
+    if seconds is None:
+        yield
+        return
+    with path.open("w") if path else contextlib.nullcontext(sys.__stderr__) as file:
+        faulthandler.dump_traceback_later(seconds, exit=True, file=file)
+        try:
+            yield
+        finally:
+            faulthandler.cancel_dump_traceback_later()

@@ -69,11 +69,13 @@ def make_child(variant, cell):
 
         return stock_child(cell, FILTERS, DENSE_LAYERS, binary=variant != "float")
     from pnas.model import build_child
+    from pnas.training.batches import Batches
     from pnas.training.child import STEPS_PER_EXECUTION, compile_child
 
     assert STEPS % STEPS_PER_EXECUTION == 0, "Keras calls the timer after each execution"
     model = build_child(cell, NUM_CELLS, FILTERS, DENSE_LAYERS)
-    compile_child(model, 2 * STEPS, (1e-2, 1e-5))
+    rows = np.zeros(STEPS * BATCH)
+    compile_child(model, Batches(rows, rows, BATCH), 2, (1e-2, 1e-5))
     return model
 
 

@@ -8,7 +8,7 @@ from train_constants import constants_of_train, settings_of_train
 import pnas.backend  # noqa: F401  (imports Keras without its messages)
 from pnas import constants
 from pnas.command_line import conflicts
-from pnas.constants import RULES, Settings, faults
+from pnas.constants import RULES, Settings, changes, checksum, checksums, faults
 from pnas.model import OPERATIONS, build_child
 
 
@@ -54,6 +54,8 @@ def test_the_default_constants_are_accepted():
         ("REUSE", []),
         ("REUSE", ["quick", "a/b"]),
         ("MAX_BINARY_WEIGHTS", 1e6),
+        ("MAX_CHILD_MINUTES", 0),
+        ("MAX_CHILD_MINUTES", True),
         ("TRAIN_SIZE", 55001),
         ("TRAIN_SIZE", 9),
         ("DENSE_LAYERS", []),
@@ -102,6 +104,12 @@ def test_an_experiment_does_not_reuse_itself(reuse):
     assert found("search", EXPERIMENT_NAME="pnas", REUSE=reuse) == found("train_arc", EXPERIMENT_NAME="more") == []
     (line,) = found("search", EXPERIMENT_NAME="more", REUSE=reuse)
     assert line == f"REUSE must name other experiments than EXPERIMENT_NAME = 'more', got {reuse!r}"
+
+
+def test_ray_ends_no_child_that_takes_too_long():
+    assert found("search", MAX_CHILD_MINUTES=0.5) == []
+    lines = found("search", MAX_CHILD_MINUTES=0.5, PARALLEL_BACKEND="ray")
+    assert "MAX_CHILD_MINUTES must be None with PARALLEL_BACKEND 'ray', got 0.5" in lines
 
 
 def test_settings_cannot_be_changed():
@@ -159,3 +167,54 @@ def test_a_missing_package_is_named_with_its_pip_command(backend, command, monke
     monkeypatch.setitem(constants.PACKAGES, backend, ("there_is_no_such_package", constants.PACKAGES[backend][1]))
     (fault,) = found("search", PARALLEL_BACKEND=backend, SCHEDULER="tcp://host:8786")
     assert "PARALLEL_BACKEND" in fault and command in fault
+
+
+CODE = """def double(x):
+    return 2 * x  # twice
+"""
+
+
+@pytest.mark.parametrize(
+    "code, is_same",
+    [
+        (CODE.replace("  # twice", ""), True),
+        (CODE.replace("):", '):\n    """Twice x."""\n'), True),
+        (CODE.replace("2 * x", "(\n        2 * x\n    )"), True),
+        (f"# Doubles.\n\n{CODE}", True),
+        (CODE.replace("2", "3"), False),
+        (CODE.replace("2", "'2'"), False),
+        (CODE + "y = 1", False),
+    ],
+)
+def test_a_checksum_minds_code_not_its_comments_and_layout(code, is_same):
+    assert (checksum(code) == checksum(CODE)) == is_same
+
+
+def test_a_search_depends_on_its_recipe_and_operators(monkeypatch):
+    settings = settings_of_train(operators=["3x3 bconv", "linear"])
+    kept = settings.deciding()
+    assert changes(kept, settings.deciding()) == {}
+    monkeypatch.setattr(constants, "RECIPE", constants.RECIPE.replace("squared_hinge", "hinge"))
+    monkeypatch.setitem(OPERATIONS, "linear", OPERATIONS["3x3 maxpool"])
+    monkeypatch.setitem(OPERATIONS, "3x3 avgpool", OPERATIONS["3x3 maxpool"])  # not one of this search
+    assert [*changes(kept, settings.deciding()).values()] == [
+        "the recipe in pnas/training/recipe.py was changed",
+        "the operator 'linear' was changed",
+    ]
+
+
+def test_other_operators_are_no_changed_ones():
+    kept, given = (settings_of_train(operators=names).deciding() for names in (["linear"], ["linear", "3x3 bconv"]))
+    assert changes(kept, given) == {"operators": "operators was ['linear'] and is ['linear', '3x3 bconv']"}
+
+
+def test_a_checksum_is_that_of_the_code_which_was_imported(tmp_path, monkeypatch):
+    path = tmp_path / "edited_operators.py"
+    path.write_text("def edited(x, filters, strides, name):\n    return x\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    import edited_operators
+
+    monkeypatch.setitem(OPERATIONS, "edited", edited_operators.edited)
+    before = checksums(["edited"])
+    path.write_text("def edited(x, filters, strides, name):\n    return -x  # by an editor, during the search\n")
+    assert checksums(["edited"]) == before

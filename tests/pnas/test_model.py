@@ -10,7 +10,17 @@ from keras import ops
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense, DropoutNoScale
 from binarized.normalization import Normalization
-from pnas.model import OPERATIONS, Split, _apply, build_child, count_binary_weights, count_macs, normalize, operation
+from pnas.model import (
+    OPERATIONS,
+    Split,
+    _apply,
+    build_child,
+    count_binary_weights,
+    count_macs,
+    normalize,
+    operation,
+    source_of,
+)
 
 ALL_OPERATORS = [  # the specified list
     *["3x3 sep-bconv", "5x5 sep-bconv", "7x7 sep-bconv", "3x3 bconv", "5x5 bconv", "7x7 bconv"],
@@ -439,3 +449,34 @@ def test_a_split_refuses_other_channels(channels):
     for inputs in (np.zeros((1, 2, 2, channels), "float32"), keras.Input((2, 2, channels))):
         with pytest.raises(ValueError, match="expected axis -1 of input shape to have value 5"):
             Split([2, 3])(inputs)
+
+
+# -------------------------------------------------------------------------------------------------------------- sources
+
+MODULE = """
+import numpy
+
+def unused(x): pass
+
+class Layer:
+    def call(self, x):
+        return helper(x)
+
+def helper(x): return numpy.abs(x)
+
+def operator(x, filters, strides, name):
+    return [Layer()(y) for y in x]
+
+made = numpy.frompyfunc(helper, 1, 1)
+"""
+
+
+def test_the_source_of_an_operator_includes_what_it_uses_of_its_module(tmp_path, monkeypatch):
+    (tmp_path / "some_operators.py").write_text(MODULE)
+    monkeypatch.syspath_prepend(tmp_path)
+    import some_operators
+
+    source = source_of(some_operators.operator)
+    assert all(f"{part}\n" in source for part in ("return [Layer()(y) for y in x]", "class Layer:", "numpy.abs(x)"))
+    assert "unused" not in source and "made" not in source
+    assert source_of(some_operators.made) == ""

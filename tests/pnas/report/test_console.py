@@ -18,6 +18,7 @@ from searches import settings_of
 
 from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
+from pnas.report import console
 from pnas.report.console import Progress, end_lines
 from pnas.search import Finalist
 
@@ -141,7 +142,7 @@ def test_a_reused_child_says_so_and_its_seconds_count_as_long_as_there_are_no_ot
 
 def test_a_reused_child_is_not_in_training(monkeypatch):
     with terminal(monkeypatch) as result, progress_of() as progress:
-        progress.on_size_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5)], [], [])
+        progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5)], [], [])
         progress.on_child_end(child(2, 0.5, reused="quick"))
         progress.on_child_end(child(1, 0.5))
         progress.console.print(progress._panel())
@@ -211,6 +212,49 @@ def test_known_children_are_ranked_and_estimate_the_time_left(capsys):
 
 def test_a_failed_first_child_gives_no_time_left(capsys):
     assert "time left not known yet" in shown(capsys, progress_of(), [child(1, 0, error="OSError: full")])[1]
+
+
+def test_a_child_without_a_result_for_ten_mean_times_is_named_once(capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress = progress_of(workers=3)
+    progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5), child(4, 0.5)], [], [2])
+    now[0] += 500
+    progress.name_slow()  # nothing is known of the mean yet
+    progress.on_child_end(child(1, 0.5, 40))
+    progress.on_child_end(child(2, 0.5, 60))  # child 4 was handed out when child 1 ended
+    capsys.readouterr()
+    progress.name_slow()
+    assert capsys.readouterr().out == ""  # 500 s are not more than ten times 50 s
+    now[0] += 1
+    progress.name_slow()
+    progress.name_slow()
+    assert capsys.readouterr().out == (
+        "child 3 has no result after 0:08:21, the mean of its size is 0:00:50 (MAX_CHILD_MINUTES ends such children)  "
+        "3x3 bconv + linear\n"
+    )
+    progress.on_child_end(child(3, 0.5, 50))
+    progress.on_child_end(child(4, 0.5, 50))
+    progress.on_round_begin(2, [child(5, 0.5, blocks=2), child(6, 0.5, blocks=2)], [], [])
+    capsys.readouterr()
+    now[0] += 1000
+    progress.name_slow()
+    assert capsys.readouterr().out == ""  # by estimate, two blocks take twice as long as one
+    now[0] += 1
+    progress.name_slow()
+    assert [line[:7] for line in capsys.readouterr().out.splitlines()] == ["child 5", "child 6"]
+
+
+def test_a_search_looks_for_children_without_a_result(capsys, monkeypatch):
+    monkeypatch.setattr(console, "LOOK", 0.01)
+    found, deadline = "", time.monotonic() + 60
+    with progress_of(workers=2) as progress:
+        progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5)], [], [])
+        progress.on_child_end(child(1, 0.5, 0.001))
+        while "no result" not in found and time.monotonic() < deadline:
+            time.sleep(0.01)
+            found += capsys.readouterr().out
+    assert "child 2 has no result after 0:00:00, the mean of its size is 0:00:00 (" in found
 
 
 def test_the_quality_of_the_surrogate_stands_beside_that_of_macs(capsys):

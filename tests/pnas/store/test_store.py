@@ -188,6 +188,13 @@ def test_a_lost_setting_and_a_new_one_are_named(two_children):
         Store("trial", {**SETTINGS, "BACKEND": "jax"})
 
 
+def test_changed_code_is_named_without_its_checksum():
+    name = "checksum of the recipe in pnas/training/recipe.py"
+    Store("trial", {**SETTINGS, name: "00ff"}).close()
+    with pytest.raises(UsageError, match="other settings: the recipe in pnas/training/recipe.py was changed. Set them"):
+        Store("trial", {**SETTINGS, name: "ff00"})
+
+
 def test_another_version_of_a_package_gives_only_a_warning():
     Store("trial", {**SETTINGS, "keras version": "3.12"}).close()
     with pytest.warns(UserWarning, match="keras version was '3.12' and is '3.13'.*slightly different") as given:

@@ -8,7 +8,9 @@ import keras
 import numpy as np
 import pytest
 
-from pnas.training.optimizer import decaying_adam
+from pnas.training.optimizer import fast_adam
+
+DECAY = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
 
 
 def trained(optimizer):
@@ -23,11 +25,11 @@ def trained(optimizer):
 
 @pytest.fixture(scope="module")
 def model():
-    return trained(decaying_adam(0.1, 1e-4, 12))
+    return trained(fast_adam(DECAY))
 
 
 def test_weights_and_moments_move_as_in_keras(model):
-    expected = trained(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)))
+    expected = trained(keras.optimizers.Adam(DECAY))
     for one, other in zip(model.weights + model.optimizer.variables, expected.weights + expected.optimizer.variables):
         np.testing.assert_allclose(one.numpy(), other.numpy(), rtol=1e-4, atol=1e-5)
 
@@ -38,7 +40,7 @@ def test_a_variable_is_updated_by_one_operation(monkeypatch):
         raise AssertionError("Keras's own step was taken")
 
     monkeypatch.setattr(keras.optimizers.Adam, "update_step", fail)
-    trained(decaying_adam(0.1, 1e-4, 12))
+    trained(fast_adam(DECAY))
 
 
 def test_the_optimizer_is_saved_as_adam_of_keras(model, tmp_path):
@@ -59,12 +61,12 @@ tf.config.set_logical_device_configuration(
 )
 import keras
 import numpy as np
-from pnas.training.optimizer import decaying_adam
+from pnas.training.optimizer import fast_adam
 
 with tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"]).scope():
     keras.utils.set_random_seed(0)
     model = keras.Sequential([keras.Input((5,)), keras.layers.Dense(3)])
-    model.compile(decaying_adam(0.1, 1e-4, 12), "mse")
+    model.compile(fast_adam(0.1), "mse")
 x = np.random.default_rng(0).normal(size=(64, 5)).astype("float32")
 before = model.get_weights()[0]
 model.fit(x, x[:, :3] ** 2, batch_size=16, epochs=1, verbose=0)
@@ -92,9 +94,8 @@ def test_other_precisions_take_the_step_of_keras(dtype):
         assert variable.dtype == dtype
         return np.asarray(variable)
 
-    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
     np.testing.assert_array_equal(
-        variable_after_steps(decaying_adam(0.1, 1e-4, 12)), variable_after_steps(keras.optimizers.Adam(decay))
+        variable_after_steps(fast_adam(DECAY)), variable_after_steps(keras.optimizers.Adam(DECAY))
     )
 
 
@@ -107,9 +108,8 @@ def test_a_sparse_gradient_takes_the_step_of_keras():
         model.fit(np.array([[0, 1, 1], [4, 0, 2]]), np.ones((2, 3, 2)), epochs=3, verbose=0)
         return model.get_weights()[0]
 
-    decay = keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)
     np.testing.assert_allclose(
-        table_after_an_epoch(decaying_adam(0.1, 1e-4, 12)),
-        table_after_an_epoch(keras.optimizers.Adam(decay)),
+        table_after_an_epoch(fast_adam(DECAY)),
+        table_after_an_epoch(keras.optimizers.Adam(DECAY)),
         rtol=1e-6,
     )

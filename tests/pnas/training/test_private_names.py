@@ -53,7 +53,7 @@ def trained(adam):
 @pytest.mark.parametrize("name", ["_get_variable_index", "_momentums", "_velocities"])
 def test_without_adams_moments_weights_move_as_in_keras(name, monkeypatch):
     expected = trained(keras.optimizers.Adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3)))
-    adam = optimizer.decaying_adam(0.1, 1e-4, 12)
+    adam = optimizer.fast_adam(keras.optimizers.schedules.ExponentialDecay(0.1, 12, 1e-3))
     owner = next((cls for cls in type(adam).__mro__ if name in vars(cls)), adam)
     patch_during(monkeypatch, optimizer, "adam_moments", lambda context: context.delattr(owner, name))
     with pytest.warns(RuntimeWarning) as caught:

@@ -8,7 +8,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from deadly import deadly
+from deadly import deadly, hanging
 from tiny_training import CELL, settings_of
 
 from pnas import UsageError, backend
@@ -46,6 +46,18 @@ def test_a_child_that_kills_its_worker_fails_alone(count, monkeypatch):
     assert "SIGKILL" in trained[3].error
 
 
+def test_a_child_that_hangs_twice_fails_alone_with_its_traceback(monkeypatch, tmp_path):
+    monkeypatch.setattr(workers, "train_in_worker", hanging)
+    pool = workers.Workers(settings_of(N_WORKERS=2, MAX_CHILD_MINUTES=0.02))
+    children = [Child(number, CELL, 0.5, seed=1) for number in range(1, 6)]
+    trained = {child.number: child for child in pool.train(children, {1: 9, 3: 1, 4: 2}, tmp_path, arrays=())}
+    assert {number: child.reward for number, child in trained.items()} == {1: 0, 2: 0.5, 3: 0.5, 4: 0, 5: 0.5}
+    for failed in (trained[1], trained[4]):
+        assert failed.error == "took longer than MAX_CHILD_MINUTES = 0.02 twice"
+        assert failed.traceback.startswith("Timeout (0:00:01.2") and "deadly.py" in failed.traceback
+        assert len(list(tmp_path.glob(f"{failed.number} *"))) == 2
+
+
 class Pool:
     """Replaces the processes. The children with the numbers in `failing` fail."""
 
@@ -55,7 +67,7 @@ class Pool:
         self.failing = failing
 
     def map(self, function, tasks, count, arrays):
-        for _, child, *_ in tasks:
+        for _, _, child, *_ in tasks:
             yield child.failed("ValueError: no such operator") if child.number in self.failing else child
 
 
@@ -115,13 +127,13 @@ def test_a_process_that_started_keras_otherwise_is_refused():
     for started, words in (({}, "settings of its own"), ({**start, "threads": 2}, "'threads': 2")):
         with pytest.MonkeyPatch.context() as patched, pytest.raises(UsageError, match=words):
             patched.setattr(workers, "_started", started)
-            workers.train_in_worker(start, None)
+            workers.train_in_worker(start, {}, None)
     assert not workers._training.locked()
 
 
 def test_a_process_refuses_a_second_child():
     with workers._training, pytest.raises(UsageError, match="two children at the same time"):
-        workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, None)
+        workers.train_in_worker({"keras_backend": "tensorflow", "threads": 1}, {}, None)
 
 
 NOTEBOOK = """
