@@ -63,13 +63,17 @@ def test_a_constant_of_the_command_line_takes_the_place_of_the_scripts(read):
     assert settings == settings_of_train(B=2, operators=["linear"], EXPERIMENT_NAME="7") and action == "search"
 
 
-@pytest.mark.parametrize("name", ["train_arc", "summary"])
+@pytest.mark.parametrize("name", ["dry_run", "train_arc", "summary"])
 def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
     assert read()[1] == read(f"--{name}=False")[1] == read("--B", "2", f"--{name}", "False")[1] == "search"
     assert read(f"--{name}")[1] == read(f"--{name}", "--B", "2")[1] == read(f"--{name}", "True")[1] == name
     for value in ("yes", "5"):
         message = f"train.py: {name} must be True or False, got {int(value) if value == '5' else value!r}\n"
         assert refused(read, capsys, f"--{name}", value) == message
+
+
+def test_a_dry_run_is_no_training(read):
+    assert read("--train_arc", "--summary", "--dry_run")[1] == "dry_run"
 
 
 def test_a_dropout_rate_reaches_dropout_and_the_other_one_stays(read, capsys):

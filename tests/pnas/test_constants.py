@@ -88,9 +88,10 @@ def test_a_message_names_the_range_that_is_accepted(name, least, most):
 
 
 def test_stopping_early_needs_four_epochs():
-    assert found("search", STOP_EARLY=True, MAX_EPOCHS=4) == []
-    (line,) = found("search", STOP_EARLY=True, MAX_EPOCHS=3)
-    assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
+    for action in ("search", "dry_run"):
+        assert found(action, STOP_EARLY=True, MAX_EPOCHS=4) == []
+        (line,) = found(action, STOP_EARLY=True, MAX_EPOCHS=3)
+        assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
 
 
 def test_settings_cannot_be_changed():
