@@ -10,13 +10,15 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from pnas.constants import Settings
-from pnas.encoder import Cell
 from pnas.training.workers import Workers, start_backend
+
+if TYPE_CHECKING:
+    from pnas.encoder import Cell
 
 STEPS = 10  # training steps in an epoch of a measurement, at most
 SECONDS = 5  # for the epochs after the first, which is traced; one is always measured
@@ -39,7 +41,7 @@ class Speed(NamedTuple):
     network: int
 
 
-def measure_speeds(cells: list[Cell], settings: Settings, images: Images, workers: Workers) -> list[Speed]:
+def measure_speeds(cells: list["Cell"], settings: Settings, images: Images, workers: Workers) -> list[Speed]:
     """Measures how fast children train, with as many side by side as in a search.
 
     Args:

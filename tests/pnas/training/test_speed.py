@@ -1,5 +1,9 @@
 """How fast a child trains, from few steps of it."""
 
+import os
+import subprocess
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -8,6 +12,7 @@ from tiny_training import CELL, settings_of, trained_child
 from pnas.training import speed
 from pnas.training.speed import Images, measure_speeds, scaled
 
+ROOT = Path(__file__).parents[3]
 TINY = Images(50, 30, (8, 8, 1))
 
 
@@ -44,3 +49,10 @@ def test_as_many_are_measured_side_by_side_as_in_a_search(monkeypatch):
     workers = workers_of(5)
     assert measure_speeds([CELL, CELL], settings_of(), TINY, workers) == [(3.5, 35, 7), (7, 70, 7)]
     assert workers.pool.tasks == (4, 5)
+
+
+def test_a_worker_learns_its_threads_before_it_imports_keras():
+    code = "import sys, pnas.training.speed; print({'keras', 'tensorflow', 'jax'} & sys.modules.keys())"
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    result = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=120)
+    assert (result.stdout, result.stderr) == ("set()\n", "")
