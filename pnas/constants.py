@@ -14,6 +14,7 @@ from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
+COMPARISON = "compare"  # names the folder in logs of a comparison of searches, so it names no experiment
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
 PACKAGES = {"dask": ("distributed", "dask[distributed]"), "ray": ("ray", "ray")}  # to import, and to install with pip
@@ -64,7 +65,10 @@ OPERATORS = _list(
     "a list of different operators, each one of {operators}", lambda v: len(v) == len({*map(str, v)} & {*_operations()})
 )
 LOOKBACK = Rule("INT", "0 or a negative integer", lambda v: type(v) is int and v <= 0)
-EXPERIMENT = _text("1 to 64 letters, digits, '_' and '-', a letter or digit first", NAME.fullmatch)
+EXPERIMENT = _text(
+    f"1 to 64 letters, digits, '_' and '-', a letter or digit first, and not {COMPARISON!r}",
+    lambda v: NAME.fullmatch(v) and v.lower() != COMPARISON,
+)
 DATA = _text(
     "'mnist', 'digits', the path of an .npz file or that of a folder with four IDX files",
     # Path.is_dir would raise an error for a name that is too long.

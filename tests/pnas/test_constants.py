@@ -39,6 +39,8 @@ def test_the_default_constants_are_accepted():
         ("EXPERIMENT_NAME", "../elsewhere"),
         ("EXPERIMENT_NAME", "a/b"),
         ("EXPERIMENT_NAME", "a\n"),
+        ("EXPERIMENT_NAME", "compare"),
+        ("EXPERIMENT_NAME", "Compare"),
         ("DATASET", "cifar"),
         ("DATASET", None),
         ("DATASET", "images.npy"),
