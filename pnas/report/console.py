@@ -9,8 +9,10 @@ import contextlib
 import functools
 import io
 import math
+import re
 import statistics
 import sys
+import textwrap
 import time
 from datetime import timedelta
 
@@ -74,6 +76,23 @@ def _limits(settings):
     """dict, cost of a child -> its limit in words, for those that are limited."""
     limits = {cost: (name, getattr(settings, name)) for cost, name in LIMITS.items()}
     return {cost: f"{name} = {limit:,}" for cost, (name, limit) in limits.items() if limit is not None}
+
+
+def hanging(line: Text, width: int) -> Text:
+    """A line that ends with a cell; where it is wider than a terminal, the cell goes on below itself.
+
+    Args:
+        line: two spaces stand before its cell, and none in it.
+        width: columns of the terminal.
+    """
+    start = line.plain.rindex("  ") + 2
+    if len(line) <= width or width - start < len("1x7-7x1 bconv + "):
+        return line
+    head, cell = line.divide([start])
+    text = re.sub(r"(?<![|+]) (?![|+])", "\xa0", cell.plain)  # within an operation is no break
+    return head.append(
+        "\n".join(textwrap.wrap(text, width - start)).replace("\n", "\n" + " " * start).replace("\xa0", " ")
+    )
 
 
 def _duration(seconds):
@@ -141,7 +160,8 @@ class Progress(Callback, contextlib.AbstractContextManager):
         self.running.pop(child.number, None)
         self._hand_out()
         self._count(child, self.seconds)
-        self.console.print(self._line(child))
+        line = self._line(child)
+        self.console.print(hanging(line, self.console.width) if self.console.is_interactive else line)
         if self.done == self.children:
             self.live.close()
 

@@ -164,8 +164,11 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
         settings, images, workers: those of the search.
         known: number of its children that earlier runs have trained.
     """
-    children = len(settings.state_space().initial_children()) + settings.K_ * (settings.B - 1)
-    if known or not workers.pool or children * settings.MAX_EPOCHS * images.training < LONG:
+    space = settings.state_space()
+    trained = [len(space.initial_children())]
+    for blocks in range(2, settings.B + 1):
+        trained.append(min(settings.K_, space.most_expansions(trained[-1], blocks)))
+    if known or not workers.pool or sum(trained) * settings.MAX_EPOCHS * images.training < LONG:
         return
     sizes = sizes_of(settings, images.shape)
     console = standard_output()

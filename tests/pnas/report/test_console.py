@@ -14,11 +14,12 @@ from fcntl import ioctl
 from types import SimpleNamespace
 
 import pytest
+from rich.text import Text
 from searches import settings_of
 
 from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
-from pnas.report.console import Progress, end_lines
+from pnas.report.console import Progress, end_lines, hanging
 from pnas.search import Finalist
 
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
@@ -289,6 +290,20 @@ def test_the_bar_has_room_on_80_columns(monkeypatch):
     (bar,) = {line.strip() for line in re.split(r"\x1b\[[?\d]*[A-Za-z]|[\r\n]", text) if "left" in line}
     assert re.fullmatch(r"1-block cells  [━╺╸]+  200/300  best 0.5000  at most about \S+ left", bar), bar
     assert len(bar) <= 80
+
+
+def test_a_long_cell_goes_on_below_itself(monkeypatch):
+    with terminal(monkeypatch, columns=80, NO_COLOR="1") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5, blocks=2)])
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", result.text).splitlines()]
+    place = lines.index("   1/1  child 3     reward 0.5000  rank 1        10 s  3x3 bconv + linear |")
+    assert lines[place + 1] == 55 * " " + "3x3 bconv + linear"
+
+
+@pytest.mark.parametrize("width", [60, 75])
+def test_a_cell_without_room_is_broken_anywhere(width):
+    line = Text("   1/1  child 3     reward 0.5000  rank 1        10 s  3x3 bconv + linear | 3x3 bconv + linear")
+    assert (hanging(line, width) is line) == (width == 60)
 
 
 def test_there_is_no_bar_after_the_last_child(monkeypatch):

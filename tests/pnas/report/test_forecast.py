@@ -156,6 +156,7 @@ def test_a_long_search_begins_with_its_time(measuring, capsys):
     images, long = Images(100_000, 100, SHAPE), settings_of(MAX_EPOCHS=100)
     forecast.announce(long, images, WORKERS, known=1)  # the known children tell the time
     forecast.announce(settings_of(MAX_EPOCHS=9), images, WORKERS, known=0)  # (6 + 2) * 9 * 100,000 images are few
+    forecast.announce(settings_of(MAX_EPOCHS=3, K_=1000), images, WORKERS, known=0)  # so are (6 + 21) * 3 * 100,000
     assert not measuring and capsys.readouterr().out == ""
     forecast.announce(long, images, WORKERS, known=0)
     # An hour a block: three rounds of two children of one block, and one of two of two blocks.
