@@ -9,6 +9,7 @@ import contextlib
 import functools
 import io
 import math
+import os
 import re
 import statistics
 import sys
@@ -38,6 +39,8 @@ def standard_output() -> Console:
         sys.stdout.reconfigure(errors="replace")  # it may lack characters: × in ASCII, some names of files in UTF-8
     console = Console(highlight=False, markup=False, emoji=False)
     console.is_interactive = console.is_interactive and console.file.isatty()  # FORCE_COLOR asks for colours alone
+    if "JPY_PARENT_PID" in os.environ:  # a cell of a notebook is a terminal in which nothing can move
+        console.is_interactive = False
     console.soft_wrap = not console.is_interactive
     return console
 

@@ -1,5 +1,6 @@
 """What a search will take: its cells and their costs, how many are trained, and the time, memory and disk."""
 
+import contextlib
 import math
 import textwrap
 from collections.abc import Callable
@@ -173,7 +174,7 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
     sizes = sizes_of(settings, images.shape)
     console = standard_output()
     try:
-        with console.status("Measuring how long the search will take"):
+        with _measuring(console):
             measured = measure(sizes, settings, images, workers)
     except UsageError:
         raise
@@ -182,6 +183,12 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
     console.print(f"Time to expect: about {time} for {_trainings(sizes, settings)}")
+
+
+def _measuring(console):
+    """Says on a terminal that something is measured, as long as it is."""
+    text = "Measuring the cheapest and the costliest cell"
+    return console.status(text) if console.is_interactive else contextlib.nullcontext()
 
 
 def _trainings(sizes, settings):
@@ -249,7 +256,7 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
     try:
         if not workers.pool:
             raise ValueError("Ray's workers cannot be measured")
-        with console.status("Measuring the cheapest and the costliest cell"):
+        with _measuring(console):
             measured = measure(sizes, settings, images, workers)
     except UsageError:
         raise

@@ -280,6 +280,14 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     assert "left  3x3 bconv + linear" in result.text
 
 
+def test_nothing_moves_in_a_notebook(monkeypatch):
+    with terminal(monkeypatch, JPY_PARENT_PID="1") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5, blocks=4)])
+    text = re.sub(r"\x1b\[[\d;]*m", "", result.text)  # colours alone: any other code stays
+    assert text.count("\n") == 2 and "\x1b" not in text and "━" not in text
+    assert text.rstrip().endswith("left  " + " | ".join(4 * ["3x3 bconv + linear"]))
+
+
 def test_the_bar_has_room_on_80_columns(monkeypatch):
     known = [child(number, 0.5, 100) for number in range(1, 201)]
     new = [child(number, 0.5, 100) for number in range(201, 301)]
