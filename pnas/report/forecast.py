@@ -143,8 +143,10 @@ def time_range(
     return tuple(total.tolist())
 
 
-def disk(sizes: list[Size], measured: list[Measured], settings: Settings) -> float:
-    """Bytes of all networks, at most: each is as large as the largest of its size, and finalists as those of the last.
+def disk(sizes: list[Size], measured: list[Measured], settings: Settings) -> tuple[int, float]:
+    """The number and the bytes of all networks, at most.
+
+    Each is as large as the largest of its size, and those of finalists as the largest of the last size.
 
     Args:
         sizes: those of `sizes_of`.
@@ -155,7 +157,7 @@ def disk(sizes: list[Size], measured: list[Measured], settings: Settings) -> flo
     largest = [np.interp(max(cost.binary_weights for cost in size.costs), *zip(*known)) for size in sizes]
     counts = [size.trained for size in sizes]
     counts[-1] += settings.FINAL_SEEDS * finalists_of(sizes, settings)
-    return float(np.dot(counts, largest))
+    return sum(counts), float(np.dot(counts, largest))
 
 
 def announce(settings: Settings, images: Images, workers: Workers, known: int) -> None:
@@ -171,24 +173,25 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
         trained.append(min(settings.K_, space.most_expansions(trained[-1], blocks)))
     if known or not workers.pool or sum(trained) * settings.MAX_EPOCHS * images.training < LONG:
         return
-    sizes = sizes_of(settings, images.shape)
-    console = standard_output()
-    try:
-        with _measuring(console):
-            measured = measure(sizes, settings, images, workers)
-    except UsageError:
-        raise
-    except Exception as error:  # the search itself says what is wrong, or goes on without the children that fail
-        console.print(f"Time to expect: not known yet ({type(error).__name__}: {error})")
+    console, sizes = standard_output(), sizes_of(settings, images.shape)
+    measured = _measured(console, sizes, settings, images, workers)
+    if isinstance(measured, str):  # the search itself says what is wrong, or goes on without the children that fail
+        console.print(f"Time to expect: not known yet ({measured})")
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
     console.print(f"Time to expect: about {time} for {_trainings(sizes, settings)}")
 
 
-def _measuring(console):
-    """Says on a terminal that something is measured, as long as it is."""
+def _measured(console, sizes, settings, images, workers):
+    """What `measure` returns, or the reason why these cells cannot be trained. A terminal says what is going on."""
     text = "Measuring the cheapest and the costliest cell"
-    return console.status(text) if console.is_interactive else contextlib.nullcontext()
+    with console.status(text) if console.is_interactive else contextlib.nullcontext():
+        try:
+            return measure(sizes, settings, images, workers)
+        except UsageError:
+            raise
+        except Exception as error:
+            return f"{type(error).__name__}: {error}"
 
 
 def _trainings(sizes, settings):
@@ -253,19 +256,16 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
     console.print(_table(sizes))
     epochs = counted(settings.MAX_EPOCHS, "epoch", "epochs")
     console.print(f"Trainings: {_trainings(sizes, settings)}, each of {epochs} on {images.training:,} images")
-    try:
-        if not workers.pool:
-            raise ValueError("Ray's workers cannot be measured")
-        with _measuring(console):
-            measured = measure(sizes, settings, images, workers)
-    except UsageError:
-        raise
-    except Exception as error:  # whatever keeps a child from being trained
-        console.print(f"Time:      not measured ({type(error).__name__}: {error})")
+    measured = "Ray's workers cannot be asked"
+    if workers.pool:
+        measured = _measured(console, sizes, settings, images, workers)
+    if isinstance(measured, str):
+        console.print(f"Time:      not measured ({measured})")
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
     each = range_in_words(*(cell.speed.seconds for cell in (measured[0], measured[-1])))
-    console.print(f"Time:      about {time}, {workers.count} side by side; a child takes {each}")
+    less = ", less with STOP_EARLY" * settings.STOP_EARLY
+    console.print(f"Time:      about {time}, {workers.count} side by side{less}; a child takes {each}")
     one, arrays = max(cell.speed.memory for cell in measured), 4 * math.prod(images.shape)
     arrays *= images.training + images.validation
     memory = f"about {_bytes(one + arrays)} in each worker"
@@ -273,12 +273,8 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
         number = counted(workers.count, "worker", "workers")
         memory = f"about {_bytes(workers.count * one + 2 * arrays)} for {number} of {_bytes(one)} and twice the images"
     console.print(f"Memory:    {memory}")
-    networks = counted(
-        sum(size.trained for size in sizes) + settings.FINAL_SEEDS * finalists_of(sizes, settings),
-        "network",
-        "networks",
-    )
-    console.print(f"Disk:      at most about {_bytes(disk(sizes, measured, settings))} for {networks}")
+    count, total = disk(sizes, measured, settings)
+    console.print(f"Disk:      at most about {_bytes(total)} for {counted(count, 'network', 'networks')}")
     paths = Paths(settings.EXPERIMENT_NAME)
     if paths.database.exists():
         console.print(
@@ -288,24 +284,10 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
 
 def _table(sizes):
     """The costs of the cells of each size."""
-    table = Table(
-        title="Cells within the budget, and what their networks cost",
-        title_justify="left",
-        box=None,
-        padding=(0, 2, 0, 0),
-    )
-    heads = (
-        "blocks",
-        "cells",
-        "trained",
-        "MACs:\nleast",
-        "\nmedian",
-        "\nmost",
-        "weights:\nleast",
-        "\nmedian",
-        "\nmost",
-    )
-    for head in heads:
+    title = "Cells within the budget, and what their networks cost"
+    table = Table(title=title, title_justify="left", box=None, padding=(0, 2, 0, 0))
+    costs = [f"{cost}\n{word}" for cost in ("MACs:", "weights:") for word in ("least", "median", "most")]
+    for head in ("blocks", "cells", "trained", *costs):
         table.add_column(head, justify="right", no_wrap=True)
     for size in sizes:
         is_all = len(size.costs) == size.count

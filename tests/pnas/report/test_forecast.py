@@ -1,5 +1,6 @@
 """What a search will take, counted by hand."""
 
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -78,7 +79,7 @@ def test_every_network_is_counted_as_the_largest_of_its_size():
     sizes = [size_of(1, [1000, 3000], 2), size_of(2, [2000, 5000], 4)]
     measured = [measured_of(1, 1000, 1, network=2000), measured_of(2, 5000, 1, network=4000)]
     # 300 weights are half the way from 100 to 500. The 4 children are followed by 3 finalists with 2 seeds.
-    assert disk(sizes, measured, settings_of(FINALISTS=3, FINAL_SEEDS=2)) == 2 * 3000 + (4 + 6) * 4000
+    assert disk(sizes, measured, settings_of(FINALISTS=3, FINAL_SEEDS=2)) == (12, 2 * 3000 + (4 + 6) * 4000)
 
 
 @pytest.mark.parametrize(
@@ -150,6 +151,22 @@ def test_what_cannot_be_measured_has_no_time(error, monkeypatch, capsys):
     assert capsys.readouterr().out.endswith(f"not measured ({type(error).__name__}: {error})\n")
     forecast.announce(settings_of(MAX_EPOCHS=10**6), Images(900, 100, SHAPE), WORKERS, known=0)
     assert capsys.readouterr().out == f"Time to expect: not known yet ({type(error).__name__}: {error})\n"
+
+
+def test_the_workers_of_ray_are_not_measured(measuring, capsys):
+    ray = SimpleNamespace(count=2, pool=None)
+    forecast.print_forecast(settings_of(), Images(900, 100, SHAPE), ray)
+    assert capsys.readouterr().out.endswith("not measured (Ray's workers cannot be asked)\n")
+    forecast.announce(settings_of(MAX_EPOCHS=10**6), Images(900, 100, SHAPE), ray, known=0)
+    assert not measuring and capsys.readouterr().out == ""
+
+
+def test_a_search_that_is_there_is_named(measuring, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    Path("logs", "pnas").mkdir(parents=True)
+    Path("logs", "pnas", "search.db").touch()
+    forecast.print_forecast(settings_of(), Images(900, 100, SHAPE), WORKERS)
+    assert "logs/pnas has a search, which the same command without --dry_run resumes." in capsys.readouterr().out
 
 
 def test_a_long_search_begins_with_its_time(measuring, capsys):
