@@ -1,6 +1,7 @@
 """Progressive neural architecture search over binarized neural networks.
 
     python train.py               searches for the best cell
+    python train.py --dry_run     shows what a search will train, and the time, memory and disk that it will take
     python train.py --train_arc   trains the cell of REPRESENTATION_STRING to convergence
     python train.py --summary     shows the layers of its network, their weights, operations and memory
 
@@ -68,7 +69,7 @@ from pathlib import Path
 import joblib
 
 from pnas.command_line import check, import_keras, read_command_line, retrain_command
-from pnas.constants import Settings
+from pnas.constants import TRAINING_IMAGES, Settings
 
 settings, action = Settings.of(globals()), "search"
 if __name__ == "__main__":
@@ -79,13 +80,15 @@ import_keras(threads=joblib.cpu_count() if action == "train_arc" else settings.T
 
 from binarized.bitwise.packing import pack
 from mnist import DataError
-from mnist.mnist_data import SIDE, Data, load_data
+from mnist.download_mnist import MD5, find
+from mnist.mnist_data import COPIES, MNIST_VALIDATION, SIDE, Data, load_data
 from pnas import UsageError
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder
 from pnas.manager import Manager
 from pnas.report.console import Progress, end_lines
 from pnas.report.figures import write_report
+from pnas.report.forecast import announce, print_constants, print_forecast
 from pnas.report.front import front_lines, front_rows
 from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
@@ -102,7 +105,9 @@ from pnas.training.data import check_data
 from pnas.training.early_stopping import train_with_stops
 from pnas.training.local import stop as stop_workers
 from pnas.training.reuse import open_earlier, train_or_reuse
+from pnas.training.speed import Images
 from pnas.training.stopping import Stopped, stop_on_signals
+from pnas.training.workers import Workers
 
 
 def search(settings: Settings):
@@ -118,6 +123,7 @@ def search(settings: Settings):
     train = train_fully = functools.partial(train_or_reuse, manager.train_children, earlier, settings)
     if settings.STOP_EARLY:
         train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
+    announce(settings, images_of(data), manager.workers, known=len(store.children()))
     with Progress(settings, manager.workers) as progress:
         told = {"store": store, "callbacks": [files, progress]}
         rounds, cost = settings.ROUNDS, settings.PARETO and (lambda cell: getattr(costs(cell), settings.PARETO))
@@ -199,6 +205,25 @@ def show_summary(settings: Settings):
     print_summary(build_with_seed(cell, settings, shape, settings.SEED))
 
 
+def foresee(settings: Settings):
+    """Shows what a search will take, without searching. Nothing is written, and MNIST is not downloaded."""
+    print_constants(settings, Settings.of(globals()))
+    if settings.DATASET == "mnist":
+        training = (settings.TRAIN_SIZE or TRAINING_IMAGES["mnist"]) * (1 + COPIES * settings.USE_EXPANSION)
+        images = Images(training, MNIST_VALIDATION, (SIDE, SIDE, 1))
+        if not all(find(name, Path(settings.DATA_DIR)) for name in MD5):
+            print(f"MNIST is not in {settings.DATA_DIR}; a search downloads it")
+    else:
+        data, settings = load(settings)
+        check_data(data, settings.DENSE_LAYERS)
+        images = images_of(data)
+    print_forecast(settings, images, Workers(settings))
+
+
+def images_of(data: Data) -> Images:
+    return Images(len(data.x_train), len(data.x_val), data.x_train.shape[1:])
+
+
 def load(settings: Settings) -> tuple[Data, Settings]:
     """The data, and the settings with its name and size: it may be the digits where MNIST could not be downloaded."""
     data = load_data(settings.DATASET, settings.DATA_DIR, settings.TRAIN_SIZE, settings.USE_EXPANSION, settings.SEED)
@@ -211,6 +236,7 @@ def main():
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
     run, kept = {
         "search": (search, "logs/{0} keeps every child reported above; the same command resumes there."),
+        "dry_run": (foresee, ""),
         "train_arc": (train_to_convergence, "weights/{0} keeps every whole epoch; --LOAD_SAVED True resumes there."),
         "summary": (show_summary, ""),
     }[action]

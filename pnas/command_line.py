@@ -19,9 +19,10 @@ from typing import Any, NoReturn
 
 from pnas.constants import FIELDS, PACKAGES, RULES, TRAINING_IMAGES, Settings, faults
 
-ACTIONS = {
-    "train_arc": "train REPRESENTATION_STRING instead of searching",
-    "summary": "show the network of REPRESENTATION_STRING and its costs",
+ACTIONS = {  # -> its heading in --help, its help text
+    "dry_run": ("search", "show what the search would train, its time, memory and disk; nothing is written"),
+    "train_arc": ("retraining", "train REPRESENTATION_STRING instead of searching"),
+    "summary": ("retraining", "show the network of REPRESENTATION_STRING and its costs"),
 }
 
 
@@ -53,7 +54,7 @@ def read_command_line(settings: Settings, script: str, description: str) -> tupl
     if rates and "DROPOUT" not in given:
         use, *others = settings.DROPOUT
         given["DROPOUT"] = (use, *(rates.get(name, rate) for name, rate in zip(("DROP_INPUT", "DROP_HIDDEN"), others)))
-    action = next((name for name in ("summary", "train_arc") if actions[name]), "search")
+    action = next((name for name in ("dry_run", "summary", "train_arc") if actions[name]), "search")
     return dataclasses.replace(settings, **given), action
 
 
@@ -68,7 +69,7 @@ def _parse(script, description):
     statements = ast.parse(source).body[1:]  # after the docstring
     constants = itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements)
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [--train_arc] [--CONSTANT VALUE ...]",
+        usage="%(prog)s [--dry_run | --train_arc] [--CONSTANT VALUE ...]",
         description=description,
         allow_abbrev=False,
         exit_on_error=False,
@@ -77,8 +78,8 @@ def _parse(script, description):
     )
     titles = dict.fromkeys(field.metadata["group"] for field in FIELDS.values())
     groups = {title: parser.add_argument_group(title) for title in titles}
-    for name, text in ACTIONS.items():
-        groups["retraining"].add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
+    for name, (title, text) in ACTIONS.items():
+        groups[title].add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
     for constant in constants:
         name = constant.targets[0].id
         rule, field = RULES[name], FIELDS.get(name, FIELDS["DROPOUT"])
@@ -150,7 +151,7 @@ def conflicts(settings: Settings, action: str) -> Iterator[str]:
 
     Args:
         settings: Settings.
-        action: 'search', 'train_arc' or 'summary'.
+        action: 'search' or one of ACTIONS.
     """
     s = settings
     if len(s.NUM_CELL_FILTERS) != s.NUM_CELLS:
@@ -161,7 +162,7 @@ def conflicts(settings: Settings, action: str) -> Iterator[str]:
             yield f"TRAIN_SIZE must be None or an integer from 10 to {most} with {s.DATASET!r}, got {s.TRAIN_SIZE!r}"
         if s.DENSE_LAYERS[-1] != 10:
             yield f"DENSE_LAYERS must end with 10, the classes of {s.DATASET!r}, got {s.DENSE_LAYERS!r}"
-    if action == "search":
+    if action in ("search", "dry_run"):
         yield from _conflicts_of_search(s)
     else:
         try:

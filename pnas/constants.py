@@ -20,6 +20,7 @@ from typing import Any, NamedTuple
 from pnas.child import LIMITS
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
+COMPARISON = "compare"  # names the folder in logs of a comparison of searches, so it names no experiment
 TRAINING_IMAGES = {"mnist": 55000, "digits": 1197}
 VERSION = " version"  # ends the settings that hold the version of a package; another version is no other setting
 CHECKSUM = "checksum of "  # begins the settings that hold one of source code
@@ -72,7 +73,10 @@ OPERATORS = _list(
     "a list of different operators, each one of {operators}", lambda v: len(v) == len({*map(str, v)} & {*_operations()})
 )
 LOOKBACK = Rule("INT", "0 or a negative integer", lambda v: type(v) is int and v <= 0)
-EXPERIMENT = _text("1 to 64 letters, digits, '_' and '-', a letter or digit first", NAME.fullmatch)
+EXPERIMENT = _text(
+    f"1 to 64 letters, digits, '_' and '-', a letter or digit first, and not {COMPARISON!r}",
+    lambda v: NAME.fullmatch(v) and v.lower() != COMPARISON,
+)
 EARLIER = Rule(
     "TEXT|LIST",
     "None, the name of an earlier experiment or a list of such names",
@@ -163,6 +167,11 @@ class Settings:
     def of(cls, constants: Mapping[str, Any]) -> "Settings":
         """The settings that a dict holds under their names, such as `globals()` of train.py."""
         return cls(**{name: constants[name] for name in FIELDS})
+
+    @property
+    def most_finalists(self) -> int:
+        """The largest number of cells that are trained again at the end."""
+        return self.FINALISTS * (3 if self.PARETO else 1)  # of a front, in each third of the costs
 
     def state_space(self):
         """The `pnas.encoder.StateSpace` of all cells."""

@@ -201,7 +201,8 @@ def test_help_explains_every_constant(tmp_path):
     for name in RULES:
         kind = "(BOOL|FLOAT|INT|LIST|TEXT|TUPLE)" + r"(\|[A-Za-z]+)?"
         assert re.search(rf"^  --{name} {kind}\s+[A-Z0-9'](.|\n(?!  --))*\(default:\s", result.stdout, re.M), name
-    assert "--N_WORKERS INT|auto" in groups[7] and "--train_arc" in groups[9] and "--train_arc" not in groups[3]
+    assert "--N_WORKERS INT|auto" in groups[7] and "--dry_run" in groups[3]
+    assert "--train_arc" in groups[9] and "--train_arc" not in groups[3]
 
 
 def test_the_summary_counts_a_networks_weights_and_leaves_no_file(tmp_path):
@@ -210,6 +211,15 @@ def test_the_summary_counts_a_networks_weights_and_leaves_no_file(tmp_path):
     # 3x3 weights of 1 and of 8 channels for 8 filters, then 7x7x8 inputs of 32 units, and 32 of 10.
     weights = 9 * 8 + 9 * 8 * 8 + 392 * 32 + 320
     assert f"{weights:,}" in next(line for line in result.stdout.splitlines() if "total" in line)
+
+
+def test_a_dry_run_foresees_a_search_and_leaves_no_file(tmp_path):
+    result = run(tmp_path, *SMALL, "--dry_run", "--DATASET", "mnist")
+    assert (result.returncode, result.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    lines = result.stdout.splitlines()
+    assert "  B = 2, not 3" in lines and "MNIST is not in data; a search downloads it" in lines
+    assert "Trainings: 5 children, each of 1 epoch on 300 images" in lines
+    assert [line.split(":")[0] for line in lines[-3:]] == ["Time", "Memory", "Disk"] and "about" in lines[-3]
 
 
 def test_all_wrong_constants_are_named_at_once(tmp_path):

@@ -16,9 +16,16 @@ While a search runs, its best child is the one of the highest reward, and afterw
 After `train.py --train_arc` it also draws `architecture`, the learning curve in logs/EXPERIMENT_NAME/architecture.csv.
 
 Children that failed have no reward: the first sheet marks them, the others leave them out.
+
+    python -m pnas.report EXPERIMENT_NAME ANOTHER ...
+
+compares searches on the same validation images. It prints a table and writes it into logs/compare/ as searches.csv and
+searches.md, with two figures: `rewards`, the best reward so far against the children trained, and `fronts`, reward
+against MACs.
 """
 
 import argparse
+import io
 import os
 import sys
 
@@ -26,6 +33,7 @@ os.environ["MPLBACKEND"] = "agg"  # a notebook may leave a name that this Python
 
 from pnas import UsageError
 from pnas.constants import NAME
+from pnas.report.comparison import compare
 from pnas.report.figures import write_report, write_sheets
 from pnas.report.learning_curve import draw_learning_curve
 from pnas.store.architecture import read_curve
@@ -36,9 +44,14 @@ def main():
     parser = argparse.ArgumentParser(
         prog="python -m pnas.report", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("EXPERIMENT_NAME")
-    name = parser.parse_args().EXPERIMENT_NAME
+    parser.add_argument("EXPERIMENT_NAME", nargs="+")
+    name, *others = dict.fromkeys(parser.parse_args().EXPERIMENT_NAME)
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="replace")  # it may lack ×, and characters of names
     try:
+        if others:
+            print(*compare([name, *others]), sep="\n")
+            return
         curve = read_curve(Paths(name).logs) if NAME.fullmatch(name) else []
         paths = write_sheets(name, {"architecture": lambda: draw_learning_curve(curve, name)}) if curve else []
         if not curve or Paths(name).database.exists():

@@ -9,8 +9,11 @@ import contextlib
 import functools
 import io
 import math
+import os
+import re
 import statistics
 import sys
+import textwrap
 import threading
 import time
 from datetime import timedelta
@@ -39,6 +42,8 @@ def standard_output() -> Console:
         sys.stdout.reconfigure(errors="replace")  # it may lack characters: × in ASCII, some names of files in UTF-8
     console = Console(highlight=False, markup=False, emoji=False)
     console.is_interactive = console.is_interactive and console.file.isatty()  # FORCE_COLOR asks for colours alone
+    if "JPY_PARENT_PID" in os.environ:  # a cell of a notebook is a terminal in which nothing can move
+        console.is_interactive = False
     console.soft_wrap = not console.is_interactive
     return console
 
@@ -77,6 +82,23 @@ def _limits(settings):
     """dict, cost of a child -> its limit in words, for those that are limited."""
     limits = {cost: (name, getattr(settings, name)) for cost, name in LIMITS.items()}
     return {cost: f"{name} = {limit:,}" for cost, (name, limit) in limits.items() if limit is not None}
+
+
+def hanging(line: Text, width: int) -> Text:
+    """A line that ends with a cell; where it is wider than a terminal, the cell goes on below itself.
+
+    Args:
+        line: two spaces stand before its cell, and none in it.
+        width: columns of the terminal.
+    """
+    start = line.plain.rindex("  ") + 2
+    if len(line) <= width or width - start < len("1x7-7x1 bconv + "):
+        return line
+    head, cell = line.divide([start])
+    text = re.sub(r"(?<![|+]) (?![|+])", "\xa0", cell.plain)  # within an operation is no break
+    return head.append(
+        "\n".join(textwrap.wrap(text, width - start)).replace("\n", "\n" + " " * start).replace("\xa0", " ")
+    )
 
 
 def _duration(seconds):
@@ -168,7 +190,8 @@ class Progress(Callback, contextlib.AbstractContextManager):
         self.waiting = [waiting for waiting in self.waiting if waiting[0] != child.number]  # it may have been reused
         self._hand_out()
         self._count(child, self.earlier_seconds if child.reused else self.seconds)
-        self.console.print(self._line(child))
+        line = self._line(child)
+        self.console.print(hanging(line, self.console.width) if self.console.is_interactive else line)
         if self.done == self.children:
             self.live.close()
 
@@ -205,10 +228,7 @@ class Progress(Callback, contextlib.AbstractContextManager):
             return "time left not known yet"
         sizes = [(self.blocks, self.children - self.done), *self.later]
         if self.first_rewards is None:
-            most = self.settings.FINALISTS * (
-                3 if self.settings.PARETO else 1
-            )  # of a front, in each third of the costs
-            finalists = min(most, len(self.best_first) + sum(children for _, children in sizes))
+            finalists = min(self.settings.most_finalists, len(self.best_first) + sum(children for _, children in sizes))
             largest = max(size for size, children in sizes if children or size == self.blocks)
             sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * (finalists > 1)
         left = self.last - time.monotonic()

@@ -5,6 +5,7 @@ import itertools
 import math
 import textwrap
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import matplotlib.style
@@ -123,16 +124,17 @@ def write_report(experiment: str) -> list[str]:
     return write_sheets(experiment, {name: lambda draw=draw: draw(found) for name, draw in SHEETS.items()})
 
 
-def write_sheets(experiment: str, sheets: dict[str, Callable[[], Figure]]) -> list[str]:
+def write_sheets(experiment: str, sheets: dict[str, Callable[[], Figure]], folder: Path | None = None) -> list[str]:
     """Draws sheets, in matplotlib's default style and STYLE, whatever the user's own style is.
 
     Args:
         experiment: EXPERIMENT_NAME.
         sheets: name of a file -> function that draws its figure.
+        folder: where they are written, None for logs/EXPERIMENT/report.
     Returns:
-        The paths that were written, logs/EXPERIMENT/report/NAME.png and NAME.svg of each sheet.
+        The paths that were written, NAME.png and NAME.svg of each sheet.
     """
-    folder, paths = Paths(experiment).report, []
+    folder, paths = folder or Paths(experiment).report, []
     folder.mkdir(parents=True, exist_ok=True)
     with matplotlib.style.context(["default", STYLE]):
         for name, draw in sheets.items():
@@ -153,13 +155,13 @@ def sheet(title: str, about: str, height: float = 5.0) -> Figure:
     return figure
 
 
-def _look(size):
-    """Colour, marker and line of a block size."""
+def look(size: int) -> tuple[str, str, str]:
+    """Colour, marker and line of a block size, or of a search among others, counted from 1."""
     return COLOURS[(size - 1) % len(COLOURS)], MARKERS[(size - 1) % len(MARKERS)], LINES[(size - 1) % len(LINES)]
 
 
 def _scatter(axes, x, y, size, label=None):
-    colour, marker, _ = _look(size)
+    colour, marker, _ = look(size)
     return axes.plot(x, y, marker, color=colour, markersize=5, markerfacecolor="none", label=label)[0]
 
 
@@ -172,7 +174,7 @@ def _draw_rewards(found):
     handles = {}
     for size, group in by_size(found.children).items():
         numbers, rewards = [child.number for child in group], [child.reward for child in group]
-        colour, _, line = _look(size)
+        colour, _, line = look(size)
         points = _scatter(axes, numbers, rewards, size)
         best = np.maximum.accumulate(rewards)
         [steps] = axes.plot(numbers, best, line, color=colour, drawstyle="steps-post", linewidth=1.8)
@@ -244,7 +246,7 @@ def _draw_cost(found):
             axes.errorbar(costs, rewards, deviations, fmt="none", ecolor="k", elinewidth=1, capsize=3)
         axes.xaxis.set_major_formatter(EngFormatter())
         axes.xaxis.set_minor_locator(NullLocator())
-        axes.set_xticks(_cost_ticks(*axes.get_xlim()))
+        axes.set_xticks(cost_ticks(*axes.get_xlim()))
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if found.limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
@@ -262,7 +264,7 @@ def _front(found, cost):
     return [getattr(child, cost) for child in front], [np.mean(each) for each in of_front], deviations
 
 
-def _cost_ticks(low, high):
+def cost_ticks(low: float, high: float) -> list[float]:
     """Round numbers on a logarithmic axis, none of them nearer to the next than TICK_GAP."""
     least = TICK_GAP * math.log10(high / low)
     equal_steps = [MaxNLocator(number) for number in (4, 3, 2)]

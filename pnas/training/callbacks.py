@@ -29,6 +29,36 @@ class EpochTimes(keras.callbacks.Callback):
         return sum(others) + min(first, np.mean(others or first))
 
 
+class PartTimes(keras.callbacks.Callback):
+    """Measures the parts of every epoch, and ends the training after a while. It comes after `Recalibration`.
+
+    Args:
+        limit: seconds that the epochs after the first may take. One of them is always trained.
+    Attributes:
+        parts: of every epoch (seconds of training steps, of the re-estimation of batch-norm statistics, of validation).
+    """
+
+    def __init__(self, limit: float):
+        super().__init__()
+        self.limit = limit
+
+    def on_train_begin(self, logs=None):
+        self.parts = []
+
+    def on_epoch_begin(self, epoch, logs=None):
+        self.marks = [time.perf_counter()]
+
+    def on_test_begin(self, logs=None):
+        self.marks += [self.trained, time.perf_counter()]
+
+    def on_train_batch_end(self, batch, logs=None):
+        self.trained = time.perf_counter()
+
+    def on_test_end(self, logs=None):
+        self.parts.append(np.diff([*self.marks, time.perf_counter()]).tolist())
+        self.model.stop_training = len(self.parts) > 1 and sum(map(sum, self.parts[1:])) > self.limit
+
+
 class SignFlips(keras.callbacks.Callback):
     """Adds `sign_flips`, the share in [0, 1] of binary weights whose sign an epoch changed, to its logs."""
 

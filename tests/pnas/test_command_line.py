@@ -68,13 +68,17 @@ def test_an_experiment_to_reuse_may_be_named_like_a_number(text, names, read):
     assert read("--REUSE", text)[0] == settings_of_train(REUSE=names) and read("--REUSE", "None")[0].REUSE is None
 
 
-@pytest.mark.parametrize("name", ["train_arc", "summary"])
+@pytest.mark.parametrize("name", ["dry_run", "train_arc", "summary"])
 def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
     assert read()[1] == read(f"--{name}=False")[1] == read("--B", "2", f"--{name}", "False")[1] == "search"
     assert read(f"--{name}")[1] == read(f"--{name}", "--B", "2")[1] == read(f"--{name}", "True")[1] == name
     for value in ("yes", "5"):
         message = f"train.py: {name} must be True or False, got {int(value) if value == '5' else value!r}\n"
         assert refused(read, capsys, f"--{name}", value) == message
+
+
+def test_a_dry_run_is_no_training(read):
+    assert read("--train_arc", "--summary", "--dry_run")[1] == "dry_run"
 
 
 def test_a_dropout_rate_reaches_dropout_and_the_other_one_stays(read, capsys):

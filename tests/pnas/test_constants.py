@@ -39,6 +39,8 @@ def test_the_default_constants_are_accepted():
         ("EXPERIMENT_NAME", "../elsewhere"),
         ("EXPERIMENT_NAME", "a/b"),
         ("EXPERIMENT_NAME", "a\n"),
+        ("EXPERIMENT_NAME", "compare"),
+        ("EXPERIMENT_NAME", "Compare"),
         ("DATASET", "cifar"),
         ("DATASET", None),
         ("DATASET", "images.npy"),
@@ -92,9 +94,10 @@ def test_a_message_names_the_range_that_is_accepted(name, least, most):
 
 
 def test_stopping_early_needs_four_epochs():
-    assert found("search", STOP_EARLY=True, MAX_EPOCHS=4) == []
-    (line,) = found("search", STOP_EARLY=True, MAX_EPOCHS=3)
-    assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
+    for action in ("search", "dry_run"):
+        assert found(action, STOP_EARLY=True, MAX_EPOCHS=4) == []
+        (line,) = found(action, STOP_EARLY=True, MAX_EPOCHS=3)
+        assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
     (line,) = found("search", STOP_EARLY=True, PARETO="macs")
     assert line == "STOP_EARLY must be False with PARETO = 'macs': it would stop the cheap cells; got True"
 

@@ -17,7 +17,8 @@ def settings_of(**changes):
     """Those of the constants of train.py that a report depends on, with changes."""
     constants = {"EXPERIMENT_NAME": "tiny", "DATASET": "digits", "MAX_EPOCHS": 4, "FINALISTS": 0, "FINAL_SEEDS": 1}
     limits = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None, "PARETO": None}
-    return SimpleNamespace(**{**constants, **limits, **changes})
+    constants |= {**limits, **changes}
+    return SimpleNamespace(**constants, most_finalists=constants["FINALISTS"])
 
 
 def store_of(children, name=None, **changes):

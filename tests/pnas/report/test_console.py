@@ -14,12 +14,13 @@ from fcntl import ioctl
 from types import SimpleNamespace
 
 import pytest
+from rich.text import Text
 from searches import settings_of
 
 from pnas.child import Child, in_short
 from pnas.encoder import StateSpace
 from pnas.report import console
-from pnas.report.console import Progress, end_lines
+from pnas.report.console import Progress, end_lines, hanging
 from pnas.search import Finalist
 
 A, B, C = "3x3 bconv", "5x5 sep-bconv", "linear"
@@ -142,7 +143,7 @@ def test_a_reused_child_says_so_and_its_seconds_count_as_long_as_there_are_no_ot
 
 def test_a_reused_child_is_not_in_training(monkeypatch):
     with terminal(monkeypatch) as result, progress_of() as progress:
-        progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5)], [], [])
+        progress.on_round_begin(1, (1, 1), [child(1, 0.5), child(2, 0.5), child(3, 0.5)], [], [])
         progress.on_child_end(child(2, 0.5, reused="quick"))
         progress.on_child_end(child(1, 0.5))
         progress.console.print(progress._panel())
@@ -218,7 +219,7 @@ def test_a_child_without_a_result_for_ten_mean_times_is_named_once(capsys, monke
     now = [1000.0]
     monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
     progress = progress_of(workers=3)
-    progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5), child(3, 0.5), child(4, 0.5)], [], [2])
+    progress.on_round_begin(1, (1, 1), [child(1, 0.5), child(2, 0.5), child(3, 0.5), child(4, 0.5)], [], [(2, 2)])
     now[0] += 500
     progress.name_slow()  # nothing is known of the mean yet
     progress.on_child_end(child(1, 0.5, 40))
@@ -235,7 +236,7 @@ def test_a_child_without_a_result_for_ten_mean_times_is_named_once(capsys, monke
     )
     progress.on_child_end(child(3, 0.5, 50))
     progress.on_child_end(child(4, 0.5, 50))
-    progress.on_round_begin(2, [child(5, 0.5, blocks=2), child(6, 0.5, blocks=2)], [], [])
+    progress.on_round_begin(2, (1, 1), [child(5, 0.5, blocks=2), child(6, 0.5, blocks=2)], [], [])
     capsys.readouterr()
     now[0] += 1000
     progress.name_slow()
@@ -249,7 +250,7 @@ def test_a_search_looks_for_children_without_a_result(capsys, monkeypatch):
     monkeypatch.setattr(console, "LOOK", 0.01)
     found, deadline = "", time.monotonic() + 60
     with progress_of(workers=2) as progress:
-        progress.on_round_begin(1, [child(1, 0.5), child(2, 0.5)], [], [])
+        progress.on_round_begin(1, (1, 1), [child(1, 0.5), child(2, 0.5)], [], [])
         progress.on_child_end(child(1, 0.5, 0.001))
         while "no result" not in found and time.monotonic() < deadline:
             time.sleep(0.01)
@@ -350,6 +351,14 @@ def test_a_dumb_terminal_gets_plain_lines(monkeypatch):
     assert "left  3x3 bconv + linear" in result.text
 
 
+def test_nothing_moves_in_a_notebook(monkeypatch):
+    with terminal(monkeypatch, JPY_PARENT_PID="1") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5, blocks=4)])
+    text = re.sub(r"\x1b\[[\d;]*m", "", result.text)  # colours alone: any other code stays
+    assert text.count("\n") == 2 and "\x1b" not in text and "━" not in text
+    assert text.rstrip().endswith("left  " + " | ".join(4 * ["3x3 bconv + linear"]))
+
+
 def test_the_bar_has_room_on_80_columns(monkeypatch):
     known = [child(number, 0.5, 100) for number in range(1, 201)]
     new = [child(number, 0.5, 100) for number in range(201, 301)]
@@ -360,6 +369,20 @@ def test_the_bar_has_room_on_80_columns(monkeypatch):
     (bar,) = {line.strip() for line in re.split(r"\x1b\[[?\d]*[A-Za-z]|[\r\n]", text) if "left" in line}
     assert re.fullmatch(r"1-block cells  [━╺╸]+  200/300  best 0.5000  at most about \S+ left", bar), bar
     assert len(bar) <= 80
+
+
+def test_a_long_cell_goes_on_below_itself(monkeypatch):
+    with terminal(monkeypatch, columns=80, NO_COLOR="1") as result, progress_of() as progress:
+        show(progress, [child(3, 0.5, blocks=2)])
+    lines = [line.rstrip() for line in re.sub(r"\x1b\[[?;\d]*[A-Za-z]", "", result.text).splitlines()]
+    place = lines.index("   1/1  child 3     reward 0.5000  rank 1        10 s  3x3 bconv + linear |")
+    assert lines[place + 1] == 55 * " " + "3x3 bconv + linear"
+
+
+@pytest.mark.parametrize("width", [60, 75])
+def test_a_cell_without_room_is_broken_anywhere(width):
+    line = Text("   1/1  child 3     reward 0.5000  rank 1        10 s  3x3 bconv + linear | 3x3 bconv + linear")
+    assert (hanging(line, width) is line) == (width == 60)
 
 
 def test_there_is_no_bar_after_the_last_child(monkeypatch):

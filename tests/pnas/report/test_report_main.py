@@ -43,6 +43,16 @@ def test_the_command_draws_a_search_and_a_retraining(tmp_path, monkeypatch, caps
     assert all((tmp_path / path).stat().st_size > 1000 for path in ARCHITECTURE + REWARDS)
 
 
+def test_the_command_compares_searches(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    for name in ("tiny", "other"):
+        store_of([child(1, 0.5), child(2, 0.6)], name, SEED=0).close()
+    lines = report(monkeypatch, capsys, "tiny", "other", "tiny")
+    assert lines[-2:] == ["logs/compare/searches.csv", "logs/compare/searches.md"]
+    assert len([line for line in lines if "winner mean" in line and line.count("0.6000") == 2]) == 1
+    assert not (tmp_path / "logs" / "tiny" / "report").exists()
+
+
 @pytest.mark.parametrize("name", ["tiny", "../tiny", ""])
 def test_the_command_says_in_one_line_what_is_missing(tmp_path, monkeypatch, capsys, name):
     monkeypatch.chdir(tmp_path)
