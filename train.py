@@ -51,6 +51,7 @@ SCHEDULER = None  # Address of the cluster, such as 'tcp://host:8786'; with 'ray
 
 # -------Architecture Training Settings-----
 NUM_EPOCHS = 200  # Number of training epochs in total
+TRAIN_SEEDS = 1  # Number of seeds to train it with; the best network by validation accuracy is kept
 REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"  # From the log
 LOAD_SAVED = False  # Resume the saved training of this architecture after its last epoch
 # ------------------------------------------
@@ -73,29 +74,28 @@ if __name__ == "__main__":
 # cores. A single architecture gets all cores.
 import_keras(threads=joblib.cpu_count() if action == "train_arc" else settings.THREADS_PER_CHILD)
 
-from binarized.bitwise.packing import pack
 from mnist import DataError
 from mnist.mnist_data import SIDE, Data, load_data
 from pnas import UsageError
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder
 from pnas.manager import Manager
-from pnas.report.console import Progress, end_lines
+from pnas.report.console import Progress, end_lines, result_lines
 from pnas.report.figures import write_report
 from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
 from pnas.search import progressive_search, train_finalists
 from pnas.store.architecture import ArchitectureJournal
-from pnas.store.atomic import set_aside
 from pnas.store.files import Files
 from pnas.store.paths import Paths
 from pnas.store.store import Store
 from pnas.store.surrogate import KeptSurrogate
-from pnas.training.architecture import measure, train_architecture
+from pnas.training.architecture import keep_best
 from pnas.training.child import build_with_seed
 from pnas.training.data import check_data
 from pnas.training.early_stopping import train_with_stops
 from pnas.training.local import stop as stop_workers
+from pnas.training.seeds import train_seeds
 from pnas.training.stopping import Stopped, stop_on_signals
 
 
@@ -148,33 +148,19 @@ def draw_report(name: str):
 
 
 def train_to_convergence(settings: Settings):
-    """Trains REPRESENTATION_STRING to convergence; looks at the test images once, with the best epoch."""
+    """Trains REPRESENTATION_STRING to convergence; looks at the test images once per seed, with the best epoch."""
     cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
     data, settings = load(settings)
     arrays = check_data(data, settings.DENSE_LAYERS)
     paths = Paths(settings.EXPERIMENT_NAME)
     journal = ArchitectureJournal(paths.logs)
     images = f"{len(data.x_train):,} images ({data.name})"
-    print(f"Training {cell} on {images}, {settings.NUM_EPOCHS} epochs; weights in {paths.weights}")
-    network = train_architecture(cell, settings, arrays, paths.weights, journal)
-
-    packed, packed_path = pack(network), paths.weights / "network.npz"
-    set_aside(packed_path)
-    packed.save(packed_path)
-    accuracies = measure(network, packed, data)
-    journal.write_result(
-        architecture=cell,
-        representation_string=settings.REPRESENTATION_STRING,
-        dataset=data.name,
-        **accuracies,
-        bytes_as_float32=packed.float_bytes,
-        bytes_as_bits=packed.packed_bytes,
-    )
-    print(f"Validation accuracy: {accuracies['validation_accuracy']:.4f}, best epoch {journal.best_epoch()}")
-    print(f"Test accuracy: {accuracies['test_accuracy']:.4f}")
-    if "test_accuracy_rounded" in accuracies:
-        print(f"Test accuracy on images rounded to 8 bits: {accuracies['test_accuracy_rounded']:.4f}")
-    print(f"Test accuracy as bits: {accuracies['test_accuracy_as_bits']:.4f}, {packed_path}\n{packed.summary()}")
+    seeds = f", {settings.TRAIN_SEEDS} seeds" * (settings.TRAIN_SEEDS > 1)
+    print(f"Training {cell} on {images}, {settings.NUM_EPOCHS} epochs{seeds}; weights in {paths.weights}", flush=True)
+    train_seeds(cell, settings, arrays, paths, journal)
+    result, packed = keep_best(cell, settings, data, paths)
+    journal.write_result(result)
+    print(*result_lines(result, paths.weights), packed.summary(), sep="\n")
     print(f"Learning curve and result: {journal.curve_path}, {journal.result_path}")
 
 
