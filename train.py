@@ -2,7 +2,7 @@
 
     python train.py               searches for the best cell
     python train.py --train_arc   trains the cell of REPRESENTATION_STRING to convergence
-    python train.py --summary     shows the layers of its network, their weights, operations and memory
+    python train.py --summary     shows and draws the layers of its network, their weights, operations and memory
 
 Edit the constants below, or give any of them on the command line: --MAX_EPOCHS 2 --operators "['3x3 bconv', 'linear']"
 """
@@ -81,7 +81,8 @@ from pnas.costs import Costs, budget
 from pnas.encoder import Encoder
 from pnas.manager import Manager
 from pnas.report.console import Progress, end_lines, result_lines
-from pnas.report.figures import write_report
+from pnas.report.figures import write_report, write_sheets
+from pnas.report.network_drawing import draw_network
 from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
 from pnas.search import progressive_search, train_finalists
@@ -165,11 +166,13 @@ def train_to_convergence(settings: Settings):
 
 
 def show_summary(settings: Settings):
-    """Shows the layers of REPRESENTATION_STRING's network, without training it."""
+    """Shows the layers of REPRESENTATION_STRING's network, without training it, and draws how they are stacked."""
     cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
     is_built_in = settings.DATASET in ("mnist", "digits")
     shape = (SIDE, SIDE, 1) if is_built_in else load(settings)[0].x_train.shape[1:]
     print_summary(build_with_seed(cell, settings, shape, settings.SEED))
+    drawn = write_sheets(settings.EXPERIMENT_NAME, {"network": lambda: draw_network(cell, settings, shape)})
+    print(f"Drawn:       {', '.join(drawn)}")
 
 
 def load(settings: Settings) -> tuple[Data, Settings]:

@@ -19,10 +19,11 @@ from pnas.training.workers import start_backend
 def train_seeds(
     cell: list, settings: Settings, arrays: tuple[np.ndarray, ...], paths: Paths, journal: ArchitectureJournal
 ) -> None:
-    """Trains a cell with TRAIN_SEEDS seeds on the same images. Each ends as it would alone.
+    """Trains a cell with TRAIN_SEEDS seeds on the same images, each as it would be trained alone.
 
-    One process for each core trains them, or so many as N_WORKERS says, with an equal share of the cores as threads. On
-    one core, and on a GPU, they are trained one after the other in this process.
+    One process for each core trains them, or so many as N_WORKERS says, with an equal share of the cores as threads
+    (another number of threads changes rounding). On one core, and on a GPU, they are trained one after the other in
+    this process.
 
     Args:
         cell: the cell.
