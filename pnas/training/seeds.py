@@ -12,7 +12,7 @@ from pnas.constants import Settings
 from pnas.store.architecture import ArchitectureJournal
 from pnas.store.atomic import set_aside
 from pnas.store.paths import Paths, saved_networks
-from pnas.training.local import LocalPool
+from pnas.training.local import LocalPool, stop
 from pnas.training.workers import start_backend
 
 
@@ -59,6 +59,8 @@ def train_seeds(
         fewer = f"If it lacked memory, train fewer than {count} at a time: N_WORKERS = {count - 1}"
         reason = " ".join(str(death).split())
         raise OSError(f"the process of a seed died ({reason:.300}). LOAD_SAVED = True resumes. {fewer}") from None
+    finally:
+        stop()  # before this process prints anything else
 
 
 def side_by_side(settings: Settings) -> int:
