@@ -3,7 +3,7 @@
     python train.py               searches for the best cell
     python train.py --dry_run     shows what a search will train, and the time, memory and disk that it will take
     python train.py --train_arc   trains the cell of REPRESENTATION_STRING to convergence
-    python train.py --summary     shows the layers of its network, their weights, operations and memory
+    python train.py --summary     shows and draws the layers of its network, their weights, operations and memory
 
 Edit the constants below, or give any of them on the command line: --MAX_EPOCHS 2 --operators "['3x3 bconv', 'linear']"
 """
@@ -56,6 +56,7 @@ SCHEDULER = None  # Address of the cluster, such as 'tcp://host:8786'; with 'ray
 
 # -------Architecture Training Settings-----
 NUM_EPOCHS = 200  # Number of training epochs in total
+TRAIN_SEEDS = 1  # Number of seeds to train it with; the best network by validation accuracy is kept
 REPRESENTATION_STRING = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[1. 0. 0. 0.]]"  # From the log
 LOAD_SAVED = False  # Resume the saved training of this architecture after its last epoch
 # ------------------------------------------
@@ -78,7 +79,6 @@ if __name__ == "__main__":
 # cores. A single architecture gets all cores.
 import_keras(threads=joblib.cpu_count() if action == "train_arc" else settings.THREADS_PER_CHILD)
 
-from binarized.bitwise.packing import pack
 from mnist import DataError
 from mnist.download_mnist import MD5, find
 from mnist.mnist_data import COPIES, MNIST_VALIDATION, SIDE, Data, load_data
@@ -86,25 +86,26 @@ from pnas import UsageError
 from pnas.costs import Costs, budget
 from pnas.encoder import Encoder
 from pnas.manager import Manager
-from pnas.report.console import Progress, end_lines
-from pnas.report.figures import write_report
+from pnas.report.console import Progress, end_lines, result_lines
+from pnas.report.figures import write_report, write_sheets
 from pnas.report.forecast import announce, print_constants, print_forecast
 from pnas.report.front import front_lines, front_rows
+from pnas.report.network_drawing import draw_network
 from pnas.report.ranking import judge
 from pnas.report.summary import print_summary
 from pnas.search import front, progressive_search, train_finalists
 from pnas.store.architecture import ArchitectureJournal
-from pnas.store.atomic import set_aside
 from pnas.store.files import Files
 from pnas.store.paths import Paths
 from pnas.store.store import Store
 from pnas.store.surrogate import KeptSurrogate
-from pnas.training.architecture import measure, train_architecture
+from pnas.training.architecture import keep_best
 from pnas.training.child import build_with_seed
 from pnas.training.data import check_data
 from pnas.training.early_stopping import train_with_stops
 from pnas.training.local import stop as stop_workers
 from pnas.training.reuse import open_earlier, train_or_reuse
+from pnas.training.seeds import train_seeds
 from pnas.training.speed import Images
 from pnas.training.stopping import Stopped, stop_on_signals
 from pnas.training.workers import Workers
@@ -167,42 +168,30 @@ def draw_report(name: str):
 
 
 def train_to_convergence(settings: Settings):
-    """Trains REPRESENTATION_STRING to convergence; looks at the test images once, with the best epoch."""
+    """Trains REPRESENTATION_STRING to convergence; looks at the test images once per seed, with the best epoch."""
     cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
     data, settings = load(settings)
     arrays = check_data(data, settings.DENSE_LAYERS)
     paths = Paths(settings.EXPERIMENT_NAME)
     journal = ArchitectureJournal(paths.logs)
     images = f"{len(data.x_train):,} images ({data.name})"
-    print(f"Training {cell} on {images}, {settings.NUM_EPOCHS} epochs; weights in {paths.weights}")
-    network = train_architecture(cell, settings, arrays, paths.weights, journal)
-
-    packed, packed_path = pack(network), paths.weights / "network.npz"
-    set_aside(packed_path)
-    packed.save(packed_path)
-    accuracies = measure(network, packed, data)
-    journal.write_result(
-        architecture=cell,
-        representation_string=settings.REPRESENTATION_STRING,
-        dataset=data.name,
-        **accuracies,
-        bytes_as_float32=packed.float_bytes,
-        bytes_as_bits=packed.packed_bytes,
-    )
-    print(f"Validation accuracy: {accuracies['validation_accuracy']:.4f}, best epoch {journal.best_epoch()}")
-    print(f"Test accuracy: {accuracies['test_accuracy']:.4f}")
-    if "test_accuracy_rounded" in accuracies:
-        print(f"Test accuracy on images rounded to 8 bits: {accuracies['test_accuracy_rounded']:.4f}")
-    print(f"Test accuracy as bits: {accuracies['test_accuracy_as_bits']:.4f}, {packed_path}\n{packed.summary()}")
+    seeds = f", {settings.TRAIN_SEEDS} seeds" * (settings.TRAIN_SEEDS > 1)
+    print(f"Training {cell} on {images}, {settings.NUM_EPOCHS} epochs{seeds}; weights in {paths.weights}", flush=True)
+    train_seeds(cell, settings, arrays, paths, journal)
+    result, packed = keep_best(cell, settings, data, paths)
+    journal.write_result(result)
+    print(*result_lines(result, paths.weights), packed.summary(), sep="\n")
     print(f"Learning curve and result: {journal.curve_path}, {journal.result_path}")
 
 
 def show_summary(settings: Settings):
-    """Shows the layers of REPRESENTATION_STRING's network, without training it."""
+    """Shows the layers of REPRESENTATION_STRING's network, without training it, and draws how they are stacked."""
     cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
     is_built_in = settings.DATASET in ("mnist", "digits")
     shape = (SIDE, SIDE, 1) if is_built_in else load(settings)[0].x_train.shape[1:]
     print_summary(build_with_seed(cell, settings, shape, settings.SEED))
+    drawn = write_sheets(settings.EXPERIMENT_NAME, {"network": lambda: draw_network(cell, settings, shape)})
+    print(f"Drawn:       {', '.join(drawn)}")
 
 
 def foresee(settings: Settings):

@@ -156,6 +156,7 @@ class Settings:
     PARALLEL_BACKEND: str = _machine(_text("'loky', 'dask' or 'ray'", {"loky", *PACKAGES}.__contains__), decides=False)
     SCHEDULER: str | None = _machine(_optional(CLUSTER), decides=False)
     NUM_EPOCHS: int = _retraining(COUNT, decides=False)
+    TRAIN_SEEDS: int = _retraining(COUNT, decides=False)
     REPRESENTATION_STRING: str = _retraining(_text("a representation string", lambda v: True), decides=False)
     LOAD_SAVED: bool = _retraining(BOOL, decides=False)
 

@@ -50,6 +50,16 @@ class Costs:
         Returns:
             Cost: multiply-accumulates for one image, binary weights.
         """
+        macs, weights, outputs = self._count(cell)
+        dense = self.first_dense * outputs[len(self.sizes) - 1] + self.other_dense
+        return Cost(macs + dense, weights + dense)
+
+    def shapes(self, cell: Cell) -> dict[int, tuple[int, int, int]]:
+        """(height, width, channels) of the image, 0, and of the output of every stacked cell that is read."""
+        return {number: (*self.sizes[number], channels) for number, channels in self._count(cell)[2].items()}
+
+    def _count(self, cell):
+        """MACs and binary weights of the stacked cells, and number -> channels of the image and of each cell."""
         # A block reads only blocks before it. In the order of their inputs, halves follow what they read.
         halves = [
             (source, operator, sum(readers.values()), readers.items())
@@ -68,8 +78,7 @@ class Costs:
                 for reader, count in readers:
                     channels[reader] += results * count // copies
             outputs[number] = channels[0]
-        dense = self.first_dense * channels[0] + self.other_dense
-        return Cost(macs + dense, weights + dense)
+        return macs, weights, outputs
 
     def _stacked_cells(self, sources):
         """The numbers of the stacked cells, without those that no later cell reads, where cells have these inputs."""

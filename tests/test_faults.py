@@ -1,5 +1,6 @@
 """A search survives kills and dead workers, and refuses full disks and a second run."""
 
+import json
 import os
 import resource
 import signal
@@ -127,6 +128,28 @@ def test_a_terminated_training_can_be_resumed(tmp_path):
     assert output.endswith("\nStopped. weights/pnas keeps every whole epoch; --LOAD_SAVED True resumes there.\n")
     assert "Traceback" not in output and not list(temporary.iterdir())
     assert (tmp_path / "weights" / "pnas" / "architecture_last.keras").exists()
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="finds workers in /proc")
+def test_seeds_that_are_trained_side_by_side_are_killed_and_resumed(tmp_path):
+    one_row = "[[1. 0.]] [[1. 0. 0.]]"
+    arguments = ["--train_arc", "--TRAIN_SEEDS", "2", "--N_WORKERS", "2"]
+    arguments += ["--REPRESENTATION_STRING", f"{one_row} {one_row}"]
+    process = tiny_search.start(tmp_path, *arguments, "--NUM_EPOCHS", "1000")
+    begun = set()
+    for line in process.stdout:
+        begun.add(line[:6])
+        if {"seed 1", "seed 2"} <= begun:
+            break
+    workers = tiny_search.workers_of(process.pid)
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=120)  # until all workers have ended, too
+    assert len(workers) == 2 and not any(map(is_running, workers))
+    output = tiny_search.run(tmp_path, *arguments, "--NUM_EPOCHS", "2", "--LOAD_SAVED", "True")
+    assert all(line.startswith("seed ") for line in output.splitlines()[1:3])
+    assert "seed 1  " in output and "seed 2  " in output and "epoch 1/" not in output
+    result = json.loads((tmp_path / "logs" / "pnas" / "architecture.json").read_text())
+    assert [each["seed"] for each in result["trainings"]] == [1, 2] and "Mean of 2 seeds: " in output
 
 
 def test_a_second_run_is_refused_while_the_first_is_alive(tmp_path):

@@ -205,9 +205,12 @@ def test_help_explains_every_constant(tmp_path):
     assert "--train_arc" in groups[9] and "--train_arc" not in groups[3]
 
 
-def test_the_summary_counts_a_networks_weights_and_leaves_no_file(tmp_path):
+def test_the_summary_counts_a_networks_weights_and_draws_it(tmp_path):
     result = run(tmp_path, *SMALL, "--summary", "--REPRESENTATION_STRING", "[[1. 0.]] [[1. 0.]] [[1. 0.]] [[1. 0.]]")
-    assert (result.returncode, result.stderr, list(tmp_path.iterdir())) == (0, "", [])
+    assert (result.returncode, result.stderr) == (0, "")
+    drawn = [Path("logs", "pnas", "report", f"network.{ending}") for ending in ("png", "svg")]
+    assert [path.relative_to(tmp_path) for path in sorted(tmp_path.rglob("*.*"))] == drawn
+    assert result.stdout.endswith(f"\nDrawn:       {drawn[0]}, {drawn[1]}\n")
     # 3x3 weights of 1 and of 8 channels for 8 filters, then 7x7x8 inputs of 32 units, and 32 of 10.
     weights = 9 * 8 + 9 * 8 * 8 + 392 * 32 + 320
     assert f"{weights:,}" in next(line for line in result.stdout.splitlines() if "total" in line)

@@ -179,12 +179,13 @@ class Network:
             partial.unlink(missing_ok=True)
 
     def summary(self) -> str:
-        """Text of three lines: weights, sizes, operations."""
+        """Text of four lines: weights, sizes, operations, and what a bit operation is."""
         return (
             f"{self.weights:,} binary weights, {len(self.arrays['thresholds']):,} thresholds\n"
             f"float32 {self.float_bytes:,} bytes, packed {self.packed_bytes:,} bytes, "
             f"ratio {self.float_bytes / self.packed_bytes:.1f}\n"
-            f"{self.macs:,} MACs, {self.bit_operations:,} bit operations per image"
+            f"{self.macs:,} MACs, {self.bit_operations:,} bit operations per image\n"
+            "a bit operation is the XNOR or the count of one bit: 2 for a MAC on -1 and +1, 16 on 8-bit pixels"
         )
 
 

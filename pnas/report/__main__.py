@@ -13,7 +13,8 @@ time, also while the search runs:
     best_cell   the best cell as a graph
 
 While a search runs, its best child is the one of the highest reward, and afterwards the winner of its finalists.
-After `train.py --train_arc` it also draws `architecture`, the learning curve in logs/EXPERIMENT_NAME/architecture.csv.
+After `train.py --train_arc` it also draws `architecture`, the learning curve in logs/EXPERIMENT_NAME/architecture.csv,
+and those of further seeds.
 
 Children that failed have no reward: the first sheet marks them, the others leave them out.
 
@@ -35,8 +36,8 @@ from pnas import UsageError
 from pnas.constants import NAME
 from pnas.report.comparison import compare
 from pnas.report.figures import write_report, write_sheets
-from pnas.report.learning_curve import draw_learning_curve
-from pnas.store.architecture import read_curve
+from pnas.report.learning_curve import draw_learning_curves
+from pnas.store.architecture import read_curves
 from pnas.store.paths import Paths
 
 
@@ -52,9 +53,9 @@ def main():
         if others:
             print(*compare([name, *others]), sep="\n")
             return
-        curve = read_curve(Paths(name).logs) if NAME.fullmatch(name) else []
-        paths = write_sheets(name, {"architecture": lambda: draw_learning_curve(curve, name)}) if curve else []
-        if not curve or Paths(name).database.exists():
+        curves = read_curves(Paths(name)) if NAME.fullmatch(name) else {}
+        paths = write_sheets(name, {"architecture": lambda: draw_learning_curves(curves, name)}) if curves else []
+        if not curves or Paths(name).database.exists():
             paths += write_report(name)
         print(*paths, sep="\n")
     except (UsageError, OSError) as error:

@@ -5,6 +5,10 @@ its own above the operations that read it, and down into them, so that it never 
 inches.
 """
 
+import itertools
+from collections.abc import Callable
+
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import FancyBboxPatch
 
@@ -16,14 +20,45 @@ GAP = 0.24  # between operations and their block
 TRACK = 0.15  # distance of tracks
 
 
-def draw_cell(cell, title):
+def draw_cell(cell: list, title: str) -> Figure:
     """Draws a cell.
 
     Args:
         cell: flat list `[input1, op1, input2, op2, ...]`.
         title: text of a few lines.
     Returns:
-        matplotlib Figure, WIDTH inches wide and as high as the cell needs.
+        Figure, WIDTH inches wide and as high as the cell needs.
+    """
+    return canvas(title, lambda axes, y: add_cell(axes, cell, y))
+
+
+def canvas(title: str, draw: Callable[[Axes, float], float]) -> Figure:
+    """A figure, WIDTH inches wide, with a title and what a function draws below it.
+
+    Args:
+        title: text of a few lines.
+        draw: function of axes in inches, whose origin is the upper left corner, and of the y at which to begin.
+            Returns the y of the lower end.
+    """
+    figure = Figure()
+    axes = figure.add_axes((0, 0, 1, 1))
+    axes.set_axis_off()
+    height = 0.1 - draw(axes, -0.35 - LINE * len(title.split("\n")))
+    figure.set_size_inches(WIDTH, height)
+    axes.set(xlim=(0, WIDTH), ylim=(-height, 0))
+    figure.suptitle(title, y=1 - 0.08 / height)
+    return figure
+
+
+def add_cell(axes: Axes, cell: list, y: float) -> float:
+    """Draws a cell, WIDTH inches wide.
+
+    Args:
+        axes: in inches.
+        cell: flat list `[input1, op1, input2, op2, ...]`.
+        y: of its upper side.
+    Returns:
+        y of its lower side.
     """
     blocks = [cell[i : i + 4] for i in range(0, len(cell), 4)]
     levels = _levels(blocks)
@@ -34,23 +69,21 @@ def draw_cell(cell, title):
         for level in range(1, max(levels) + 1)
     ]
     above = [0.32 + TRACK * len(track) for track in tracks]  # a level's operations
-    head = 0.35 + LINE * len(title.split("\n"))
-    height = head + BOX + sum(above) + len(tracks) * (2 * BOX + GAP) + 0.32 + BOX + 0.1
-    figure = Figure(figsize=(WIDTH, height))
-    figure.suptitle(title)
-    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, WIDTH), ylim=(0, height))
-    axes.set_axis_off()
     column = min(2.4, (WIDTH - 0.8) / len(blocks))
     left = (WIDTH - column * len(blocks)) / 2
-    op_font = _fitting(column * 0.45, *" ".join(cell[1::2]).split())
+    op_font = _fitting(column * 0.45, *"\n".join(map(_in_words, cell[0::2], cell[1::2])).split("\n"))
     block_font = _fitting(column * 0.95, "concatenation")
 
     origins = {}  # source -> where its line begins
-    y = height - head
-    for source, place in zip(inputs, _spread(len(inputs), len(blocks))):
-        x = left + column * place
+    middles = [left + column * place for place in _spread(len(inputs), len(blocks))]
+    # The outermost boxes stay within the figure, so they may come nearer to the next ones.
+    room = [(x - 0.15) / 1.6 for x in middles[1:2]] + [0.95 * (b - a) for a, b in itertools.pairwise(middles)]
+    width = min([1.3, *room])
+    edge = 0.15 + width / 2
+    for source, x in zip(inputs, middles):
         words = "the cell before" if source == 0 else f"{1 - source} cells before"
-        _draw_box(axes, min(max(x, 0.8), WIDTH - 0.8), y, 1.3, f"input {source}\n{words}", "w", "round")
+        font = _fitting(width, words)
+        draw_box(axes, min(max(x, edge), WIDTH - edge), y, width, f"input {source}\n{words}", "w", "round", font)
         origins[source] = (x, y - BOX)
     tops = []  # of the operations of each level
     for space in above:
@@ -64,31 +97,38 @@ def draw_cell(cell, title):
         middle = left + column * (number - 0.5)
         top = tops[level] - BOX - GAP  # of the block
         for x, source, operator in zip((middle - column / 4, middle + column / 4), block[0::2], block[1::2]):
-            _draw_box(axes, x, tops[level], column * 0.45, operator.replace(" ", "\n"), "0.92", font=op_font)
-            _draw_line(axes, (x, x), (tops[level] - BOX, top), arrow=True)
+            draw_box(axes, x, tops[level], column * 0.45, _in_words(source, operator), "0.92", font=op_font)
+            draw_line(axes, (x, x), (tops[level] - BOX, top), arrow=True)
             readers.setdefault((source, level if source > 0 else 0), []).append((x, tops[level]))
-        _draw_box(axes, middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78", font=block_font)
+        draw_box(axes, middle, top, column * 0.95, f"block {number}\nconcatenation", "0.78", font=block_font)
         origins[number] = (middle, top - BOX)
         if number in unread:
-            _draw_line(axes, (middle, middle), (top - BOX, floor), arrow=True)
+            draw_line(axes, (middle, middle), (top - BOX, floor), arrow=True)
     text = f"output of the cell: block{'s' * (len(unread) > 1)} {', '.join(map(str, unread))}"
     text += ", concatenated" * (len(unread) > 1)
-    _draw_box(axes, WIDTH / 2, floor, column * (len(blocks) - 0.05), text, "0.92", "round")
+    draw_box(axes, WIDTH / 2, floor, column * (len(blocks) - 0.05), text, "0.92", "round")
 
     for (source, level), ends in sorted(readers.items()):
         style = LINES[sources.index(source) % len(LINES)]
         x, y = origins[source]
         along = tops[level] + 0.2 + TRACK * tracks[level][::-1].index(source)
         places = sorted([x, *(end for end, _ in ends)])
-        _draw_line(axes, (x, x), (y, along), style)
-        _draw_line(axes, (places[0], places[-1]), (along, along), style)
+        draw_line(axes, (x, x), (y, along), style)
+        draw_line(axes, (places[0], places[-1]), (along, along), style)
         for end, top in ends:
-            _draw_line(axes, (end, end), (along, top), style, arrow=True)
+            draw_line(axes, (end, end), (along, top), style, arrow=True)
         goes_on = any(other > level for reader, other in readers if reader == source)
         joins = [place for place in places if places[0] < place < places[-1] or (place == x and goes_on)]
         axes.plot(joins, [along] * len(joins), "ko", markersize=4)
         origins[source] = (x, along)
-    return figure
+    return floor - BOX
+
+
+def _in_words(source, operator):
+    """An operator on two lines. `linear` is the identity on a block. On an input it halves the image, as others do."""
+    if operator == "linear":
+        return "linear\n(identity)" if source > 0 else "linear\n(1x1 bconv)"
+    return operator.replace(" ", "\n")
 
 
 def _levels(blocks):
@@ -110,14 +150,14 @@ def _fitting(width, *lines):
     return min(9, 110 * width / max(map(len, lines)))
 
 
-def _draw_box(axes, x, y, width, text, fill, style="square", font=9):
+def draw_box(axes, x, y, width, text, fill, style="square", font=9):
     """A box with its upper side at y."""
     style = f"{style},pad=0" + ",rounding_size=0.12" * (style == "round")
     axes.add_patch(FancyBboxPatch((x - width / 2, y - BOX), width, BOX, style, facecolor=fill, edgecolor="k"))
     axes.text(x, y - BOX / 2, text, ha="center", va="center", fontsize=font)
 
 
-def _draw_line(axes, x, y, style="-", arrow=False):
+def draw_line(axes, x, y, style="-", arrow=False):
     axes.plot(x, y, color="k", linewidth=1.1, linestyle=style)
     if arrow:
         axes.plot(x[-1], y[-1] + 0.05, "kv", markersize=6)

@@ -17,6 +17,8 @@ import textwrap
 import threading
 import time
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from rich.console import Console, Group
 from rich.live import Live
@@ -69,6 +71,30 @@ def end_lines(finalists: list[Finalist], settings: Settings, command: str) -> li
         f"Costs:       {', '.join(costs)}",
         f"Retrain it:  {command}",
     ]
+
+
+def result_lines(result: dict[str, Any], folder: Path) -> list[str]:
+    """What a retraining ends with: a line per seed if there are several, their mean, and the best one's accuracies.
+
+    Args:
+        result: of `pnas.training.architecture.keep_best`.
+        folder: where it has put the best network.
+    """
+    lines = [
+        f"Seed {each['seed']}: validation accuracy {each['validation_accuracy']:.4f} (epoch {each['best_epoch']}), "
+        f"test accuracy {each['test_accuracy']:.4f}"
+        for each in result.get("trainings", ())
+    ]
+    if lines:
+        kinds = [(kind, f"{kind}_accuracy") for kind in ("validation", "test")]
+        mean, deviation = result["mean"], result["standard_deviation"]
+        means = ", ".join(f"{kind} accuracy {mean[name]:.4f} ± {deviation[name]:.4f}" for kind, name in kinds)
+        lines += [f"Mean of {len(lines)} seeds: {means}", f"Best by validation accuracy: seed {result['seed']}"]
+    lines.append(f"Validation accuracy: {result['validation_accuracy']:.4f}, best epoch {result['best_epoch']}")
+    lines.append(f"Test accuracy: {result['test_accuracy']:.4f}")
+    if "test_accuracy_rounded" in result:
+        lines.append(f"Test accuracy on images rounded to 8 bits: {result['test_accuracy_rounded']:.4f}")
+    return [*lines, f"Test accuracy as bits: {result['test_accuracy_as_bits']:.4f}, {folder / 'network.npz'}"]
 
 
 def _reward(finalist):

@@ -51,7 +51,10 @@ def summarize(model):
 
 
 def print_summary(model):
-    """Prints a row per layer, and the totals. Memory as bits is that of the network after `binarized.bitwise.pack`."""
+    """Prints a row per layer, the totals, and what MACs are.
+
+    Memory as bits is that of the network after `binarized.bitwise.pack`.
+    """
     table = Table(title=model.name, show_footer=True)
     layers = summarize(model)
     columns = {
@@ -72,3 +75,7 @@ def print_summary(model):
     if not console.file.isatty():
         console.width = 200  # a table in a file is never broken
     console.print(table)
+    console.print(
+        "MACs: multiply-accumulates for one image. With the network as bits, each takes 2 bit operations (the XNOR and "
+        "the count of a bit) on -1 and +1, 16 on 8-bit pixels, and more inside a separable convolution."
+    )

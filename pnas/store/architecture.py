@@ -1,5 +1,6 @@
 """What the training of one architecture keeps in logs/NAME: its learning curve and its result."""
 
+import io
 import json
 from pathlib import Path
 from typing import Any
@@ -9,6 +10,7 @@ from pnas.store.atomic import append, check_writable, set_aside, write_atomicall
 from pnas.store.database import Database, lock
 from pnas.store.events import curves, file_version, records
 from pnas.store.files import table
+from pnas.store.paths import Paths
 from pnas.store.store import MEASURES as MEASURES_OF_A_CHILD
 
 MEASURES = (*MEASURES_OF_A_CHILD, "seconds")
@@ -26,22 +28,28 @@ class ArchitectureJournal(Database):
     - `architecture.json`: the result, when the training has ended.
 
     Args:
-        folder: of the experiment, logs/NAME.
+        folder: of the experiment, logs/NAME, or of a further seed, see `pnas.store.paths.Paths.of_seed`.
+        is_locked: whether the process that started this one keeps other writers out.
     Attributes:
-        rows: list of dict, column -> number, of all epochs so far.
         curve_path, result_path: of architecture.csv and architecture.json.
     Raises:
         UsageError: another process trains an architecture of this name, or architecture.db is damaged.
         OSError: the folder cannot be written.
     """
 
-    def __init__(self, folder: str | Path):
+    def __init__(self, folder: str | Path, is_locked: bool = False):
         check_writable(folder)
         self.curve_path, self.result_path = Path(folder, "architecture.csv"), Path(folder, "architecture.json")
         self._events = Path(folder, "architecture", "events.out.tfevents")
         path = Path(folder, DATABASE)
-        super().__init__(path, lock=lock(path))
-        self.rows = _rows(self)
+        if is_locked:
+            path.touch()
+        super().__init__(path, lock=io.BytesIO() if is_locked else lock(path))
+
+    @property
+    def rows(self) -> list[dict[str, float]]:
+        """The epochs so far, as column -> number."""
+        return _rows(self)
 
     def settings(self) -> dict[str, Any] | None:
         """What the kept training was made with, as given to `start`, or None."""
@@ -69,7 +77,6 @@ class ArchitectureJournal(Database):
         with self.transaction() as connection:
             connection.execute("DELETE FROM facts WHERE name = 'epoch' AND number > ?", [trained_epochs])
         self.put("settings", settings)
-        self.rows = _rows(self)
         self._write_tables()
         self._events.parent.mkdir(exist_ok=True)
         write_atomically(self._events, file_version() + b"".join(map(_event, self.rows)))
@@ -78,25 +85,19 @@ class ArchitectureJournal(Database):
         """Adds an epoch, counted from 1, with at least MEASURES."""
         row = {"epoch": epoch, **{name: float(measures[name]) for name in MEASURES}}
         self.put("epoch", list(row.values()), epoch)
-        self.rows.append(row)
         self._write_tables()
         append(self._events, _event(row))
 
-    def best_epoch(self) -> int:
-        """The first epoch with the highest validation accuracy."""
-        return max(self.rows, key=lambda row: row["val_accuracy"])["epoch"]
-
-    def write_result(self, **facts: Any):
-        """Writes the result, preceded by the number of epochs, the best one and the seconds of all. Moves one aside."""
+    def write_result(self, result: dict[str, Any]):
+        """Writes the result, in JSON types. Moves one aside."""
         set_aside(self.result_path)
-        seconds = round(sum(row["seconds"] for row in self.rows), 3)
-        self.put("result", {"epochs": len(self.rows), "best_epoch": self.best_epoch(), "seconds": seconds, **facts})
+        self.put("result", result)
         self._write_tables()
 
     def _write_tables(self):
-        files, result = {}, self.get("result")
-        if self.rows:
-            files[self.curve_path] = table(COLUMNS, self.rows)
+        files, rows, result = {}, self.rows, self.get("result")
+        if rows:
+            files[self.curve_path] = table(COLUMNS, rows)
         if result:
             files[self.result_path] = (json.dumps(result, indent=2) + "\n").encode()
         self.write_files(files)
@@ -106,13 +107,25 @@ def read_curve(folder: str | Path) -> list[dict[str, float]]:
     """The epochs of a training, also while it runs, as `ArchitectureJournal.rows`; none if there is no training.
 
     Args:
-        folder: of the experiment, logs/NAME.
+        folder: that of the journal.
     Raises:
         UsageError: architecture.db is damaged.
         OSError: it cannot be read.
     """
     path = Path(folder, DATABASE)
     return _rows(Database(path)) if path.exists() and path.stat().st_size else []
+
+
+def read_curves(paths: Paths) -> dict[int, list[dict[str, float]]]:
+    """Seed, counted from 1 -> its epochs, of every seed of a retraining that has one; see `read_curve`."""
+    folders = {paths.logs: 1, **paths.seeds()}
+    return dict(sorted((seed, rows) for folder, seed in folders.items() if (rows := read_curve(folder))))
+
+
+def summary_of(rows: list[dict[str, float]]) -> dict[str, float]:
+    """The number of `epochs`, the first `best_epoch` by validation accuracy, and the `seconds` of all epochs."""
+    best = max(rows, key=lambda row: row["val_accuracy"])
+    return {"epochs": len(rows), "best_epoch": best["epoch"], "seconds": round(sum(row["seconds"] for row in rows), 3)}
 
 
 def _rows(database):

@@ -38,6 +38,34 @@ class Paths:
         """The traceback of a failed child."""
         return self.logs / "errors" / f"{_stem(number, repeat)}.txt"
 
+    def of_seed(self, repeat: int) -> tuple[Path, Path]:
+        """The folders of a retraining's networks and learning curve.
+
+        Args:
+            repeat: 0 for the first seed, in weights/NAME and logs/NAME, or r for weights/NAME/seed_{r + 1} and
+                logs/NAME/architecture_seed_{r + 1}.
+        """
+        if not repeat:
+            return self.weights, self.logs
+        return self.weights / f"seed_{repeat + 1}", self.logs / f"architecture_seed_{repeat + 1}"
+
+    def seeds(self) -> dict[Path, int]:
+        """The folders of seeds below weights/NAME and logs/NAME that exist -> the seed, counted from 1."""
+        found = [*self.weights.glob("seed_*"), *self.logs.glob("architecture_seed_*")]
+        numbers = {folder: folder.name.rpartition("_")[2] for folder in found}
+        return {folder: int(number) for folder, number in numbers.items() if number.isdigit()}  # none set aside
+
+
+def saved_networks(folder: str | Path) -> tuple[Path, Path]:
+    """The best and the last network of a retraining that saves into a folder, whether they exist or not.
+
+    At the end weights/NAME has the best network of all seeds. If it is not that of the first seed, the first one's is
+    in seed_1 below it, also when its training is resumed.
+    """
+    best, last = (Path(folder, f"architecture_{which}.keras") for which in ("best", "last"))
+    own = Path(folder, "seed_1", best.name)
+    return own if own.exists() else best, last
+
 
 def _stem(number, repeat):
     return f"{number:04d}" + f"_repeat_{repeat}" * bool(repeat)

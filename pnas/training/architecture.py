@@ -1,23 +1,29 @@
 """Training one architecture to convergence, in a way that can be interrupted and resumed."""
 
+import statistics
 import sys
 import tempfile
 import zlib
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
 
+from binarized.bitwise.network import Network
+from binarized.bitwise.packing import pack
 from pnas import UsageError
 from pnas.constants import Settings, changes, checksums
-from pnas.store.atomic import check_writable, set_aside
+from pnas.store.architecture import read_curve, summary_of
+from pnas.store.atomic import check_writable, set_aside, write_atomically
+from pnas.store.paths import Paths, saved_networks
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
+from pnas.training.callbacks import EpochLine, EpochTimes, ProgressBar, SaveNetworks, SignFlips
 from pnas.training.child import VALIDATION_BATCH, build_with_seed, child_seed, compile_child, fit_child
 
 
 def train_architecture(
-    cell: list, settings: Settings, arrays: tuple[np.ndarray, ...], folder: str | Path, journal=None
+    cell: list, settings: Settings, arrays: tuple[np.ndarray, ...], folder: str | Path, journal=None, repeat: int = 0
 ) -> keras.Model:
     """Trains one cell and saves the best and the last state of the network after every epoch.
 
@@ -25,12 +31,14 @@ def train_architecture(
 
     Args:
         cell: the cell.
-        settings: the network, and its training for NUM_EPOCHS in total. With LOAD_SAVED it is resumed.
+        settings: the network, and its training for NUM_EPOCHS in total. With LOAD_SAVED it is resumed. If there are
+            several TRAIN_SEEDS, each line on the console names the seed.
         arrays: x_train, y_train, x_val, y_val.
         folder: where `architecture_best.keras` and `architecture_last.keras` (with the optimizer) are saved. A new
             training moves earlier ones aside.
         journal: pnas.store.architecture.ArchitectureJournal, which keeps the learning curve and what the training was
             made with, or None.
+        repeat: 0, or 1, 2, ... for further seeds.
     Returns:
         The best network by validation accuracy.
     Raises:
@@ -39,16 +47,17 @@ def train_architecture(
         OSError: the folder or the one for temporary files cannot be written, or is full.
     """
     x_train, y_train, *validation = arrays
-    best_path, last_path = (Path(folder, f"architecture_{name}.keras") for name in ("best", "last"))
+    best_path, last_path = saved_networks(folder)
     if settings.LOAD_SAVED and not last_path.exists():
         raise UsageError(
             f"LOAD_SAVED: no training of this EXPERIMENT_NAME has been saved, {last_path} does not exist. "
             "Set EXPERIMENT_NAME to that of the training, or set LOAD_SAVED = False"
         )
     check_writable(folder, tempfile.gettempdir())  # networks are written there before they are in `folder`
-    for unfinished in Path(folder).glob("architecture_*.tmp"):  # by runs that were killed
-        unfinished.unlink()
-    batches = Batches(x_train, y_train, settings.BATCHSIZE, child_seed(settings.SEED, cell))
+    for path in (best_path, last_path):
+        for unfinished in path.parent.glob(f"{path.name}.*.tmp"):  # by runs that were killed
+            unfinished.unlink()
+    batches = Batches(x_train, y_train, settings.BATCHSIZE, child_seed(settings.SEED, cell, repeat))
     model = build_with_seed(cell, settings, x_train.shape[1:], batches.seed)
     made_with = {
         "number of training images": len(x_train),
@@ -59,6 +68,7 @@ def train_architecture(
         **checksums(cell[1::2]),
     }
     trained_epochs, best_accuracy, optimizer_state = 0, -1.0, []
+    seed = f"seed {repeat + 1}  " * (settings.TRAIN_SEEDS > 1)
     if settings.LOAD_SAVED:
         _check_same(made_with, journal, folder)
         model, best = (_load_training(path, model) for path in (last_path, best_path))
@@ -66,10 +76,10 @@ def train_architecture(
         best_accuracy = best.evaluate(*validation, VALIDATION_BATCH, verbose=0, return_dict=True)["accuracy"]
         optimizer_state = model.optimizer.variables
         if trained_epochs < settings.NUM_EPOCHS:
-            print(f"Resuming after epoch {trained_epochs} of {settings.NUM_EPOCHS}")
+            print(f"{seed}Resuming after epoch {trained_epochs} of {settings.NUM_EPOCHS}", flush=True)
         else:
             trained = f"{trained_epochs} epochs have been trained: no further epoch is trained"
-            print(f"NUM_EPOCHS is {settings.NUM_EPOCHS} and {trained}")
+            print(f"{seed}NUM_EPOCHS is {settings.NUM_EPOCHS} and {trained}", flush=True)
     else:
         set_aside(best_path, last_path)
     compile_child(model, batches, settings.NUM_EPOCHS, settings.LEARNING_RATE)
@@ -84,13 +94,15 @@ def train_architecture(
                 on_epoch_end=lambda epoch, logs: journal.write_epoch(epoch + 1, {**logs, "seconds": times.seconds[-1]})
             )
         )
+    # The network comes after its row: the row of an epoch that was not saved is dropped when the training resumes.
+    callbacks += [SaveNetworks(best_path, last_path, best_accuracy), EpochLine(seed, times) if seed else ProgressBar()]
     fit_child(
         model,
         batches,
         validation,
-        # The network comes after its row: the row of an epoch that was not saved is dropped when the training resumes.
-        [*callbacks, SaveNetworks(best_path, last_path, best_accuracy), ProgressBar()],
-        verbose=1 if sys.stdout.isatty() else 2,  # a progress bar would fill a log file: there it is a line per epoch
+        callbacks,
+        # A progress bar would fill a log file: there it is a line per epoch.
+        verbose=0 if seed else 1 if sys.stdout.isatty() else 2,
         epochs=settings.NUM_EPOCHS,
         initial_epoch=trained_epochs,
     )
@@ -106,6 +118,57 @@ def _check_same(made_with, journal, folder):
             f"LOAD_SAVED: the training in {folder} was made with other settings: {differences}. Set them back, or set "
             "LOAD_SAVED = False"
         )
+
+
+def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[str, Any], Network]:
+    """Measures the best network of every seed, and puts that of the best seed into weights/NAME.
+
+    The best seed has the highest validation accuracy; of equal ones it is the first. The networks of the others are
+    kept in folders below weights/NAME. Each folder also gets the network as bits, `network.npz`. After a kill all this
+    can be done again.
+
+    Args:
+        cell: the cell.
+        settings: those of its training.
+        data: has `name`, and what `measure` needs. Each network looks at the test images once.
+        paths: of the experiment.
+    Returns:
+        The result, in JSON types, and the packed network. The result has epochs, accuracies and sizes of the best seed.
+        If there are several, `trainings` has those of all, and `mean` and `standard_deviation` their accuracies.
+    """
+    networks, trainings, accuracies = [], [], []
+    for repeat in range(settings.TRAIN_SEEDS):
+        folder, logs = paths.of_seed(repeat)
+        path = saved_networks(folder)[0]
+        network = load_network(path)
+        networks.append((path.read_bytes(), pack(network)))
+        trainings.append(summary_of(read_curve(logs)))
+        accuracies.append(measure(network, networks[-1][1], data))
+    best = max(range(len(networks)), key=lambda repeat: (accuracies[repeat]["validation_accuracy"], -repeat))
+    for repeat in sorted(range(len(networks)), key=lambda repeat: repeat == best):  # the best one last
+        folder = paths.weights if repeat == best else paths.weights / f"seed_{repeat + 1}"
+        content, packed = networks[repeat]
+        folder.mkdir(exist_ok=True)
+        write_atomically(folder / path.name, content)
+        set_aside(folder / "network.npz")
+        packed.save(folder / "network.npz")
+
+    result = {
+        **trainings[best],
+        "architecture": cell,
+        "representation_string": settings.REPRESENTATION_STRING,
+        "dataset": data.name,
+        **accuracies[best],
+        "bytes_as_float32": packed.float_bytes,
+        "bytes_as_bits": packed.packed_bytes,
+    }
+    if len(networks) > 1:
+        result["seed"] = best + 1
+        pairs = enumerate(zip(trainings, accuracies), start=1)
+        result["trainings"] = [{"seed": seed, **training, **measured} for seed, (training, measured) in pairs]
+        for name, function in {"mean": statistics.mean, "standard_deviation": statistics.stdev}.items():
+            result[name] = {which: function([each[which] for each in accuracies]) for which in accuracies[0]}
+    return result, packed
 
 
 def measure(network: keras.Model, packed, data) -> dict[str, float]:

@@ -102,6 +102,24 @@ class ProgressBar(keras.callbacks.ProgbarLogger):
         super().on_train_batch_end(min(batch, self.target - 1), logs)
 
 
+class EpochLine(keras.callbacks.Callback):
+    """Prints a line at the end of every epoch, where several trainings share the console.
+
+    Args:
+        name: of the training; the line begins with it.
+        times: called before this one.
+    """
+
+    def __init__(self, name: str, times: EpochTimes):
+        super().__init__()
+        self.name, self.times = name, times
+
+    def on_epoch_end(self, epoch, logs=None):
+        measures = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  val_accuracy {logs['val_accuracy']:.4f}"
+        count = f"epoch {epoch + 1}/{self.params['epochs']}"
+        print(f"{self.name}{count}  {self.times.seconds[-1]:.0f} s  {measures}", flush=True)
+
+
 class Recalibration(keras.callbacks.Callback):
     """Re-estimates all batch-norm statistics before every evaluation.
 

@@ -28,6 +28,7 @@ def test_operations_are_counted_as_on_fingers():
     assert network.float_bytes == 4 * network.weights + 16 * (5 + 5 + 10)
     assert network.packed_bytes == -(-(network.weights + 10) // 8) + 4 * 10 + 16 * 10
     assert f"{network.macs:,} MACs" in network.summary()
+    assert network.summary().endswith(": 2 for a MAC on -1 and +1, 16 on 8-bit pixels")
 
 
 def refused(path):

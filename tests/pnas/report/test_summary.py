@@ -25,7 +25,9 @@ def test_each_layer_has_its_weights_macs_and_memory():
 
 def test_the_last_row_has_the_totals(capsys):
     print_summary(network())
-    total = next(line for line in capsys.readouterr().out.splitlines() if "total" in line)
+    lines = capsys.readouterr().out.splitlines()
+    total = next(line for line in lines if "total" in line)
+    assert lines[-1].startswith("MACs: multiply-accumulates for one image. ") and "2 bit operations" in lines[-1]
     # 498 weights and 4 * 13 numbers as float32; 498 + 99 + 1,280 bits.
     numbers = [number for number in total.replace("│", " ").split() if number[0].isdigit()]
     assert numbers == ["498", "52", f"{18 * 16 + 480}", f"{4 * (498 + 52):,}", "235"]

@@ -13,7 +13,8 @@ from malformed import damaged, some
 from test_events import read
 
 from pnas import UsageError
-from pnas.store.architecture import ArchitectureJournal, read_curve
+from pnas.store.architecture import ArchitectureJournal, read_curve, read_curves, summary_of
+from pnas.store.paths import Paths
 
 HEADER = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate,sign_flips,seconds\n"
 SETTINGS = {"SEED": 0, "DROPOUT": [False, 0.2, 0.5]}
@@ -27,15 +28,14 @@ def measures(val_accuracy, seconds=2.0):
 
 
 def trained(folder, trained_epochs, *val_accuracies, **result):
-    """A journal that has been closed."""
+    """Adds epochs to a journal, and a result if there is one."""
     journal = ArchitectureJournal(folder)
     journal.start(trained_epochs, SETTINGS)
     for epoch, val_accuracy in enumerate(val_accuracies, start=trained_epochs + 1):
         journal.write_epoch(epoch, measures(val_accuracy))
     if result:
-        journal.write_result(**result)
+        journal.write_result({**summary_of(journal.rows), **result})
     journal.close()
-    return journal
 
 
 def test_an_epoch_is_a_row_and_a_point_of_each_curve(tmp_path):
@@ -49,9 +49,9 @@ def test_an_epoch_is_a_row_and_a_point_of_each_curve(tmp_path):
 def test_a_resumed_training_continues_all(tmp_path):
     trained(tmp_path, 0, 0.5, 0.75, 0.25)
     (tmp_path / "architecture.csv").unlink()
-    journal = trained(tmp_path, 2, 0.625)
+    trained(tmp_path, 2, 0.625)
     rows = [(row["epoch"], row["val_accuracy"]) for row in read_curve(tmp_path)]
-    assert rows == [(1, 0.5), (2, 0.75), (3, 0.625)] and journal.rows == read_curve(tmp_path)
+    assert rows == [(1, 0.5), (2, 0.75), (3, 0.625)] and ArchitectureJournal(tmp_path).rows == read_curve(tmp_path)
     assert (tmp_path / "architecture.csv").read_text().count("\n") == 4
     assert read(tmp_path / "architecture")[0]["architecture/val_accuracy"] == rows
 
@@ -116,6 +116,27 @@ def test_a_second_training_of_a_name_is_refused_while_the_first_runs(tmp_path):
 
 def test_there_is_no_curve_without_a_training(tmp_path):
     assert read_curve(tmp_path) == []
+
+
+def test_another_process_of_a_run_writes_its_journal(tmp_path):
+    journal = ArchitectureJournal(tmp_path)
+    other = ArchitectureJournal(tmp_path, is_locked=True)
+    other.start(0, SETTINGS)
+    other.write_epoch(1, measures(0.5))
+    other.close()
+    assert [row["val_accuracy"] for row in journal.rows] == [0.5]
+    with pytest.raises(UsageError, match="another run has this EXPERIMENT_NAME"):
+        ArchitectureJournal(tmp_path)
+
+
+def test_the_curves_of_all_seeds_are_read_in_their_order(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    paths = Paths("tiny")
+    for repeat in (9, 1, 0):
+        trained(paths.of_seed(repeat)[1], 0, repeat / 10)
+    trained(paths.logs / "architecture_seed_3.20260101-000000-000000", 0, 0.75)  # set aside
+    best = {seed: rows[0]["val_accuracy"] for seed, rows in read_curves(paths).items()}
+    assert list(best.items()) == [(1, 0), (2, 0.1), (10, 0.9)]
 
 
 @pytest.fixture(scope="module")
