@@ -93,7 +93,7 @@ def check_comparable(searches: list[Search]) -> None:
 def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
     """A row a search: dict, what it says -> number or text, None where there is nothing to say.
 
-    `hours` are those of all trainings together; side by side they take less. The winner is that of the finalists, or as
+    `hours` are those of all trainings together, without reused children; side by side they take less. The winner is that of the finalists, or as
     long as there is none, the best child; its mean and standard deviation are those of its trainings. Spearman's rank
     correlation is that of the children of each size from two blocks on.
     """
@@ -110,7 +110,7 @@ def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
             **{name: repr(search.settings[name]) if name in search.settings else None for name in different},
             "children": len(children) + len(search.found.failed),
             "failed": len(search.found.failed),
-            "hours": round(sum(child.seconds for child in search.trainings) / 3600, 3),
+            "hours": round(sum(child.seconds for child in search.trainings if not child.reused) / 3600, 3),
             "best_reward": max(child.reward for child in children),
             "winner": in_short(winner.cell),
             "winner_mean": round(float(np.mean(rewards)), 6),

@@ -88,7 +88,7 @@ def _measure(cell, settings, images, x, y):
     start = time.perf_counter()
     model = build_with_seed(cell, settings, images.shape, settings.SEED)
     batches = Batches(x, y, settings.BATCHSIZE)
-    compile_child(model, MOST_EPOCHS * len(batches), settings.LEARNING_RATE)
+    compile_child(model, batches, MOST_EPOCHS, settings.LEARNING_RATE)
     times, validation = PartTimes(SECONDS), (x[:VALIDATION_BATCH], y[:VALIDATION_BATCH])
     fit_child(model, batches, validation, [times], epochs=MOST_EPOCHS, verbose=0)
     without_optimizer = keras.Model(model.inputs, model.outputs)
