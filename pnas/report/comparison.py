@@ -93,9 +93,9 @@ def check_comparable(searches: list[Search]) -> None:
 def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
     """A row a search: dict, what it says -> number or text, None where there is nothing to say.
 
-    `hours` are those of all trainings together, without reused children; side by side they take less. The winner is that of the finalists, or as
-    long as there is none, the best child; its mean and standard deviation are those of its trainings. Spearman's rank
-    correlation is that of the children of each size from two blocks on.
+    `hours` are those of all trainings together, without reused children; side by side they take less. The winner is
+    that of the finalists, or as long as there is none, the best child; its mean and standard deviation are those of its
+    trainings. Spearman's rank correlation is that of the children of each size from two blocks on.
     """
     names = dict.fromkeys(name for search in searches for name in search.settings)
     different = [
