@@ -123,7 +123,7 @@ def search(settings: Settings):
     files = Files(store, space, settings, judge)
     train = train_fully = functools.partial(train_or_reuse, manager.train_children, earlier, settings)
     if settings.STOP_EARLY:
-        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
+        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS, settings.rounds)
     announce(settings, images_of(data), manager.workers, known=len(store.children()))
     with Progress(settings, manager.workers) as progress:
         told = {"store": store, "callbacks": [files, progress]}
@@ -147,7 +147,10 @@ def search(settings: Settings):
 
 
 def make_surrogate(settings: Settings):
-    """The surrogate: anything with `fit` and `predict`, such as `Encoder` or a regressor of scikit-learn."""
+    """The surrogate: anything with `fit` and `predict`, such as `Encoder` or a regressor of scikit-learn.
+
+    A search does not notice that it resumes with another one: give that another EXPERIMENT_NAME.
+    """
     return Encoder(
         settings.state_space(),
         lstm_cells=settings.CONTROLLER_CELLS,
@@ -197,6 +200,7 @@ def show_summary(settings: Settings):
 def foresee(settings: Settings):
     """Shows what a search will take, without searching. Nothing is written, and MNIST is not downloaded."""
     print_constants(settings, Settings.of(globals()))
+    open_earlier(settings)  # refuses those that cannot be reused
     if settings.DATASET == "mnist":
         training = (settings.TRAIN_SIZE or TRAINING_IMAGES["mnist"]) * (1 + COPIES * settings.USE_EXPANSION)
         images = Images(training, MNIST_VALIDATION, (SIDE, SIDE, 1))

@@ -4,6 +4,7 @@ import typing
 
 import numpy as np
 
+FEWEST_IN_ROUND = 4  # children; of fewer, a surrogate learns little that it did not know
 LIMITS = {"macs": "MAX_MACS", "binary_weights": "MAX_BINARY_WEIGHTS"}  # cost of a child -> the constant that limits it
 
 
@@ -94,6 +95,11 @@ def in_short(cell):
 def counted(number, noun="child", plural="children"):
     """A number with its noun, such as `1 child` or `2 children`."""
     return f"{number} {noun if number == 1 else plural}"
+
+
+def rounds_of(K: int, rounds: int) -> list[int]:
+    """The largest number of children of each round: K in so many parts, each of FEWEST_IN_ROUND or more."""
+    return [len(part) for part in np.array_split(range(K), max(1, min(rounds, K // FEWEST_IN_ROUND)))]
 
 
 def round_in_words(blocks: int, round: tuple[int, int]) -> str:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from pnas.child import LIMITS
+from pnas.child import LIMITS, rounds_of
 
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of an experiment; it cannot lead out of the experiment's folders
 COMPARISON = "compare"  # names the folder in logs of a comparison of searches, so it names no experiment
@@ -168,6 +168,11 @@ class Settings:
     def of(cls, constants: Mapping[str, Any]) -> "Settings":
         """The settings that a dict holds under their names, such as `globals()` of train.py."""
         return cls(**{name: constants[name] for name in FIELDS})
+
+    @property
+    def rounds(self) -> list[int]:
+        """The largest number of children of each round of a block size after the first."""
+        return rounds_of(self.K_, self.ROUNDS)
 
     @property
     def most_finalists(self) -> int:

@@ -9,12 +9,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from pnas.child import Child, pareto_front
+from pnas.child import Child, pareto_front, rounds_of
 from pnas.costs import choose_for_all_costs
 from pnas.encoder import Cell, StateSpace
 from pnas.store.store import Store
-
-FEWEST_IN_ROUND = 4  # children; of fewer, a surrogate learns little that it did not know
 
 
 class Finalist(NamedTuple):
@@ -107,8 +105,8 @@ def progressive_search(
         fits: function that says whether a cell may be trained, such as that of `pnas.costs.budget`; None admits all.
             Other cells are never ranked, trained or expanded. A search ends at the first block size of which no cell
             fits.
-        rounds: the K children of a size are chosen in so many rounds, of FEWEST_IN_ROUND children or more. Between
-            them the surrogate is fitted to everything trained so far. 1 is the paper's.
+        rounds: the K children of a size are chosen in so many rounds, see `pnas.child.rounds_of`. Between them the
+            surrogate is fitted to everything trained so far. 1 is the paper's.
         cost: function of a cell. Cells are then chosen for the highest reward at every cost, see
             `pnas.costs.choose_for_all_costs`; None chooses them for the highest reward.
     Returns:
@@ -120,25 +118,27 @@ def progressive_search(
     def choose(blocks, number, quota):
         """The cells of a round and their predicted rewards; none where no cell is left."""
         rewarded = [child for child in trained if not child.error]
-        losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
-        _tell(callbacks, "on_fit_end", len(rewarded), losses)
         # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on another
         # processor or to a child that had failed, may rank close cells in another order.
         choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
-        if len(choices) < number or not any(cell in tried for cell in choices[-1][0]):
+        is_kept = len(choices) == number and any(cell in tried for cell in choices[-1][0])
+        if not is_kept:
             known = {tuple(child.cell) for child in trained if child.blocks == blocks}
             parents = [child.cell for child in rewarded if child.blocks == blocks - 1]
-            cells = list(filter(fits, state_space.expand(parents)))
+            candidates = list(filter(fits, state_space.expand(parents)))
             if known:
-                cells = [cell for cell in cells if tuple(state_space.canonical(cell)) not in known]
-            choices[number - 1 :] = [_choose(state_space, surrogate, cells, quota, rewarded, cost)]
+                candidates = [cell for cell in candidates if tuple(state_space.canonical(cell)) not in known]
+                if not candidates:
+                    return [], []
+        losses = surrogate.fit([child.cell for child in rewarded], [child.reward for child in rewarded])
+        _tell(callbacks, "on_fit_end", len(rewarded), losses)
+        if not is_kept:
+            choices[number - 1 :] = [_choose(state_space, surrogate, candidates, quota, rewarded, cost)]
             store.keep_choices(blocks, choices)
-        cells, predicted = choices[-1]
-        if cells or number == 1:
-            _tell(callbacks, "on_choice", blocks, cells)
-        return cells, predicted
+        _tell(callbacks, "on_choice", blocks, choices[-1][0])
+        return choices[-1]
 
-    quotas = [len(part) for part in np.array_split(range(K), max(1, min(rounds, K // FEWEST_IN_ROUND)))]
+    quotas = rounds_of(K, rounds)
     for blocks in range(1, state_space.B + 1):
         of_size, of_rounds = [], quotas if blocks > 1 else [math.inf]
         for number, quota in enumerate(of_rounds, start=1):
@@ -268,8 +268,8 @@ def finalists(children: list[Child], surrogate, noise: float, count: int, cost: 
 
 
 def _spread(indices, count):
-    """At most so many of the indices, evenly spread, the first and the last among them."""
-    return indices[np.linspace(0, len(indices) - 1, min(count, len(indices))).round().astype(int)]
+    """At most so many of the indices, evenly spread, the last one among them and, of several, the first."""
+    return indices[np.linspace(len(indices) - 1, 0, min(count, len(indices))).round().astype(int)[::-1]]
 
 
 def train_finalists(
@@ -289,8 +289,9 @@ def train_finalists(
         children: all children of the search, in the order of their numbers. At least one did not fail.
         surrogate, noise, cost: see `finalists`.
         train: function of a list of untrained children that yields each of them trained, in any order.
-        count: number of finalists, with `cost` in each third of the costs. With 0, or where there is only one
-            candidate, the child of the highest reward wins as it is, and with `cost` the front of the rewards stays.
+        count: number of finalists, with `cost` in each third of the costs. With 0, or without `cost` where there is
+            only one candidate, the child of the highest reward wins as it is, and with `cost` the front of the rewards
+            stays.
         repeats: number of further trainings of each finalist.
         store, callbacks: see `progressive_search`.
     Returns:
@@ -300,8 +301,11 @@ def train_finalists(
     candidates = _candidates(children)
     count = min(count, len(candidates))
     if count < (1 if cost else 2):
-        best = max(children, key=lambda child: (not child.error, child.reward, -child.number))
-        chosen, repeats = pareto_front(candidates, cost) if cost else [best], 0
+        repeats = 0
+        if cost:
+            chosen = pareto_front(candidates, cost)
+        else:
+            chosen = [max(children, key=lambda child: (not child.error, child.reward, -child.number))]
     else:
         numbers = store.finalists(count)
         if not numbers:
@@ -322,7 +326,7 @@ def train_finalists(
             trained.append(known[number])
     ranked = [Finalist(child, trainings[child.number]) for child in chosen]
     ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
-    store.keep_winner(ranked[0].child.number)
+    store.keep_ranking([finalist.child.number for finalist in ranked])
     _tell(callbacks, "on_search_end", ranked)
     return ranked
 

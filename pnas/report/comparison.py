@@ -12,9 +12,9 @@ from rich.console import Console
 from rich.table import Table
 
 from pnas import UsageError
-from pnas.child import Child, counted, in_short
+from pnas.child import Child, counted, in_short, pareto_front
 from pnas.constants import COMPARISON, TRAINING_IMAGES
-from pnas.report.figures import Found, by_size, cost_ticks, look, pareto_front, read_found, sheet, write_sheets
+from pnas.report.figures import Found, by_size, cost_ticks, look, read_found, sheet, write_sheets
 from pnas.report.ranking import in_words, judge
 from pnas.store.atomic import write_atomically
 from pnas.store.files import table
@@ -37,8 +37,9 @@ class Search(NamedTuple):
 def compare(names: list[str]) -> list[str]:
     """Prints a table of searches and writes it, and two figures, into logs/compare/.
 
-    - `searches.csv`, `searches.md`: the constants in which they differ, children, hours, rewards, winners, and how well
-      the surrogate, and a count of multiply-accumulates (MACs) alone, predicted the rewards.
+    - `searches.csv`, `searches.md`: the constants in which they differ (of those that rewards and choices depend on),
+      children, hours, rewards, winners, and how well the surrogate, and a count of multiply-accumulates (MACs) alone,
+      predicted the rewards.
     - `rewards`: the best reward so far against the number of children trained.
     - `fronts`: reward against MACs, with the Pareto front of each search.
 

@@ -43,7 +43,7 @@ class Found(NamedTuple):
 
     `about` names the search in a title. `children` are those that have a reward, `failed` the numbers of the others.
     `limits` is a dict, cost of a child -> limit on it. `winner` is the best child, and `reward` its reward in words.
-    `again` is a dict, number of a child that was trained with further seeds -> the rewards of all its trainings.
+    `again` is a dict, number of a finalist of a search that has ended -> the rewards of all its trainings.
     `pareto` is the cost of the front that was searched for, or None.
     """
 
@@ -78,8 +78,7 @@ def read_found(store: Store, experiment: str) -> Found:
     reward = f"reward {winner.reward:.4f}"
     if len(rewards) > 1:
         reward = f"mean reward {np.mean(rewards):.4f} of {len(rewards)} trainings"
-    again = {child.number: store.trainings(child.number) for child in store.children(repeat=1)}
-    again = {number: [child.reward for child in trainings] for number, trainings in again.items()}
+    again = {number: [child.reward for child in store.trainings(number)] for number in store.ranking()}
     return Found(about, children, failed, limits, winner, reward, again, store.settings["PARETO"])
 
 

@@ -81,7 +81,7 @@ def sizes_of(settings: Settings, shape: tuple[int, int, int]) -> list[Size]:
 def finalists_of(sizes: list[Size], settings: Settings) -> int:
     """The number of cells that are trained again, at most."""
     count = min(settings.most_finalists, sum(size.trained for size in sizes))
-    return count if count > 1 else 0
+    return count if count > 1 or settings.PARETO else 0
 
 
 class Measured(NamedTuple):
@@ -138,9 +138,18 @@ def time_range(
         times = sorted(seconds(size.blocks, cost.macs) for cost in size.costs)
         part = max(1, round(len(times) * size.trained / size.count))
         bounds = np.array([np.mean(times[:part]), np.mean(times[-part:])])
-        total += math.ceil(size.trained / workers) * bounds
+        total += _waves(size, settings, workers) * bounds
     total += settings.FINAL_SEEDS * math.ceil(finalists_of(sizes, settings) / workers) * bounds
     return tuple(total.tolist())
+
+
+def _waves(size, settings, workers):
+    """How often children of a size are handed out, one to each worker; the children of a round wait for each other."""
+    waves, left = 0, size.trained
+    for most in settings.rounds if size.blocks > 1 else [left]:
+        waves += math.ceil(min(left, most) / workers)
+        left -= min(left, most)
+    return waves
 
 
 def disk(sizes: list[Size], measured: list[Measured], settings: Settings) -> tuple[int, float]:
@@ -179,7 +188,7 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
         console.print(f"Time to expect: not known yet ({measured})")
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
-    console.print(f"Time to expect: about {time} for {_trainings(sizes, settings)}")
+    console.print(f"Time to expect: about {time} for {_trainings(sizes, settings)}{_less(settings)}")
 
 
 def _measured(console, sizes, settings, images, workers):
@@ -192,6 +201,12 @@ def _measured(console, sizes, settings, images, workers):
             raise
         except Exception as error:
             return f"{type(error).__name__}: {error}"
+
+
+def _less(settings):
+    """What makes a search shorter than its forecast, in words."""
+    names = [name for name in ("STOP_EARLY", "REUSE") if getattr(settings, name)]
+    return f", less with {' and '.join(names)}" * bool(names)
 
 
 def _trainings(sizes, settings):
@@ -264,8 +279,7 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
     each = range_in_words(*(cell.speed.seconds for cell in (measured[0], measured[-1])))
-    less = ", less with STOP_EARLY" * settings.STOP_EARLY
-    console.print(f"Time:      about {time}, {workers.count} side by side{less}; a child takes {each}")
+    console.print(f"Time:      about {time}, {workers.count} side by side{_less(settings)}; a child takes {each}")
     one, arrays = max(cell.speed.memory for cell in measured), 4 * math.prod(images.shape)
     arrays *= images.training + images.validation
     memory = f"about {_bytes(one + arrays)} in each worker"

@@ -29,6 +29,7 @@ class Files:
     - `logs/NAME/children/`, `surrogate/`: event files for TensorBoard.
     - `logs/NAME/errors/`: the tracebacks of children that failed.
     - `weights/NAME/best.keras`: the best network so far, with the weights of its best epoch; at the end the winner's.
+    - `logs/NAME/front.csv`, `weights/NAME/front/`: the front that a search with PARETO ends with, and its networks.
 
     Args:
         store: of an experiment that has a name.
@@ -90,7 +91,7 @@ class Files:
             rows: those of `pnas.report.front.front_rows`.
         """
         networks = {self.paths.front_network(row["macs"], row["number"]): row["network"] for row in rows}
-        for path in set(self.paths.front_networks.glob("*.keras")) - set(networks):  # of a front of fewer trainings
+        for path in set(self.paths.front_networks.glob("*_macs_child_????.keras")) - set(networks):  # of another front
             path.unlink()
         files = {path: content for path, content in networks.items() if content}
         columns = [name for name in rows[0] if name != "network"]

@@ -102,7 +102,7 @@ class Store(Database):
 
     def _files_elsewhere(self):
         """The files and folders of a search outside logs/NAME."""
-        return self.paths.text, self.paths.best, self.paths.surrogate, self.paths.networks
+        return self.paths.text, self.paths.best, self.paths.surrogate, self.paths.networks, self.paths.front_networks
 
     def _move_aside(self):
         """Moves the files of a search aside, not those of a retraining of the same name."""
@@ -134,7 +134,8 @@ class Store(Database):
     def _remove_unfinished(self):
         """Removes what killed runs have left half-written."""
         paths = self.paths
-        for path in (*paths.logs.rglob("*.tmp"), *paths.weights.glob("[bs]*.tmp"), *paths.networks.glob("*.tmp")):
+        written = paths.weights.glob("[bs]*.tmp"), paths.networks.glob("*.tmp"), paths.front_networks.glob("*.tmp")
+        for path in itertools.chain(paths.logs.rglob("*.tmp"), *written):
             if re.search(r"\.\d+\.tmp$", path.name) and not path.name.startswith("architecture"):
                 path.unlink()
 
@@ -248,13 +249,17 @@ class Store(Database):
     def keep_finalists(self, count: int, numbers: list[int]):
         self.put("finalists", numbers, count)
 
+    def ranking(self) -> list[int]:
+        """The numbers of the finalists that the search ended with, the winner first; none if it has not ended."""
+        return self.get("ranking") or []
+
+    def keep_ranking(self, numbers: list[int]):
+        self.put("ranking", numbers)
+
     def winner(self) -> tuple[int, list[float]] | None:
         """The number of the child that won the search, and the rewards of its trainings, those that did not fail."""
-        number = self.get("winner")
-        return None if number is None else (number, [child.reward for child in self.trainings(number)])
-
-    def keep_winner(self, number: int):
-        self.put("winner", number)
+        ranking = self.ranking()
+        return (ranking[0], [child.reward for child in self.trainings(ranking[0])]) if ranking else None
 
     # The surrogate
 

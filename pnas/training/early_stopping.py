@@ -13,18 +13,18 @@ import numpy as np
 from pnas.child import Child
 from pnas.store.store import Store
 
-PIONEERS = 1 / 8  # share of the children of a size's first round, the best-ranked, trained to the end
+PIONEERS = 1 / 8  # share of the children of a block size, the best-ranked of its first round, trained to the end
 EPOCHS = 1 / 4  # share of the epochs after which the others are compared with them
 QUANTILE = 0.75  # of the pioneers' accuracies; who is below is stopped
 
 
 def count_pioneers(children: int, share: float = PIONEERS) -> int:
-    """How many of the first round's children are trained to the end in any case: at least two."""
+    """How many of a block size's children are trained to the end in any case: at least two."""
     return max(2, round(share * children))
 
 
 def train_with_stops(
-    train: Callable[..., Iterable[Child]], store: Store, epochs: int, children: list[Child]
+    train: Callable[..., Iterable[Child]], store: Store, epochs: int, rounds: list[int], children: list[Child]
 ) -> Iterator[Child]:
     """Trains children of a block size: first the pioneers, of its first round, then others, which may be stopped early.
 
@@ -37,6 +37,7 @@ def train_with_stops(
             accuracy by then). Yields each of them trained, in any order.
         store: has the choices of this size, and the children that have been trained.
         epochs: training epochs of a child that is not stopped.
+        rounds: the largest number of children of each round.
         children: the children to train, of one round. The cells of a choice begin with the highest predicted reward.
     Yields:
         Child.
@@ -47,7 +48,8 @@ def train_with_stops(
     blocks = children[0].blocks
     known = [child for child in store.children(blocks) if not child.error]
     first_round, _ = store.choices(blocks)[0]
-    pioneers = first_round[: count_pioneers(len(first_round))]
+    all_rounds = sum(rounds) if len(first_round) == rounds[0] else len(first_round)
+    pioneers = first_round[: count_pioneers(all_rounds)]
     epoch = max(1, round(EPOCHS * epochs))
     curves = [store.curve(child.number) for child in known if child.cell in pioneers]
     for child in train([child for child in children if child.cell in pioneers]):

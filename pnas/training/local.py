@@ -48,6 +48,7 @@ class LocalPool:
         names = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS")
         self.environment = {name: os.environ.get(name, str(threads)) for name in names}
         self.shared = None, []  # arrays, and what the processes get of them
+        self.closers = []  # functions that free the memory that they share
 
     def map(self, function: Callable, tasks: list[tuple], count: int, arrays: tuple) -> Iterator:
         """Calls a function in the processes and yields the results as they come.
@@ -66,6 +67,8 @@ class LocalPool:
             An exception of the function, or `deaths`.
         """
         if self.shared[0] is not arrays:
+            while self.closers:
+                self.closers.pop()()
             self.shared = arrays, [self._share(array) for array in arrays]
         left, late = dict(enumerate(tasks)), {}
         while left:
@@ -123,7 +126,7 @@ class LocalPool:
         if not hasattr(os, "memfd_create"):
             return array
         descriptor = os.memfd_create("pnas")
-        weakref.finalize(self, os.close, descriptor)
+        self.closers.append(weakref.finalize(self, os.close, descriptor))
         with open(descriptor, "wb", closefd=False) as file:
             np.save(file, array)
         return f"/proc/{os.getpid()}/fd/{descriptor}"

@@ -37,13 +37,13 @@ from replays import (
     RidgeOnCounts,
     nsga2,
     part_of,
+    progressive,
     read_costs,
     read_rewards,
     space_of,
 )
 
 from pnas.costs import Cost
-from pnas.search import progressive_search
 
 KS = (8, 16, 32)
 BUDGETS = 16
@@ -60,19 +60,6 @@ METHODS = {  # surrogate, whether it searches for a front, rounds
     "LSTMs, front, 4 rounds": ("LSTMs", True, 4),
     "oracle, front": ("oracle", True, 1),
 }
-
-
-def searched(shown, space, surrogate, K, cost, rounds):
-    """The cells that the search of train.py trains among those that have a reward, as tuples."""
-
-    def look_up(children):
-        return [child._replace(reward=shown[tuple(child.cell)]) for child in children]
-
-    def fits(cell):
-        return tuple(space.canonical(cell)) in shown
-
-    children = progressive_search(space, surrogate, look_up, K, fits=fits, rounds=rounds, cost=cost)
-    return [tuple(child.cell) for child in children]
 
 
 def replay(seed, table, cost, noise, part, methods):
@@ -108,12 +95,14 @@ def replay(seed, table, cost, noise, part, methods):
         columns = []
         for K in KS:
             draw = random.Random(seed)
-            budget = len(searched(shown, space, surrogates["MACs"], K, None, 1))
+            budget = len(progressive(shown, space, surrogates["MACs"], K))
             if METHODS[method]:
                 surrogate, is_front, rounds = METHODS[method]
                 if surrogate == "LSTMs":
                     surrogates["LSTMs"].restart(seed)
-                trained = searched(shown, space, surrogates[surrogate], K, cost_of if is_front else None, rounds)
+                asked = {"rounds": rounds, "cost": cost_of if is_front else None}
+                children = progressive(shown, space, surrogates[surrogate], K, **asked)
+                trained = [tuple(child.cell) for child in children]
             elif method == "random":
                 trained = draw.sample(kept, budget)
             else:

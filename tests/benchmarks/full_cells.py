@@ -55,7 +55,9 @@ def main():
     data = load_data(settings.DATASET, settings.DATA_DIR, None, settings.USE_EXPANSION, settings.SEED)
     costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS)
     store = Store(settings.EXPERIMENT_NAME, settings.deciding())
-    known = {(child.number, child.repeat) for repeat in (0, 1) for child in store.children(repeat=repeat)}
+    known = {
+        (child.number, child.repeat) for repeat in (0, 1) for child in store.children(repeat=repeat) if not child.error
+    }
     children = children_to_train(settings.state_space(), lambda cell: costs(cell).macs, options.FIRST, options.AGAIN)
     new = [child for child in children if (child.number, child.repeat) not in known]
     print(f"{len(children)} trainings, {len(children) - len(new)} of them known", flush=True)

@@ -6,7 +6,7 @@ LOGS are folders logs/EXPERIMENT_NAME of searches that differ in SEED, and at mo
 a cell: its reward with each seed, blank where it was not trained, and of each further training of a finalist; and, of
 the search with the lowest seed, the validation accuracy after each epoch, the predicted reward and the seconds of
 training.
-Children that failed have no reward and are left out. Nothing is interpolated.
+Children that failed have no reward and are left out, like those that were stopped early. Nothing is interpolated.
 """
 
 import argparse
@@ -79,12 +79,12 @@ def main():
     first = next(iter(searches.values()))
     settings = first.settings
     depths = settings["INPUT_LOOKBACK_DEPTH"], settings["INPUT_LOOKFORWARD_DEPTH"]
-    space = StateSpace(settings["B"], settings["operators"], *depths)
+    space = StateSpace(max(store.settings["B"] for store in searches.values()), settings["operators"], *depths)
     epochs = range(1, settings["MAX_EPOCHS"] + 1)
     rows, days, columns = {}, [], {}
     for seed, store in searches.items():
         for child in store.children():
-            if child.error:
+            if child.error or child.epochs < settings["MAX_EPOCHS"]:
                 continue
             row = rows.setdefault(
                 tuple(space.canonical(child.cell)), {"binary_weights": child.binary_weights, "macs": child.macs}

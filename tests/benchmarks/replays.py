@@ -155,7 +155,7 @@ class Judged:
         return self.surrogate.rank(cells, K)
 
 
-def progressive(rewards, space, surrogate, K):
+def progressive(rewards, space, surrogate, K, **options):
     """The children of the search of train.py among the cells that have a reward, in the order of their training."""
 
     def look_up(children):
@@ -164,7 +164,7 @@ def progressive(rewards, space, surrogate, K):
     def fits(cell):
         return tuple(space.canonical(cell)) in rewards
 
-    return progressive_search(space, surrogate, look_up, K, fits=fits)
+    return progressive_search(space, surrogate, look_up, K, fits=fits, **options)
 
 
 def evolved(rewards, space, budget, draw):

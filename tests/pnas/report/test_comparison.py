@@ -20,7 +20,7 @@ def searches(tmp_path, monkeypatch):
     first = [child(1, 0.5, macs=300), child(2, 0.75, macs=200), child(3, 0.625, macs=100)]
     with_finalists = [child(2, 0.5)._replace(repeat=1), child(2, 1.0)._replace(repeat=2)]
     store = store_of([*first, *with_finalists], "first", SEED=0)
-    store.keep_winner(2)
+    store.keep_ranking([2])
     store.close()
     predicted = [0.80, 0.85, 0.82, 0.86, 0.87, 0.88]  # ranks 1 3 2 4 5 6; those of the rewards are 1 2 3 4 5 6
     macs = [1, 2, 3, 6, 5, 4]

@@ -65,10 +65,10 @@ def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell():
     assert report.read_found(store, "tiny").reward == "reward 0.9000"
     for repeat, reward in enumerate([0.9, 1.0], start=1):
         store.add(child(2, reward)._replace(repeat=repeat))
-    store.keep_winner(2)
+    store.keep_ranking([2])
     result = report.read_found(store, "tiny")
     assert (result.winner.number, result.reward) == (2, "mean reward 0.9000 of 3 trainings")
-    store.keep_winner(3)
+    store.keep_ranking([3])
     result = report.read_found(store, "tiny")
     assert (result.winner.number, result.reward) == (3, "reward 0.7000")
 
@@ -126,6 +126,7 @@ def test_a_front_that_was_searched_for_is_drawn_with_the_means_of_its_trainings(
     store = store_of(children, PARETO="macs")
     for number, reward in ((1, 0.7), (2, 0.6)):
         store.add(children[number - 1]._replace(reward=reward, repeat=1))
+    store.keep_ranking([1, 2])
     figure = report.SHEETS["cost"](report.read_found(store, "tiny"))
     weights, macs = ({line.get_label(): list(line.get_ydata()) for line in axes.lines} for axes in figure.axes)
     assert macs["Pareto front"] == pytest.approx([0.6, 0.65]) and weights["Pareto front"] == [0.7]
@@ -178,7 +179,7 @@ def test_a_title_has_room_on_both_sides(sheet):
     store = store_of(children, DATASET=f"{40 * 'x'}.npz 0123456789abcdef")
     for repeat in (1, 2):
         store.add(children[-1]._replace(repeat=repeat))
-    store.keep_winner(children[-1].number)
+    store.keep_ranking([children[-1].number])
     figure = report.SHEETS[sheet](report.read_found(store, 64 * "a"))
     title, *below = extents(figure, [figure._suptitle, *figure.axes[0].texts])
     assert title.x0 >= 20 and title.x1 <= 780

@@ -62,7 +62,7 @@ def search():
         run.train(child(4, 0.625))
         run.files.on_size_end(2, run.store.children(2))
         run.train(child(1, 0.25, repeat=1, network=b"again 1"), child(4, 0.875, repeat=1, network=b"again 4"))
-        run.store.keep_winner(4)
+        run.store.keep_ranking([4])
         run.files.on_search_end([])
         run.files.write_end(["Best: child 4", "Retrain it:", "python train.py --train_arc"])
 
@@ -178,7 +178,7 @@ def test_a_file_is_not_taken_for_an_edited_one_after_a_kill(monkeypatch, moment)
             return real(*paths)
 
         run.store.add(child(3, 0.99))
-        run.store.keep_winner(3)
+        run.store.keep_ranking([3])
         patched.setattr(Path, "replace", killed)
         if moment < 4:  # the events of the child, the tables of children and epochs, and best.keras
             with pytest.raises(KeyboardInterrupt):
@@ -187,6 +187,34 @@ def test_a_file_is_not_taken_for_an_edited_one_after_a_kill(monkeypatch, moment)
             run.files.on_search_end([])
     assert resumed() == [] and not list(LOGS.glob("*.2*")) and len(rows(TABLE)) == 4
     assert BEST.read_bytes() == b"network 3"
+
+
+def front(*children):
+    return [{"macs": 90, "mean": 0.5, "number": number, "network": network} for number, network in children]
+
+
+def test_the_networks_of_a_front_replace_those_of_another_front():
+    with Run() as run:
+        run.files.write_front(front((1, b"one"), (2, b"two"), (3, None)))
+        kept = Path("weights/trial/front")
+        assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
+            "90_macs_child_0001.keras": b"one",
+            "90_macs_child_0002.keras": b"two",
+        }
+        (kept / "90_macs_child_0002.keras").write_bytes(b"edited")
+        run.files.write_front(front((2, b"two")))
+        run.files.write_front(front((2, b"two")))
+    assert sorted(path.read_bytes() for path in kept.iterdir()) == [b"edited", b"two"]  # what was edited stays
+    assert rows(LOGS / "front.csv") == [{"macs": "90", "mean": "0.5", "number": "2"}]
+
+
+def test_the_networks_of_a_front_are_moved_aside_with_the_search():
+    with Run() as run:
+        run.train(child(1, 0.75))
+        run.files.write_front(front((1, b"one")))
+    Store("trial", SETTINGS, restore=False).close()
+    (aside,) = Path("weights/trial").glob("front.*")
+    assert (aside / "90_macs_child_0001.keras").read_bytes() == b"one" and not Path("weights/trial/front").exists()
 
 
 # ----------------------------------------------------------------------------------------------------------- the log
@@ -303,7 +331,7 @@ def test_at_the_end_the_best_network_is_the_winners_best_one():
     search()  # child 1 had 0.75, the winner 0.625 and 0.875
     assert BEST.read_bytes() == b"again 4"
     with Run() as run:
-        run.store.keep_winner(1)
+        run.store.keep_ranking([1])
         run.files.on_search_end([])
     assert BEST.read_bytes() == b"network 1"
 

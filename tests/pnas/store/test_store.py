@@ -97,7 +97,7 @@ def test_a_resumed_run_knows_the_search():
         store.keep_choices(2, [(cells, predicted), ([CELLS[2] * 2], [0.25])])  # made anew, in two rounds
         store.keep_choices(3, [([], [])])
         store.keep_finalists(2, [3, 1])
-        store.keep_winner(1)
+        store.keep_ranking([1])
         store.keep_fit(1, [0.5, 0.25])
         store.keep_quality(2, {"spearman": 0.5})
     with opened() as store:
@@ -124,7 +124,7 @@ def test_a_failed_training_of_the_winner_has_no_reward():
     store = Store()
     for each in (child(1, 0.5), failed(1, repeat=1), child(1, 0.75, repeat=2)):
         store.add(each)
-    store.keep_winner(1)
+    store.keep_ranking([1])
     assert store.winner() == (1, [0.5, 0.75])
 
 
@@ -269,7 +269,7 @@ def test_a_reader_writes_nothing(two_children):
     before = DATABASE.read_bytes()
     store = Store.open("trial")
     with pytest.raises(OSError, match=f"{DATABASE}: attempt to write a readonly database"):
-        store.keep_winner(1)
+        store.keep_ranking([1])
     store.close()
     assert DATABASE.read_bytes() == before
 

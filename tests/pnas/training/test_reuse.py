@@ -201,7 +201,7 @@ def searched(name, **changes):
 
     train = train_fully = functools.partial(train_or_reuse, training, open_earlier(settings), settings)
     if settings.STOP_EARLY:
-        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS)
+        train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS, settings.rounds)
     children = progressive_search(settings.state_space(), surrogate, train, settings.K_, store)
     train_finalists(children, surrogate, train_fully, 0.1, 3, 2, store)
     kept = [child._replace(reused="") for repeat in range(3) for child in store.children(repeat=repeat)]
