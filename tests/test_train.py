@@ -95,7 +95,7 @@ def test_the_console_shows_a_line_a_child_and_no_noise(searched):
 def test_event_files_report_and_best_network_are_written(searched):
     folder, _ = searched
     assert len(list(folder.glob("logs/pnas/children/000*/events*"))) == 5
-    assert len(list(folder.glob("logs/pnas/surrogate/after_1_blocks/events*"))) == 1
+    assert len(list(folder.glob("logs/pnas/surrogate/after_3_children/events*"))) == 1
     assert len(list(folder.glob("logs/pnas/surrogate/quality/events*"))) == 1
     assert len(list(folder.glob("logs/pnas/report/*"))) == 10
     assert (folder / "weights" / "pnas" / "best.keras").stat().st_size > 1000
