@@ -83,7 +83,7 @@ from mnist import DataError
 from mnist.download_mnist import MD5, find
 from mnist.mnist_data import COPIES, MNIST_VALIDATION, SIDE, Data, load_data
 from pnas import UsageError
-from pnas.costs import Costs, budget
+from pnas.costs import budget
 from pnas.encoder import Encoder
 from pnas.manager import Manager
 from pnas.report.console import Progress, end_lines, result_lines
@@ -115,7 +115,7 @@ def search(settings: Settings):
     """Searches for the best cell: keeps and shows every child, trains the best ones again, and draws the report."""
     data, settings = load(settings)
     space = settings.state_space()
-    costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS, data.x_train.shape[1:])
+    costs = settings.costs(data.x_train.shape[1:])
     fits = budget(costs, space.initial_children(), settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
     manager, earlier = Manager(data, settings), open_earlier(settings)
     store = Store(settings.EXPERIMENT_NAME, settings.deciding(), settings.RESTORE_CONTROLLER)

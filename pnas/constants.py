@@ -185,6 +185,12 @@ class Settings:
 
         return StateSpace(self.B, self.operators, self.INPUT_LOOKBACK_DEPTH, self.INPUT_LOOKFORWARD_DEPTH)
 
+    def costs(self, shape: tuple[int, int, int]):
+        """The `pnas.costs.Costs` of networks that read images of this shape."""
+        from pnas.costs import Costs
+
+        return Costs(self.NUM_CELLS, self.NUM_CELL_FILTERS, self.DENSE_LAYERS, shape)
+
     def deciding(self) -> dict[str, Any]:
         """What the rewards and choices of a search depend on, in JSON types.
 

@@ -99,6 +99,18 @@ class StateSpace:
         most = parents * unique_blocks
         return most if self.input_lookforward_depth else min(most, math.comb(unique_blocks + blocks - 1, blocks))
 
+    def most_children(self, parents: int, blocks: int, K: int) -> list[int]:
+        """The largest numbers of children of `blocks` blocks and of each larger size, K of a size at most.
+
+        Args:
+            parents: number of children of the size before.
+        """
+        numbers = []
+        for size in range(blocks, self.B + 1):
+            parents = min(K, self.most_expansions(parents, size))
+            numbers.append(parents)
+        return numbers
+
     def canonical(self, cell: Cell) -> Cell:
         """The one way of writing a cell that stands for its architecture.
 

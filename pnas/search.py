@@ -180,15 +180,13 @@ def _choose(state_space, surrogate, cells, K, trained, cost):
 
 def _later_sizes(state_space, children, to_come, K, fits):
     """(blocks, largest number of children) of each block size after that of some children and others to come."""
-    later, number = [], len(children) + to_come
-    for blocks in range(children[0].blocks + 1, state_space.B + 1):
-        if later or to_come or fits is None:
-            number = state_space.most_expansions(number, blocks)
-        else:
-            number = sum(map(fits, state_space.expand([child.cell for child in children])))
-        number = min(K, number)
-        later.append((blocks, number))
-    return later
+    first = children[0].blocks + 1
+    if to_come or fits is None or first > state_space.B:
+        numbers = state_space.most_children(len(children) + to_come, first, K)
+    else:
+        number = min(K, sum(map(fits, state_space.expand([child.cell for child in children]))))
+        numbers = [number, *state_space.most_children(number, first + 1, K)]
+    return list(enumerate(numbers, start=first))
 
 
 def _kept(results, store, callbacks):

@@ -14,7 +14,7 @@ from scipy.optimize import nnls
 from pnas import UsageError
 from pnas.child import counted
 from pnas.constants import FIELDS, Settings
-from pnas.costs import Cost, Costs, budget
+from pnas.costs import Cost, budget
 from pnas.encoder import Cell
 from pnas.report.console import standard_output
 from pnas.store.paths import Paths
@@ -53,7 +53,7 @@ def sizes_of(settings: Settings, shape: tuple[int, int, int]) -> list[Size]:
         UsageError: no cell of one block is within the budget.
     """
     space = settings.state_space()
-    costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS, shape)
+    costs = settings.costs(shape)
     cells = space.initial_children()
     fits = budget(costs, cells, settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
     cells = list(filter(fits, cells))
@@ -177,10 +177,9 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
         known: number of its children that earlier runs have trained.
     """
     space = settings.state_space()
-    trained = [len(space.initial_children())]
-    for blocks in range(2, settings.B + 1):
-        trained.append(min(settings.K_, space.most_expansions(trained[-1], blocks)))
-    if known or not workers.pool or sum(trained) * settings.MAX_EPOCHS * images.training < LONG:
+    ones = len(space.initial_children())
+    trained = ones + sum(space.most_children(ones, 2, settings.K_))
+    if known or not workers.pool or trained * settings.MAX_EPOCHS * images.training < LONG:
         return
     console, sizes = standard_output(), sizes_of(settings, images.shape)
     measured = _measured(console, sizes, settings, images, workers)

@@ -13,7 +13,6 @@ from matplotlib.figure import Figure
 
 from pnas.child import in_short
 from pnas.constants import Settings
-from pnas.costs import Costs
 from pnas.model import origin_of
 from pnas.report.cell_drawing import BOX, LINE, LINES, TRACK, WIDTH, add_cell, canvas, draw_box, draw_line
 
@@ -46,7 +45,7 @@ def draw_network(cell: list, settings: Settings, input_shape: tuple[int, int, in
     Returns:
         Figure, 8 inches wide and as high as the network needs.
     """
-    costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS, input_shape)
+    costs = settings.costs(input_shape)
     macs, binary_weights = costs(cell)
     name = textwrap.fill(f"Network of the cell {in_short(cell)}", 80)
     title = f"{name}\n{binary_weights:,} binary weights (-1 or +1), {macs:,} multiply-accumulates for an image"

@@ -20,7 +20,6 @@ from train_constants import settings_of_train  # noqa: E402
 
 from mnist.mnist_data import load_data  # noqa: E402
 from pnas.child import Child, in_short  # noqa: E402
-from pnas.costs import Costs  # noqa: E402
 from pnas.manager import Manager  # noqa: E402
 from pnas.store.store import Store  # noqa: E402
 
@@ -53,7 +52,7 @@ def main():
     options = parser.parse_args()
     settings = settings_of_train(B=2, EXPERIMENT_NAME="full", DATA_DIR=options.DATA_DIR, N_WORKERS=options.N_WORKERS)
     data = load_data(settings.DATASET, settings.DATA_DIR, None, settings.USE_EXPANSION, settings.SEED)
-    costs = Costs(settings.NUM_CELLS, settings.NUM_CELL_FILTERS, settings.DENSE_LAYERS)
+    costs = settings.costs((28, 28, 1))
     store = Store(settings.EXPERIMENT_NAME, settings.deciding())
     known = {
         (child.number, child.repeat) for repeat in (0, 1) for child in store.children(repeat=repeat) if not child.error
