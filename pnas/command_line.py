@@ -212,15 +212,17 @@ def _unknown_to_workers(operators):
     return [name for name in elsewhere if name not in process.stdout.splitlines()]
 
 
-def retrain_command(command: list[str], representation: str) -> str:
+def retrain_command(command: list[str], representation: str, experiment: str | None = None) -> str:
     """The command line that trains an architecture with the constants and the Keras backend of this run.
 
     Args:
-        command: this run's `sys.argv`. A `--train_arc False` in it does not count, as the last one is ours.
+        command: this run's `sys.argv`. A `--train_arc False` or a name in it does not count, as the last one is ours.
         representation: the architecture's representation string.
+        experiment: EXPERIMENT_NAME of the training, or None for that of this run.
     """
     backend = [f"KERAS_BACKEND={quoted(os.environ['KERAS_BACKEND'])}"] if os.environ.get("KERAS_BACKEND") else []
     command = ["python", *command, "--train_arc", "--REPRESENTATION_STRING", representation]
+    command += ["--EXPERIMENT_NAME", experiment] if experiment else []
     return " ".join([*backend, *map(quoted, command)])
 
 

@@ -54,6 +54,7 @@ def test_a_cell_of_the_front_is_retrained_by_its_command(searched):
     result = subprocess.run(command, cwd=searched[0], capture_output=True, text=True, timeout=600, check=False)
     assert result.returncode == 0, result.stderr
     assert f"Training {row['architecture']}" in result.stdout and "Test accuracy" in result.stdout
+    assert (searched[0] / "logs" / f"pnas_child_{row['number']}" / "architecture.json").exists()
 
 
 def test_a_search_killed_in_its_second_round_ends_with_the_same_front(searched, tmp_path):

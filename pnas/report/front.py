@@ -11,7 +11,7 @@ from pnas.training.architecture import load_network
 
 
 def front_rows(
-    front: list[Finalist], paths: Paths, encode: Callable[[list], str], command: Callable[[str], str]
+    front: list[Finalist], paths: Paths, encode: Callable[[list], str], command: Callable[[str, str], str]
 ) -> list[dict]:
     """A row for each cell of a front, with the columns of front.csv and `network`.
 
@@ -19,7 +19,8 @@ def front_rows(
         front: cheapest first.
         paths: of the search.
         encode: function of a cell, its representation string.
-        command: function of a representation string, the command line that retrains it.
+        command: function of a representation string and an EXPERIMENT_NAME, the command line that retrains it. Each
+            cell has a name of its own, so that no retraining moves another one aside.
     Returns:
         List of dict: `macs`, `binary_weights`; `bytes_as_bits`, of the network packed into bits, None where its file is
         gone or it cannot be packed; `mean` and `standard_deviation` of the rewards, the latter None for one training;
@@ -31,7 +32,7 @@ def front_rows(
         child, trainings = finalist.child, finalist.trainings
         best = max(trainings, key=lambda training: (training.reward, -training.repeat))
         network = paths.network(best.number, best.repeat)
-        representation = encode(child.cell)
+        representation, experiment = encode(child.cell), f"{paths.logs.name[:50]}_child_{child.number}"
         rows.append(
             {
                 "macs": child.macs,
@@ -43,7 +44,7 @@ def front_rows(
                 "number": child.number,
                 "architecture": child.cell,
                 "representation": representation,
-                "retrain": command(representation),
+                "retrain": command(representation, experiment),
                 "network": network.read_bytes() if network.exists() else None,
             }
         )

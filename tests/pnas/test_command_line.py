@@ -1,5 +1,6 @@
 """The command line of train.py: what it accepts, and how it refuses the rest."""
 
+import dataclasses
 import os
 import shlex
 import subprocess
@@ -113,6 +114,8 @@ def test_the_retraining_command_is_the_one_that_was_typed_and_retrains(read, mon
     assert (python, script) == ("python", typed[0])
     settings = settings_of_train(operators=["3x3 bconv", "linear"], REPRESENTATION_STRING=string)
     assert read(*arguments) == (settings, "train_arc")
+    python, script, *arguments = shlex.split(retrain_command([*typed, "--EXPERIMENT_NAME", "search"], string, "child"))
+    assert read(*arguments) == (dataclasses.replace(settings, EXPERIMENT_NAME="child"), "train_arc")
 
 
 def test_the_retraining_command_names_the_keras_backend(monkeypatch):

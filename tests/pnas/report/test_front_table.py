@@ -3,6 +3,7 @@
 import pytest
 from searches import child
 
+from pnas.constants import NAME
 from pnas.report.front import front_lines, front_rows
 from pnas.search import Finalist
 from pnas.store.paths import Paths
@@ -18,6 +19,10 @@ def paths(tmp_path, monkeypatch):
     return paths
 
 
+def command(representation, experiment):
+    return f"retrain {representation} as {experiment}"
+
+
 FRONT = [
     Finalist(child(1, 0.5, macs=1_000, weights=20), []),
     Finalist(child(2, 0.5, macs=2_345_678, weights=30), [child(2, 0.75)._replace(repeat=1), child(2, 0, error="full")]),
@@ -25,23 +30,32 @@ FRONT = [
 
 
 def test_a_row_has_the_costs_the_mean_and_how_to_retrain_the_cell(paths):
-    first, second = front_rows(FRONT, paths, lambda cell: f"string of {cell[1]}", lambda text: f"retrain {text}")
+    first, second = front_rows(FRONT, paths, lambda cell: f"string of {cell[1]}", command)
     assert (first["macs"], first["mean"], first["standard_deviation"], first["trainings"]) == (1000, 0.5, None, 1)
     # Deviations of 0.125 from 0.625: sqrt(2 * 0.015625).
     assert (second["mean"], second["standard_deviation"], second["trainings"]) == (0.625, 0.176777, 2)
-    assert second["retrain"] == "retrain string of linear" and second["representation"] == "string of linear"
+    assert (
+        second["retrain"] == "retrain string of linear as tiny_child_2"
+        and second["representation"] == "string of linear"
+    )
     assert (first["network"], second["network"]) == (b"first", b"no network")  # that of the highest reward
     assert first["bytes_as_bits"] is None  # what cannot be read as a network
 
 
+def test_the_name_of_a_retraining_fits_after_the_longest_name_of_a_search():
+    rows = front_rows(FRONT, Paths(64 * "n"), str, command)
+    names = [row["retrain"].split()[-1] for row in rows]
+    assert len(set(names)) == 2 and all(NAME.fullmatch(name) for name in names)
+
+
 def test_a_network_that_is_gone_costs_no_front(paths):
     paths.network(1).unlink()
-    (row, _) = front_rows(FRONT, paths, str, str)
+    (row, _) = front_rows(FRONT, paths, str, command)
     assert row["network"] is None and row["bytes_as_bits"] is None
 
 
 def test_the_front_is_shown_cheapest_first(paths):
-    rows = front_rows(FRONT, paths, str, str)
+    rows = front_rows(FRONT, paths, str, command)
     rows[1]["bytes_as_bits"] = 12_345
     title, heading, first, second, files = front_lines(rows, paths)
     assert first.split() == ["1,000", "20", "unknown", "0.5000", "1", "linear", "×2"]
