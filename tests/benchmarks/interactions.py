@@ -10,9 +10,10 @@ Spearman's rank correlation with the rewards of two-block cells (means over seed
 2. of those that were not trained, after K more cells, drawn at random or ranked highest by the surrogate.
 
 Before that, the noise of a reward (its standard deviation over seeds, of the cells that have several), also as a share
-of 1 - reward, beside the spread of the rewards with seed 0, over all cells and over those with rewards above GOOD.
+of 1 - reward, beside the spread of the rewards with seed 0, over all cells and over those with rewards above GOOD. And
+the rank correlation with the rewards that the same cells have in another table, OTHER.
 
-    python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--SEEDS 20]
+    python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--OTHER TABLE] [--SEEDS 20]
 """
 
 import argparse
@@ -62,11 +63,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--TABLE", default=str(CONNECTED), help="CSV file of measured cells")
     parser.add_argument("--SEEDS", type=int, default=20)
+    parser.add_argument("--OTHER", help="a table of other trainings of the same cells")
     options = parser.parse_args()
     for above in (0, GOOD):
         print_noise(read_rows(options.TABLE), above)
     table, costs = read_rewards(options.TABLE), read_costs(options.TABLE)
     space = space_of(table)
+    if options.OTHER:
+        other = read_rewards(options.OTHER)
+        for size in (4, 8):
+            shared = [cell for cell in table if cell in other and len(cell) == size]
+            both = [[of[cell] for cell in shared] for of in (table, other)]
+            print(
+                f"Rank correlation with {options.OTHER}: {correlation(*both):.3f} ({len(shared)} cells of {size // 4})"
+            )
     ones, twos = ([list(cell) for cell in table if len(cell) == size] for size in (4, 8))
     known, rewards = (np.array([table[tuple(cell)] for cell in cells]) for cells in (ones, twos))
     macs, weights = (np.array([cost[tuple(cell)] for cell in twos]) for cost in costs)
@@ -99,7 +109,7 @@ def main():
     print(f"| line in log MACs, surrogate of the rest | {fitted:.3f} | | |")
 
     print("\n| K | cells | surrogate | ridge | MACs |\n| --- | --- | --- | --- | --- |")
-    for K in BUDGETS:
+    for K in (K for K in BUDGETS if len(twos) > K):
         for how in ("random", "ranked highest"):
             results = []
             for seed, first in enumerate(predicted["surrogate"]):
