@@ -123,6 +123,10 @@ def progressive_search(
         choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
         is_kept = len(choices) == number and any(cell in tried for cell in choices[-1][0])
         if not is_kept:
+            if any(
+                child.blocks > blocks for child in store.children()
+            ):  # children of this round would get their numbers
+                return [], []
             known = {tuple(child.cell) for child in trained if child.blocks == blocks}
             parents = [child.cell for child in rewarded if child.blocks == blocks - 1]
             candidates = list(filter(fits, state_space.expand(parents)))
@@ -153,8 +157,9 @@ def progressive_search(
             for place, (cell, prediction) in enumerate(zip(cells, predicted), start=len(trained) + 1):
                 child = store.child(cell)
                 (known if child else new).append(child or Child(place, cell, prediction))
-            later = [(blocks, left) for left in of_rounds[number:]]
-            later += _later_sizes(state_space, [*of_size, *known, *new], sum(of_rounds[number:]), K, fits)
+            to_come = of_rounds[number:] if len(cells) == quota else []  # else no cell of this size is left
+            later = [(blocks, left) for left in to_come]
+            later += _later_sizes(state_space, [*of_size, *known, *new], sum(to_come), K, fits)
             _tell(callbacks, "on_round_begin", blocks, (number, len(of_rounds)), new, known, later)
             children = known + list(_kept(train(new), store, callbacks))
             children.sort(key=lambda child: child.number)  # they end in any order
@@ -290,7 +295,7 @@ def train_finalists(
         count: number of finalists, with `cost` in each third of the costs. With 0, or without `cost` where there is
             only one candidate, the child of the highest reward wins as it is, and with `cost` the front of the rewards
             stays.
-        repeats: number of further trainings of each finalist.
+        repeats: number of further trainings of each finalist. If the store has more of them, these count, too.
         store, callbacks: see `progressive_search`.
     Returns:
         List of Finalist, the winner first: the highest mean reward, of equal ones the lower number.
@@ -298,6 +303,7 @@ def train_finalists(
     store = store or Store()
     candidates = _candidates(children)
     count = min(count, len(candidates))
+    best = finalists(children, surrogate, noise, count, cost)  # fits the surrogate, also where they have been chosen
     if count < (1 if cost else 2):
         repeats = 0
         if cost:
@@ -305,10 +311,11 @@ def train_finalists(
         else:
             chosen = [max(children, key=lambda child: (not child.error, child.reward, -child.number))]
     else:
-        numbers = store.finalists(count)
+        chosen_from = {"candidates": [child.number for child in candidates], "noise": noise}
+        numbers = store.finalists(count, chosen_from)
         if not numbers:
-            numbers = [child.number for child in finalists(children, surrogate, noise, count, cost)]
-            store.keep_finalists(count, numbers)
+            numbers = [child.number for child in best]
+            store.keep_finalists(count, numbers, chosen_from)
         chosen = [child for child in children if child.number in numbers]
     trainings = {child.number: [] for child in chosen}
     for repeat in range(1, repeats + 1):
@@ -322,6 +329,8 @@ def train_finalists(
         known |= {child.number: child for child in _kept(train(new), store, callbacks)}
         for number, trained in trainings.items():
             trained.append(known[number])
+    for number, trained in trainings.items():  # by an earlier run with more repeats
+        trained += [child for child in store.trainings(number) if child.repeat > repeats]
     ranked = [Finalist(child, trainings[child.number]) for child in chosen]
     ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
     store.keep_ranking([finalist.child.number for finalist in ranked])

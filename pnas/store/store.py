@@ -134,8 +134,9 @@ class Store(Database):
     def _remove_unfinished(self):
         """Removes what killed runs have left half-written."""
         paths = self.paths
-        written = paths.weights.glob("[bs]*.tmp"), paths.networks.glob("*.tmp"), paths.front_networks.glob("*.tmp")
-        for path in itertools.chain(paths.logs.rglob("*.tmp"), *written):
+        folders = paths.networks, paths.front_networks, *map(paths.logs.joinpath, ("errors", "children", "surrogate"))
+        written = (folder.rglob("*.tmp") for folder in folders)
+        for path in itertools.chain(paths.weights.glob("[bs]*.tmp"), paths.logs.glob("*.tmp"), *written):
             if re.search(r"\.\d+\.tmp$", path.name) and not path.name.startswith("architecture"):
                 path.unlink()
 
@@ -148,10 +149,6 @@ class Store(Database):
             UsageError: another child has its number and repeat.
             OSError: the disk is full, or cannot be written.
         """
-        if child.network and self.paths:
-            path = self.paths.network(child.number, child.repeat)
-            path.parent.mkdir(exist_ok=True)
-            write_atomically(path, child.network)
         values = child._asdict() | {"cell": json.dumps(child.cell)}
         row = {name: values[name] if kind is list else kind(values[name]) for name, kind in FIELDS.items()}
         row |= {"reward": None} if child.error else {}
@@ -163,6 +160,10 @@ class Store(Database):
             )
             if any(cell != row["cell"] or not error for cell, error in found):
                 raise UsageError(f"{self.path} already has another child {child.number}, repeat {child.repeat}")
+            if child.network and self.paths:
+                path = self.paths.network(child.number, child.repeat)
+                path.parent.mkdir(exist_ok=True)
+                write_atomically(path, child.network)
             columns = ", ".join(f":{name}" for name in FIELDS)
             connection.execute(f"INSERT OR REPLACE INTO children VALUES ({columns})", row)
             connection.execute("DELETE FROM curves WHERE (number, repeat) = (:number, :repeat)", key)
@@ -242,12 +243,17 @@ class Store(Database):
         """Keeps the choices for a block size; one may have no cell. They replace earlier ones."""
         self.put("choices", choices, blocks)
 
-    def finalists(self, count: int) -> list[int]:
-        """The numbers of the finalists where FINALISTS is `count`; none if they have not been chosen yet."""
-        return self.get("finalists", count) or []
+    def finalists(self, count: int, chosen_from: Any = None) -> list[int]:
+        """The numbers of the finalists where FINALISTS is `count`; none if they have not been chosen from this yet.
 
-    def keep_finalists(self, count: int, numbers: list[int]):
-        self.put("finalists", numbers, count)
+        Args:
+            chosen_from: what their choice depends on besides `count`, in JSON types.
+        """
+        numbers, of_these = self.get("finalists", count) or ([], None)
+        return numbers if of_these == chosen_from else []
+
+    def keep_finalists(self, count: int, numbers: list[int], chosen_from: Any = None):
+        self.put("finalists", (numbers, chosen_from), count)
 
     def ranking(self) -> list[int]:
         """The numbers of the finalists that the search ended with, the winner first; none if it has not ended."""

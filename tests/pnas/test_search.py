@@ -110,6 +110,21 @@ def test_children_are_numbered_in_the_order_of_their_ranks():
     assert numbers(children) == [1, 2, 3, 4, 5, 6, 7]
 
 
+def test_a_failed_child_that_succeeds_later_changes_no_size_that_is_done():
+    store = Store()
+    before, _, _ = searched(store, K=12, rounds=2, failing=[BB])  # five cells of two blocks in round 1, none in round 2
+    after, _, asked = searched(store, K=12, rounds=2)  # BB + BB could be one of round 2
+    assert numbers(after) == numbers(before) and [child.cell for child in after] == [child.cell for child in before]
+    assert [child.number for new in asked for child in new] == [3]
+
+
+def test_no_round_is_to_come_when_no_cell_is_left():
+    events = Events()
+    searched(K=16, rounds=2, callbacks=[events])
+    rounds = {event[1:3]: event[-1] for event in events.seen if event[0] == "round"}
+    assert rounds[1, 1] == [(2, 6), (3, 10)] and rounds[2, 1] == [(3, 10)]  # all cells of two blocks are in round 1
+
+
 def test_children_of_more_blocks_have_predicted_rewards():
     children, _, _ = searched()
     assert np.isnan([child.predicted for child in children[:3]]).all()
@@ -506,6 +521,11 @@ def trained_again(rewards):
     return train
 
 
+def of(*candidates, noise=0.01):
+    """What finalists are chosen from."""
+    return {"candidates": [*candidates], "noise": noise}
+
+
 FIRST = [0.7, 0.9, 0.8, 0.85]
 AGAIN = {2: (0.6, 0.6), 4: (0.9, 0.86)}  # means: (0.9 + 0.6 + 0.6) / 3 = 0.7 and (0.85 + 0.9 + 0.86) / 3 = 0.87
 
@@ -523,7 +543,7 @@ def test_the_winner_has_the_highest_mean_reward():
     assert winner.mean == pytest.approx(0.87) and second.mean == pytest.approx(0.7)
     # Squared deviations from 0.7: 0.04 + 0.01 + 0.01, divided by 2.
     assert second.standard_deviation == pytest.approx(0.03**0.5)
-    assert store.finalists(2) == [2, 4] and store.winner()[0] == 4
+    assert store.finalists(2, of(1, 2, 3, 4)) == [2, 4] and store.winner()[0] == 4
     assert events.seen == [
         *(("repeat", 1, [2, 4], [2, 4]), ("child", 4, 1), ("child", 2, 1)),
         *(("repeat", 2, [2, 4], [2, 4]), ("child", 4, 2), ("child", 2, 2)),
@@ -547,7 +567,7 @@ def test_without_finalists_the_highest_reward_wins():
     surrogate, store = Constant(0.8), Store()
     (winner,) = train_finalists(children(FIRST, errors=[2]), surrogate, trained_again({}), 0.01, 0, 2, store)
     assert winner.child.number == 4 and winner.repeats == [] and np.isnan(winner.standard_deviation)
-    assert surrogate.fitted is None and store.winner()[0] == 4
+    assert surrogate.fitted[1] == [0.7, 0.8, 0.85] and store.winner()[0] == 4
 
 
 def test_without_finalists_the_lower_of_equal_numbers_wins():
@@ -580,7 +600,7 @@ def test_a_resumed_search_keeps_its_finalists():
     store, events = Store(), Events()
     for child in children(FIRST):
         store.add(child)
-    store.keep_finalists(2, [1, 3])
+    store.keep_finalists(2, [1, 3], of(1, 2, 3, 4))
     store.add(Child(1, [0, "op 1", 0, "op"], np.nan, reward=0.75, repeat=1))
     again = trained_again({1: (None, 0.8), 3: (0.7, 0.7)})
     winner, second = train_finalists(children(FIRST), Constant(0.8), again, 0.01, 2, 2, store, [events])
@@ -597,19 +617,31 @@ def test_a_repeat_that_failed_is_trained_again_on_resuming():
     assert events.seen[0] == ("repeat", 1, [2, 4], [2]) and rewards(ranked[0]) == [0.9, 0.9]
 
 
-def test_another_number_of_finalists_is_chosen_anew():
+@pytest.mark.parametrize("count, chosen_from", [(3, of(1, 2, 3, 4)), (2, of(1, 3, 4)), (2, of(1, 2, 3, 4, noise=0.02))])
+def test_finalists_are_chosen_anew_of_others(count, chosen_from):
+    """Another number of them, a child that had failed before, or another noise."""
     store = Store()
-    store.keep_finalists(2, [1, 3])
-    again = dict.fromkeys((2, 3, 4), (0.9,))
-    train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 3, 1, store)
-    assert store.finalists(3) == [2, 4, 3]
+    store.keep_finalists(count, [1, 3], chosen_from)
+    again = dict.fromkeys((2, 4), (0.9,))
+    train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 2, 1, store)
+    assert store.finalists(2, of(1, 2, 3, 4)) == [2, 4]
+
+
+def test_repeats_of_an_earlier_run_count():
+    store = Store()
+    for child in children(FIRST):
+        store.add(child)
+    train_finalists(children(FIRST), Constant(0.8), trained_again(AGAIN), 0.01, 2, 2, store)
+    winner, second = train_finalists(children(FIRST), Constant(0.8), trained_again({}), 0.01, 2, 1, store)
+    assert rewards(winner) == [0.85, 0.9, 0.86] and store.winner() == (4, rewards(winner))
 
 
 def test_finalists_stay_where_there_are_fewer_candidates_than_wanted():
     surrogate, store = Constant(0.8), Store()
     again = trained_again({1: (0.9,), 2: (0.9,)})
     train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
-    assert store.finalists(2) == [2, 1] and surrogate.fitted[1] == [0.7, 0.9]
+    assert store.finalists(2, of(1, 2)) == [2, 1]
     surrogate.fitted = None
     train_finalists(children([0.7, 0.9]), surrogate, again, 0.01, 5, 1, store)
-    assert store.finalists(2) == [2, 1] and surrogate.fitted is None
+    assert store.finalists(2, of(1, 2)) == [2, 1]
+    assert surrogate.fitted[1] == [0.7, 0.9]  # it is kept fitted to all, also by a resumed search

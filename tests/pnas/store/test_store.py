@@ -96,14 +96,15 @@ def test_a_resumed_run_knows_the_search():
         store.keep_choices(2, [([CELLS[2] * 2], [0.5])])
         store.keep_choices(2, [(cells, predicted), ([CELLS[2] * 2], [0.25])])  # made anew, in two rounds
         store.keep_choices(3, [([], [])])
-        store.keep_finalists(2, [3, 1])
+        store.keep_finalists(2, [3, 1], {"noise": 0.5})
         store.keep_ranking([1])
         store.keep_fit(1, [0.5, 0.25])
         store.keep_quality(2, {"spearman": 0.5})
     with opened() as store:
         assert store.choices(2) == [(cells, predicted), ([CELLS[2] * 2], [0.25])]
         assert store.choices(3) == [([], [])] and store.choices(4) == []
-        assert store.finalists(2) == [3, 1] and store.finalists(3) == [] and store.winner() == (1, [0.75, 0.25])
+        assert store.finalists(2, {"noise": 0.5}) == [3, 1] and store.finalists(2) == store.finalists(3) == []
+        assert store.winner() == (1, [0.75, 0.25])
         assert store.fits() == {1: [0.5, 0.25]} and store.qualities() == {2: {"spearman": 0.5}}
         assert store.settings == {**SETTINGS, "LEARNING_RATE": [0.01, 0.001]}
 
@@ -149,6 +150,14 @@ def test_a_failed_child_is_replaced_by_its_next_training():
         store.add(child(3, 0.9))
     with opened() as store:
         assert store.children() == [kept(child(3, 0.9))] and store.history(3)["loss"] == [0.5] * 4
+
+
+def test_a_refused_child_leaves_the_network_of_the_other():
+    with opened() as store:
+        store.add(child(1, 0.5)._replace(network=b"first"))
+        with pytest.raises(UsageError, match="already has another child 1"):
+            store.add(child(1, 0.5, cell=CELLS[1])._replace(network=b"second"))
+        assert store.paths.network(1).read_bytes() == b"first"
 
 
 @pytest.mark.parametrize("other", [child(3, 0.5, cell=CELLS[1]), child(1, 0.5), failed(1)])
