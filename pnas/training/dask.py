@@ -80,18 +80,19 @@ class DaskCluster:
         shared = self.client.scatter(list(arrays), broadcast=True)
         names = [[self.name, f"{zlib.crc32(repr(task).encode()):x}"] for task in tasks]
         waiting = [(pickle.dumps((function, task)), name) for task, name in zip(tasks, names)][::-1]
-        running, done = set(), distributed.as_completed(loop=self.client.loop)
+        running, done = {}, distributed.as_completed(loop=self.client.loop)
 
         def submit():
-            future = self.client.submit(call, *waiting.pop(), *shared, pure=False)
-            running.add(future)
+            content, name = waiting.pop()
+            future = self.client.submit(call, content, name, *shared, pure=False)
+            running[future] = name
             done.add(future)
 
         try:
             while waiting and len(running) < count:
                 submit()
             for future in done:
-                running.remove(future)
+                del running[future]
                 try:
                     result = future.result()
                 except ModuleNotFoundError as error:
@@ -104,6 +105,11 @@ class DaskCluster:
                 yield pickle.loads(result)
         finally:
             self.client.cancel(list(running))
+            if limit and not self.is_lost:
+                for name in running.values():  # a task that was cancelled early was not late
+                    begun = self.client.get_metadata(name, [])
+                    late = [start for start in begun if time.time() - start >= LATE * limit]
+                    self.client.set_metadata(name, late)
 
     def _wait_for_workers(self):
         try:

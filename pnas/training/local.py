@@ -106,17 +106,18 @@ class LocalPool:
                     running[executor.submit(_call, *arguments)] = index
 
         submit(count)
+        death = None
         while running:
             done, _ = concurrent.futures.wait(running, return_when=concurrent.futures.FIRST_COMPLETED)
             for future in sorted(done, key=lambda future: future.exception() is not None):  # results first
-                index, result, death = running.pop(future), future.result(), None
+                index, result = running.pop(future), future.result()
                 try:
                     submit(1)
                 except self.deaths as error:
-                    death = error
+                    death = error  # raised after the results that have come
                 yield index, result
-                if death:
-                    raise death
+            if death:
+                raise death
 
     def _share(self, array):
         """The path of a file that holds an array in memory, or the array where there are no such files.

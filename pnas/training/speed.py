@@ -60,12 +60,13 @@ def measure_speeds(cells: list["Cell"], settings: Settings, images: Images, work
     count = max(VALIDATION_BATCH, count)
     x = 2 * np.random.default_rng(0).random((count, *images.shape), np.float32) - 1
     y = 2 * np.eye(classes, dtype=np.float32)[np.arange(count) % classes] - 1
-    copies = max(1, workers.count // len(cells))
-    tasks = [(workers.start, number, cell, settings, images) for number, cell in enumerate(cells)] * copies
+    different = len(cells)
+    cells = cells * max(1, workers.count // different)
+    tasks = [(workers.start, number, cell, settings, images) for number, cell in enumerate(cells)]
     speeds = collections.defaultdict(list)
     for number, speed in workers.pool.map(_measure_in_worker, tasks, workers.count, (x, y)):
-        speeds[number].append(speed)
-    return [Speed(*map(statistics.median, zip(*speeds[number]))) for number in range(len(cells))]
+        speeds[number % different].append(speed)
+    return [Speed(*map(statistics.median, zip(*speeds[number]))) for number in range(different)]
 
 
 def _measure_in_worker(start, number, cell, settings, images, x, y):

@@ -126,7 +126,8 @@ class Workers:
                     raise OSError(f"the cluster was lost: {death}") from None
                 rest = list(waiting.values())
                 suspects, rest = rest[:count], rest[count:]
-                deaths.update(child.number for child in suspects)
+                if len(suspects) == 1:
+                    deaths[suspects[0].number] += 1
                 if len(suspects) == 1 and not rest and deaths[suspects[0].number] > 1:
                     is_late = self.limit is not None and time.monotonic() - begun >= self.limit
                     yield self._too_late(suspects[0]) if is_late else suspects[0].failed(f"its worker died: {death}")

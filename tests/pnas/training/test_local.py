@@ -69,6 +69,27 @@ def test_a_death_is_reported_after_earlier_results():
         next(results)
 
 
+def test_no_result_is_lost_where_no_task_can_be_handed_out_any_more(monkeypatch):
+    class Executor:
+        """Is done at once, and dies when it gets a third task."""
+
+        left = 2
+
+        def submit(self, *arguments):
+            if not self.left:
+                raise local.LocalPool.deaths("killed")
+            self.left -= 1
+            future = concurrent.futures.Future()
+            future.set_result(self.left)
+            return future
+
+    pool, executor, results = local.LocalPool(2, 1), Executor(), []
+    monkeypatch.setattr(pool, "_start", lambda: executor)
+    with pytest.raises(local.LocalPool.deaths, match="killed"):
+        results.extend(pool.map(eval, [("1",)] * 3, 2, ()))
+    assert sorted(results) == [0, 1]
+
+
 def test_no_executor_is_started_where_semaphores_have_no_room(monkeypatch):
     """Neither when the workers start, nor when they are stopped."""
     monkeypatch.setattr(shutil, "disk_usage", lambda place: SimpleNamespace(free=4096))
