@@ -13,10 +13,10 @@ B = 3  # Maximum number of blocks in the cell
 K_ = 128  # Number of children to be trained for each block size after the first
 REGULARIZATION = 0  # L2 regularization strength on the surrogate's LSTMs
 CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensions
-RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate after each block size, each of at least 10 batches
+RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate in each round, each of at least 10 batches
 NUM_PREDICTORS = 5  # Number of LSTMs in the surrogate; the prediction is their mean
 RESTORE_CONTROLLER = True  # Resume an earlier run of this experiment; False moves its files aside
-REUSE = None  # Name of an earlier experiment, or a list: children that it has trained equally are not trained again
+REUSE = None  # Name of an earlier experiment, or a list: children that it has trained in the same way come from there
 INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: operators may also read the outputs of k earlier cells
 INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat cells), a number, or None for all
 MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
@@ -113,6 +113,7 @@ from pnas.training.workers import Workers
 
 def search(settings: Settings):
     """Searches for the best cell: keeps and shows every child, trains the best ones again, and draws the report."""
+    asked = settings.DATASET
     data, settings = load(settings)
     space = settings.state_space()
     costs = settings.costs(data.x_train.shape[1:])
@@ -135,7 +136,8 @@ def search(settings: Settings):
         finalists = train_finalists(
             children, surrogate, train_fully, noise, count, repeats, cost=settings.PARETO, **told
         )
-    command = functools.partial(retrain_command, sys.argv)
+    instead = ["--DATASET", data.name, "--TRAIN_SIZE", str(data.train_size)] * (data.name == "digits" != asked)
+    command = functools.partial(retrain_command, [*sys.argv, *instead])
     lines = end_lines(finalists, settings, command(space.encode(finalists[0].child.cell)))
     if settings.PARETO:
         rows = front_rows(front(finalists, settings.PARETO), store.paths, space.encode, command)
@@ -183,15 +185,17 @@ def train_to_convergence(settings: Settings):
     train_seeds(cell, settings, arrays, paths, journal)
     result, packed = keep_best(cell, settings, data, paths)
     journal.write_result(result)
-    print(*result_lines(result, paths.weights), packed.summary(), sep="\n")
+    print(*result_lines(result, paths.weights), *[packed.summary()] * bool(packed), sep="\n")
     print(f"Learning curve and result: {journal.curve_path}, {journal.result_path}")
 
 
 def show_summary(settings: Settings):
     """Shows the layers of REPRESENTATION_STRING's network, without training it, and draws how they are stacked."""
     cell = settings.state_space().decode(settings.REPRESENTATION_STRING)
-    is_built_in = settings.DATASET in ("mnist", "digits")
-    shape = (SIDE, SIDE, 1) if is_built_in else load(settings)[0].x_train.shape[1:]
+    shape = (SIDE, SIDE, 1)
+    if settings.DATASET not in TRAINING_IMAGES:
+        data, settings = load(settings)
+        shape = data.x_train.shape[1:]
     print_summary(build_with_seed(cell, settings, shape, settings.SEED))
     drawn = write_sheets(settings.EXPERIMENT_NAME, {"network": lambda: draw_network(cell, settings, shape)})
     print(f"Drawn:       {', '.join(drawn)}")
@@ -200,7 +204,6 @@ def show_summary(settings: Settings):
 def foresee(settings: Settings):
     """Shows what a search will take, without searching. Nothing is written, and MNIST is not downloaded."""
     print_constants(settings, Settings.of(globals()))
-    open_earlier(settings)  # refuses those that cannot be reused
     if settings.DATASET == "mnist":
         training = (settings.TRAIN_SIZE or TRAINING_IMAGES["mnist"]) * (1 + COPIES * settings.USE_EXPANSION)
         images = Images(training, MNIST_VALIDATION, (SIDE, SIDE, 1))
@@ -210,6 +213,7 @@ def foresee(settings: Settings):
         data, settings = load(settings)
         check_data(data, settings.DENSE_LAYERS)
         images = images_of(data)
+    open_earlier(settings)  # refuses those that cannot be reused
     print_forecast(settings, images, Workers(settings))
 
 
@@ -227,10 +231,14 @@ def main():
     check(settings, action)
     formatwarning = warnings.formatwarning  # put back at the end, as in a notebook other work goes on
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
+    again = "the same command" + " with RESTORE_CONTROLLER = True" * (not settings.RESTORE_CONTROLLER)
     run, kept = {
-        "search": (search, "logs/{0} keeps every child reported above; the same command resumes there."),
+        "search": (search, f"logs/{{0}} keeps every child reported above; {again} resumes there."),
         "dry_run": (foresee, ""),
-        "train_arc": (train_to_convergence, "weights/{0} keeps every whole epoch; --LOAD_SAVED True resumes there."),
+        "train_arc": (
+            train_to_convergence,
+            "weights/{0} has the best and the last whole epoch; --LOAD_SAVED True resumes there.",
+        ),
         "summary": (show_summary, ""),
     }[action]
     kept = "Stopped. " + kept.format(settings.EXPERIMENT_NAME)

@@ -71,10 +71,11 @@ def test_a_line_of_readme_makes_a_file_of_the_arrays_of_other_packages(source, w
 
 def test_colour_images_of_20_x_24_pixels_are_summarized_trained_and_packed(tmp_path, capsys):
     images, labels = colour_images()
-    np.savez("my.npz", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8])
+    Path("folder").mkdir()
+    np.savez("folder/my.npz", x_train=images, y_train=labels, x_test=images[:8], y_test=labels[:8])
     string = "[[1. 0.]] [[1. 0. 0.]] [[1. 0.]] [[0. 1. 0.]]"  # 3x3 bconv + 3x3 maxpool
     network = {"NUM_CELLS": 2, "NUM_CELL_FILTERS": [4, 4], "DENSE_LAYERS": [8, 4], "REPRESENTATION_STRING": string}
-    settings = tiny_training.settings_of(DATASET="my.npz", NUM_EPOCHS=1, LOAD_SAVED=False, **network)
+    settings = tiny_training.settings_of(DATASET="folder/my.npz", NUM_EPOCHS=1, LOAD_SAVED=False, **network)
     train.show_summary(settings)
     total = next(line for line in capsys.readouterr().out.splitlines() if "total" in line)
     # 3x3 weights of 3 and of 4 + 3 channels for 4 filters. 20 x 24 pixels are halved twice; with 4 + 7 channels they

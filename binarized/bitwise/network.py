@@ -141,7 +141,8 @@ class Network:
         if images.ndim == 3:
             images = images[..., np.newaxis]
         if images.dtype != np.uint8 or images.shape[1:] != self.image_shape:
-            raise ValueError(f"images must be uint8 (n, {self.image_shape}), got {images.dtype} {images.shape}")
+            shape = ", ".join(map(str, self.image_shape))
+            raise ValueError(f"images must be uint8 (n, {shape}), got {images.dtype} {images.shape}")
         return [images[first : first + IMAGES] for first in range(0, max(1, len(images)), IMAGES)]
 
     def scores(self, images: np.ndarray) -> np.ndarray:

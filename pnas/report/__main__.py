@@ -54,10 +54,10 @@ def main():
             print(*compare([name, *others]), sep="\n")
             return
         curves = read_curves(Paths(name)) if NAME.fullmatch(name) else {}
-        paths = write_sheets(name, {"architecture": lambda: draw_learning_curves(curves, name)}) if curves else []
+        if curves:
+            print(*write_sheets(name, {"architecture": lambda: draw_learning_curves(curves, name)}), sep="\n")
         if not curves or Paths(name).database.exists():
-            paths += write_report(name)
-        print(*paths, sep="\n")
+            print(*write_report(name), sep="\n")
     except (UsageError, OSError) as error:
         sys.exit(f"pnas.report: {error}")
 

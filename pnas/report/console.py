@@ -92,9 +92,9 @@ def result_lines(result: dict[str, Any], folder: Path) -> list[str]:
         lines += [f"Mean of {len(lines)} seeds: {means}", f"Best by validation accuracy: seed {result['seed']}"]
     lines.append(f"Validation accuracy: {result['validation_accuracy']:.4f}, best epoch {result['best_epoch']}")
     lines.append(f"Test accuracy: {result['test_accuracy']:.4f}")
-    if "test_accuracy_rounded" in result:
-        lines.append(f"Test accuracy on images rounded to 8 bits: {result['test_accuracy_rounded']:.4f}")
-    return [*lines, f"Test accuracy as bits: {result['test_accuracy_as_bits']:.4f}, {folder / 'network.npz'}"]
+    if "test_accuracy_as_bits" in result:
+        lines.append(f"Test accuracy as bits: {result['test_accuracy_as_bits']:.4f}, {folder / 'network.npz'}")
+    return lines
 
 
 def _reward(finalist):
@@ -169,10 +169,10 @@ class Progress(Callback, contextlib.AbstractContextManager):
         """Names each child in training once that takes much longer than the mean child of its size."""
         for number, (cell, start) in list(self.running.items()):
             seconds, mean = time.monotonic() - start, self._mean(len(cell) // 4)
-            if mean and seconds > SLOW * mean and (number, start) not in self.named:
+            if self.seconds and seconds > SLOW * mean and (number, start) not in self.named:
                 self.named.add((number, start))
-                line = f"child {number} has no result after {_duration(seconds)}, the mean of its size is "
-                line += f"{_duration(mean)} (MAX_CHILD_MINUTES ends such children)  {in_short(cell)}"
+                line = f"child {number} has had no result for {_duration(seconds)}; children of its size take "
+                line += f"{_duration(mean)} on average. Set MAX_CHILD_MINUTES to end such children  {in_short(cell)}"
                 self.console.print(Text(line, "yellow"))
 
     def on_round_begin(
@@ -256,11 +256,13 @@ class Progress(Callback, contextlib.AbstractContextManager):
         if self.first_rewards is None:
             finalists = min(self.settings.most_finalists, len(self.best_first) + sum(children for _, children in sizes))
             largest = max(size for size, children in sizes if children or size == self.blocks)
-            sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * (finalists > 1)
+            is_again = finalists > 1 or self.settings.PARETO
+            sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * bool(is_again)
         left = self.last - time.monotonic()
         for size, children in sizes:
             left += math.ceil(children / self.workers) * self._mean(size)
-        at_most = "at most " * (self.first_rewards is None and len(self.later) > 0)
+        # A front may have fewer finalists, and smaller ones.
+        at_most = "at most " * (self.first_rewards is None and bool(self.later or self.settings.PARETO))
         return f"{at_most}about {_duration(left)} left"
 
     def _mean(self, blocks):

@@ -125,12 +125,12 @@ def time_range(
     """The least and the most seconds that all trainings of a search take, in rounds side by side.
 
     Where not all cells of a size are trained, these are its cheapest or its costliest ones. Finalists take as long as
-    the children of the last size.
+    the children of the last size; a front may have so few and so small ones that the least does not count them.
 
     Args:
         sizes: those of `sizes_of`.
         seconds: of `child_seconds`.
-        settings: FINALISTS and FINAL_SEEDS of the search.
+        settings: FINALISTS, FINAL_SEEDS and PARETO of the search.
         workers: number of trainings side by side.
     """
     total = np.zeros(2)
@@ -139,7 +139,8 @@ def time_range(
         part = max(1, round(len(times) * size.trained / size.count))
         bounds = np.array([np.mean(times[:part]), np.mean(times[-part:])])
         total += _waves(size, settings, workers) * bounds
-    total += settings.FINAL_SEEDS * math.ceil(finalists_of(sizes, settings) / workers) * bounds
+    finals = settings.FINAL_SEEDS * math.ceil(finalists_of(sizes, settings) / workers) * bounds
+    total += finals * [not settings.PARETO, True]
     return tuple(total.tolist())
 
 
@@ -213,7 +214,8 @@ def _trainings(sizes, settings):
     children, finalists = sum(size.trained for size in sizes), finalists_of(sizes, settings)
     at_most = "at most " * any(size.trained < size.count for size in sizes[:-1])
     seeds = counted(settings.FINAL_SEEDS, "further seed", "further seeds")
-    return f"{at_most}{counted(children)}" + f" and {finalists} finalists with {seeds}" * (finalists > 0)
+    finals = f"{'at most ' * bool(settings.PARETO)}{counted(finalists, 'finalist', 'finalists')} with {seeds}"
+    return f"{at_most}{counted(children)}" + f" and {finals}" * (finalists > 0)
 
 
 def range_in_words(low: float, high: float) -> str:
@@ -277,7 +279,8 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
         console.print(f"Time:      not measured ({measured})")
         return
     time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
-    each = range_in_words(*(cell.speed.seconds for cell in (measured[0], measured[-1])))
+    seconds_each = sorted(cell.speed.seconds for cell in measured)
+    each = range_in_words(seconds_each[0], seconds_each[-1])
     console.print(f"Time:      about {time}, {workers.count} side by side{_less(settings)}; a child takes {each}")
     one, arrays = max(cell.speed.memory for cell in measured), 4 * math.prod(images.shape)
     arrays *= images.training + images.validation
@@ -291,7 +294,7 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
     paths = Paths(settings.EXPERIMENT_NAME)
     if paths.database.exists():
         console.print(
-            f"{paths.logs} has a search, which the same command without --dry_run resumes. This is all of it."
+            f"{paths.logs} already has a search. The figures above are for a whole one, including what is trained."
         )
 
 

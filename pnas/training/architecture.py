@@ -3,6 +3,7 @@
 import statistics
 import sys
 import tempfile
+import warnings
 import zlib
 from pathlib import Path
 from typing import Any
@@ -120,7 +121,7 @@ def _check_same(made_with, journal, folder):
         )
 
 
-def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[str, Any], Network]:
+def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[str, Any], Network | None]:
     """Measures the best network of every seed, and puts that of the best seed into weights/NAME.
 
     The best seed has the highest validation accuracy; of equal ones it is the first. The networks of the others are
@@ -134,14 +135,15 @@ def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[
         paths: of the experiment.
     Returns:
         The result, in JSON types, and the packed network. The result has epochs, accuracies and sizes of the best seed.
-        If there are several, `trainings` has those of all, and `mean` and `standard_deviation` their accuracies.
+        If there are several, `trainings` has those of all, and `mean` and `standard_deviation` their accuracies. A
+        network with a layer that cannot be packed has a warning instead: None, and no accuracy and size as bits.
     """
     networks, trainings, accuracies = [], [], []
     for repeat in range(settings.TRAIN_SEEDS):
         folder, logs = paths.of_seed(repeat)
         path = saved_networks(folder)[0]
         network = load_network(path)
-        networks.append((path.read_bytes(), pack(network)))
+        networks.append((path.read_bytes(), _packed(network)))
         trainings.append(summary_of(read_curve(logs)))
         accuracies.append(measure(network, networks[-1][1], data))
     best = max(range(len(networks)), key=lambda repeat: (accuracies[repeat]["validation_accuracy"], -repeat))
@@ -151,7 +153,8 @@ def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[
         folder.mkdir(exist_ok=True)
         write_atomically(folder / path.name, content)
         set_aside(folder / "network.npz")
-        packed.save(folder / "network.npz")
+        if packed:
+            packed.save(folder / "network.npz")
 
     result = {
         **trainings[best],
@@ -159,9 +162,9 @@ def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[
         "representation_string": settings.REPRESENTATION_STRING,
         "dataset": data.name,
         **accuracies[best],
-        "bytes_as_float32": packed.float_bytes,
-        "bytes_as_bits": packed.packed_bytes,
     }
+    if packed:
+        result |= {"bytes_as_float32": packed.float_bytes, "bytes_as_bits": packed.packed_bytes}
     if len(networks) > 1:
         result["seed"] = best + 1
         pairs = enumerate(zip(trainings, accuracies), start=1)
@@ -171,34 +174,36 @@ def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[
     return result, packed
 
 
-def measure(network: keras.Model, packed, data) -> dict[str, float]:
-    """Accuracies of a trained network in Keras and as bits.
+def _packed(network):
+    """The network as bits, or None with a warning."""
+    try:
+        return pack(network)
+    except ValueError as error:
+        warnings.warn(f"the network is not packed into bits: {error}", stacklevel=3)
+        return None
 
-    A packed network reads 8-bit pixels. Where the test images are not on that grid, both are measured on the rounded
-    images too, so that a difference between them is not one of the images.
+
+def measure(network: keras.Model, packed: Network | None, data) -> dict[str, float]:
+    """Accuracies of a trained network in Keras and as bits.
 
     Args:
         network: as Keras has it.
-        packed: binarized.bitwise.network.Network, the same network.
+        packed: the same network, which reads 8-bit pixels, or None.
         data: has x_val, y_val, x_test, y_test as in `pnas.training.data.check_data`.
     Returns:
-        validation_accuracy, test_accuracy, test_accuracy_as_bits and, only where the test images are not 8-bit
-        pixels, test_accuracy_rounded: that of Keras on the rounded images.
+        validation_accuracy, test_accuracy and, of a packed network, test_accuracy_as_bits.
     """
 
     def accuracy(images, labels):
         return network.evaluate(images, labels, verbose=0, return_dict=True)["accuracy"]
 
-    pixels = np.rint((data.x_test + 1) * 127.5).astype(np.uint8)
-    rounded = pixels.astype(np.float32) / np.float32(127.5) - 1
-    classes = packed.predict(pixels)
     accuracies = {
         "validation_accuracy": accuracy(data.x_val, data.y_val),
         "test_accuracy": accuracy(data.x_test, data.y_test),
-        "test_accuracy_as_bits": float(np.mean(classes == data.y_test.argmax(axis=1))),
     }
-    if not np.allclose(rounded, data.x_test, rtol=0, atol=1e-5):
-        accuracies["test_accuracy_rounded"] = accuracy(rounded, data.y_test)
+    if packed:
+        classes = packed.predict(np.rint((data.x_test + 1) * 127.5).astype(np.uint8))
+        accuracies["test_accuracy_as_bits"] = float(np.mean(classes == data.y_test.argmax(axis=1)))
     return accuracies
 
 

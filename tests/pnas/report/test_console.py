@@ -231,8 +231,8 @@ def test_a_child_without_a_result_for_ten_mean_times_is_named_once(capsys, monke
     progress.name_slow()
     progress.name_slow()
     assert capsys.readouterr().out == (
-        "child 3 has no result after 0:08:21, the mean of its size is 0:00:50 (MAX_CHILD_MINUTES ends such children)  "
-        "3x3 bconv + linear\n"
+        "child 3 has had no result for 0:08:21; children of its size take 0:00:50 on average. "
+        "Set MAX_CHILD_MINUTES to end such children  3x3 bconv + linear\n"
     )
     progress.on_child_end(child(3, 0.5, 50))
     progress.on_child_end(child(4, 0.5, 50))
@@ -255,7 +255,18 @@ def test_a_search_looks_for_children_without_a_result(capsys, monkeypatch):
         while "no result" not in found and time.monotonic() < deadline:
             time.sleep(0.01)
             found += capsys.readouterr().out
-    assert "child 2 has no result after 0:00:00, the mean of its size is 0:00:00 (" in found
+    assert "child 2 has had no result for 0:00:00; children of its size take 0:00:00 on average. Set" in found
+
+
+def test_no_child_is_named_because_another_machine_was_faster(capsys, monkeypatch):
+    now = [1000.0]
+    monkeypatch.setattr(console.time, "monotonic", lambda: now[0])
+    progress = progress_of(workers=2)
+    progress.on_round_begin(1, (1, 1), [child(2, 0.5)], [child(1, 0.5, 1)], [])
+    capsys.readouterr()
+    now[0] += 1000
+    progress.name_slow()
+    assert capsys.readouterr().out == ""
 
 
 def test_the_quality_of_the_surrogate_stands_beside_that_of_macs(capsys):

@@ -166,7 +166,7 @@ def test_a_search_that_is_there_is_named(measuring, capsys, tmp_path, monkeypatc
     Path("logs", "pnas").mkdir(parents=True)
     Path("logs", "pnas", "search.db").touch()
     forecast.print_forecast(settings_of(), Images(900, 100, SHAPE), WORKERS)
-    assert "logs/pnas has a search, which the same command without --dry_run resumes." in capsys.readouterr().out
+    assert "logs/pnas already has a search. The figures above are for a whole one" in capsys.readouterr().out
 
 
 def test_a_long_search_begins_with_its_time(measuring, capsys):

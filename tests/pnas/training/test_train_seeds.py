@@ -116,6 +116,22 @@ def test_the_network_with_the_best_validation_accuracy_is_kept_under_the_usual_n
     assert result["standard_deviation"]["test_accuracy"] == 0
 
 
+def test_a_network_that_cannot_be_packed_has_a_result_in_keras_alone(copy, monkeypatch):
+    def refuse(model):
+        raise ValueError("pack: layer 'mine' (Conv2D) has no binary kernel")
+
+    def measure(network, packed, data):
+        return {"validation_accuracy": 0.5, "test_accuracy": 0.5 if packed is None else 0}
+
+    monkeypatch.setattr(architecture, "pack", refuse)
+    monkeypatch.setattr(architecture, "measure", measure)
+    with pytest.warns(UserWarning, match="^the network is not packed into bits: pack: layer 'mine'"):
+        result, packed = keep_best(CELL, settings_of(), SimpleNamespace(name="noise"), Paths("pnas"))
+    assert packed is None and result["test_accuracy"] == 0.5 and "bytes_as_bits" not in result
+    assert result_lines(result, Path("weights"))[-1] == "Test accuracy: 0.5000"
+    assert not (copy / "weights" / "pnas" / "network.npz").exists()
+
+
 def test_the_console_shows_every_seed_their_mean_and_the_best():
     trainings = [
         {"seed": seed, "best_epoch": seed + 5, "validation_accuracy": accuracy, "test_accuracy": accuracy - 0.25}
