@@ -69,7 +69,7 @@ def _parse(script, description):
     statements = ast.parse(source).body[1:]  # after the docstring
     constants = itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements)
     parser = argparse.ArgumentParser(
-        usage="%(prog)s [--dry_run | --train_arc] [--CONSTANT VALUE ...]",
+        usage="%(prog)s [--dry_run | --train_arc | --summary] [--CONSTANT VALUE ...]",
         description=description,
         allow_abbrev=False,
         exit_on_error=False,
@@ -81,7 +81,9 @@ def _parse(script, description):
     for name, (title, text) in ACTIONS.items():
         groups[title].add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
     for constant in constants:
-        name = constant.targets[0].id
+        name = ast.unparse(constant.targets)
+        if name not in RULES:  # one of the user's own
+            continue
         rule, field = RULES[name], FIELDS.get(name, FIELDS["DROPOUT"])
         text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
         groups[field.metadata["group"]].add_argument(
@@ -111,7 +113,7 @@ def _nearest(argument):
 def _literal(text):
     try:
         return ast.literal_eval(text)
-    except (ValueError, SyntaxError, MemoryError, RecursionError):
+    except (ValueError, TypeError, SyntaxError, MemoryError, RecursionError):
         return text
 
 

@@ -212,12 +212,16 @@ RULES = {name: field.metadata["rule"] for name, field in FIELDS.items()} | {"DRO
 
 def faults(constants: Mapping[str, Any]) -> list[str]:
     """A line for each value that its rule does not accept, with what it got and what is accepted."""
-    operators = ", ".join(map(repr, _operations()))
     return [
-        f"{name} must be {RULES[name].accepted.format(operators=operators)}, got {value!r:.200}"
+        f"{name} must be {_in_words(RULES[name].accepted)}, got {value!r:.200}"
         for name, value in constants.items()
         if not RULES[name].accepts(value)
     ]
+
+
+def _in_words(accepted):
+    """Imports Keras for operators alone: the number of its threads may not have been set yet."""
+    return accepted.format(operators=", ".join(map(repr, _operations()))) if "{" in accepted else accepted
 
 
 def changes(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:

@@ -132,12 +132,12 @@ def choose_for_all_costs(
     """The K cells that promise most for the best reward within each of many budgets, SHARES + 1 quantiles of all costs.
 
     Greedy: the next cell is the one that would raise the best reward within each budget most, summed over all budgets,
-    if it and those chosen before come true. When none would raise it any more, the rest are compared among themselves
-    in the same way, as if nothing else was known.
+    assuming that what is hoped of it and of those chosen before is right. When none would raise it any more, the rest
+    are compared among themselves in the same way, as if nothing else was known.
 
     Args:
         costs: one number a cell.
-        rewards: what to hope of each cell, such as the mean and standard deviation of several predictions, added.
+        rewards: an optimistic prediction for each cell, such as the mean of several plus their standard deviation.
         known: (cost, reward) of cells that have been trained.
         K: how many to choose; fewer if there are no more cells.
     Returns:

@@ -23,7 +23,7 @@ COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "reused", 
 class Files:
     """A callback of `pnas.search` that writes what the store has. All is complete again after a resumed run.
 
-    - `architectures/NAME.txt`: a header per run, a heading per block size, an entry per child. It is only appended to.
+    - `architectures/NAME.txt`: a header per run, a heading per round, an entry per child. It is only appended to.
     - `logs/NAME/children.csv`, `learning_curves.csv`, `surrogate.csv`: the children, without repeats, as a table with
       more columns; all epochs of all trainings; how well the surrogate predicted the children of each block size.
     - `logs/NAME/children/`, `surrogate/`: event files for TensorBoard.
@@ -91,8 +91,9 @@ class Files:
             rows: those of `pnas.report.front.front_rows`.
         """
         networks = {self.paths.front_network(row["macs"], row["number"]): row["network"] for row in rows}
-        for path in set(self.paths.front_networks.glob("*_macs_child_????.keras")) - set(networks):  # of another front
-            path.unlink()
+        for path in set(self.paths.front_networks.glob("*_macs_child_*.keras")) - set(networks):  # of another front
+            if "." not in path.stem:  # else it is an edited one that was set aside
+                path.unlink()
         files = {path: content for path, content in networks.items() if content}
         columns = [name for name in rows[0] if name != "network"]
         self.store.write_files({self.paths.front: table(columns, rows), **files})

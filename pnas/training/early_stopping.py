@@ -15,7 +15,7 @@ from pnas.store.store import Store
 
 PIONEERS = 1 / 8  # share of the children of a block size, the best-ranked of its first round, trained to the end
 EPOCHS = 1 / 4  # share of the epochs after which the others are compared with them
-QUANTILE = 0.75  # of the pioneers' accuracies; who is below is stopped
+QUANTILE = 0.75  # of the pioneers' accuracies; children below it are stopped
 
 
 def count_pioneers(children: int, share: float = PIONEERS) -> int:

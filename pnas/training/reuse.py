@@ -20,8 +20,8 @@ def open_earlier(settings: Settings) -> list[Store]:
     Args:
         settings: those of the search, with the name of its data.
     Raises:
-        UsageError: there is no such experiment, it is damaged, or a reward in it was given for something else; one line
-            names what differs. Another version of a package is a warning.
+        UsageError: there is no such experiment, it is damaged, or its children were trained with other settings; one
+            line names what differs. Another version of a package is a warning.
         OSError: it cannot be read.
     """
     names = [settings.REUSE] if isinstance(settings.REUSE, str) else settings.REUSE or []
@@ -34,8 +34,8 @@ def open_earlier(settings: Settings) -> list[Store]:
         changes, versions = differences(_without_choices(store.settings), given)
         if changes:
             raise UsageError(
-                f"REUSE: rewards of {name!r} were given for something else: {', '.join(changes):.2000}. Set them back "
-                "to reuse its children, or leave it out of REUSE"
+                f"REUSE: {name!r} was trained with other settings: {', '.join(changes):.2000}. Set them back to reuse "
+                "its children, or leave it out of REUSE"
             )
         if versions:
             slightly = "The same seed may give slightly different rewards"

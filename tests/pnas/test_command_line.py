@@ -69,6 +69,17 @@ def test_an_experiment_to_reuse_may_be_named_like_a_number(text, names, read):
     assert read("--REUSE", text)[0] == settings_of_train(REUSE=names) and read("--REUSE", "None")[0].REUSE is None
 
 
+def test_a_value_that_python_cannot_make_is_kept_as_text(read):
+    assert read("--K_", "{[]: 1}")[0].K_ == "{[]: 1}"  # and is refused by the rule of K_
+
+
+def test_a_script_may_have_constants_of_its_own(read, tmp_path, monkeypatch):
+    (tmp_path / "mine.py").write_text('"""Mine."""\nSMALL = [2, 2, 2]\nfirst, second = 1, 2\nB = 3  # blocks\n')
+    monkeypatch.setattr(sys, "argv", ["mine.py", "--B", "2"])
+    settings, _ = read_command_line(settings_of_train(), str(tmp_path / "mine.py"), "")
+    assert settings == settings_of_train(B=2)
+
+
 @pytest.mark.parametrize("name", ["dry_run", "train_arc", "summary"])
 def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
     assert read()[1] == read(f"--{name}=False")[1] == read("--B", "2", f"--{name}", "False")[1] == "search"

@@ -152,6 +152,12 @@ def registered(monkeypatch):
     return register
 
 
+def test_a_fault_of_another_constant_needs_no_operators(monkeypatch):
+    """They import Keras, which reads its number of threads then."""
+    monkeypatch.setattr(constants, "_operations", None)
+    assert constants.faults({"DROP_INPUT": 2}) == ["DROP_INPUT must be a number from 0 to 0.99, got 2"]
+
+
 def test_operators_that_workers_would_not_know_are_named(registered):
     registered("pnas.model", "5x1 bconv")
     registered("__main__", "9x9 bconv")

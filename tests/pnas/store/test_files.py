@@ -195,11 +195,12 @@ def front(*children):
 
 def test_the_networks_of_a_front_replace_those_of_another_front():
     with Run() as run:
-        run.files.write_front(front((1, b"one"), (2, b"two"), (3, None)))
+        run.files.write_front(front((1, b"one"), (2, b"two"), (10_000, b"three"), (3, None)))
         kept = Path("weights/trial/front")
         assert {path.name: path.read_bytes() for path in kept.iterdir()} == {
             "90_macs_child_0001.keras": b"one",
             "90_macs_child_0002.keras": b"two",
+            "90_macs_child_10000.keras": b"three",
         }
         (kept / "90_macs_child_0002.keras").write_bytes(b"edited")
         run.files.write_front(front((2, b"two")))

@@ -128,9 +128,9 @@ def test_an_experiment_with_other_rewards_is_refused_in_one_line_that_names_the_
     experiment("other", settings=dataclasses.replace(SETTINGS, **change, K_=99))
     ((name, value),) = change.items()
     value = list(value) if isinstance(value, tuple) else value
-    with pytest.raises(UsageError, match="^REUSE: rewards of 'other' were given for something else: ") as error:
+    with pytest.raises(UsageError, match="^REUSE: 'other' was trained with other settings: ") as error:
         open_earlier(dataclasses.replace(SETTINGS, REUSE="other"))
-    assert f"{name} was {value!r} and is " in str(error.value) and str(error.value).count(" was ") == 1
+    assert f"{name} was {value!r} and is " in str(error.value) and str(error.value).count(" was ") == 2
 
 
 def test_an_unknown_experiment_is_named():
@@ -205,7 +205,7 @@ def searched(name, **changes):
     children = progressive_search(settings.state_space(), surrogate, train, settings.K_, store)
     train_finalists(children, surrogate, train_fully, 0.1, 3, 2, store)
     kept = [child._replace(reused="") for repeat in range(3) for child in store.children(repeat=repeat)]
-    facts = str(kept), store.epochs(), store.choices(2), store.choices(3), store.finalists(3), store.winner()
+    facts = str(kept), store.epochs(), store.choices(2), store.choices(3), store.get("finalists", 3), store.winner()
     store.close()
     return facts, sum(len(children) for children, _ in training.asked)
 
