@@ -125,7 +125,9 @@ def test_a_terminated_training_can_be_resumed(tmp_path):
     os.kill(process.pid, signal.SIGTERM)
     output = "".join(lines) + process.communicate(timeout=120)[0]
     assert process.returncode == 128 + signal.SIGTERM, output
-    assert output.endswith("\nStopped. weights/pnas keeps every whole epoch; --LOAD_SAVED True resumes there.\n")
+    assert output.endswith(
+        "\nStopped. weights/pnas has the best and the last whole epoch; --LOAD_SAVED True resumes there.\n"
+    )
     assert "Traceback" not in output and not list(temporary.iterdir())
     assert (tmp_path / "weights" / "pnas" / "architecture_last.keras").exists()
 

@@ -114,12 +114,12 @@ class Workers:
         groups = [children] if children else []
         deaths = collections.Counter()
         while groups:
-            waiting = {child.number: child for child in groups.pop(0)}
+            waiting = {(child.number, child.repeat): child for child in groups.pop(0)}
             count = len(waiting) if self.is_elastic else self.count
             begun = time.monotonic()
             try:
                 for child in self._train(list(waiting.values()), count, *arguments, arrays=arrays):
-                    del waiting[child.number]
+                    del waiting[child.number, child.repeat]
                     yield child
             except self.deaths as death:
                 if self.pool and self.pool.is_lost:

@@ -90,6 +90,14 @@ def test_ten_failed_children_in_a_row_stop_the_search():
     assert error.startswith("10 children failed one after another, the last one with: ValueError: no such operator")
 
 
+def test_trainings_of_one_child_are_all_done_where_a_worker_dies():
+    pool = workers.Workers(settings_of(N_WORKERS=1))
+    pool.pool = Dying({0})
+    children = [Child(number, CELL, 0.5, repeat=repeat) for number in (1, 2) for repeat in (0, 1)]
+    trained = [(child.number, child.repeat) for child in pool.train(children, None, arrays=())]
+    assert trained == [(1, 0), (1, 1), (2, 0), (2, 1)]
+
+
 def test_failed_children_between_others_stop_nothing():
     numbers, error = numbers_trained({*range(1, 10), *range(11, 20), *range(21, 30)})
     assert numbers == [*range(1, 31)] and error is None
