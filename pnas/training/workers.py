@@ -127,11 +127,12 @@ class Workers:
                 rest = list(waiting.values())
                 suspects, rest = rest[:count], rest[count:]
                 if len(suspects) == 1:
-                    deaths[suspects[0].number] += 1
-                if len(suspects) == 1 and not rest and deaths[suspects[0].number] > 1:
-                    is_late = self.limit is not None and time.monotonic() - begun >= self.limit
-                    yield self._too_late(suspects[0]) if is_late else suspects[0].failed(f"its worker died: {death}")
-                    continue
+                    child = suspects[0]
+                    deaths[child.number, child.repeat] += 1
+                    if not rest and deaths[child.number, child.repeat] > 1:
+                        is_late = self.limit is not None and time.monotonic() - begun >= self.limit
+                        yield self._too_late(child) if is_late else child.failed(f"its worker died: {death}")
+                        continue
                 half = (len(suspects) + 1) // 2
                 groups = [group for group in (suspects[:half], suspects[half:], rest) if group] + groups
 
