@@ -168,10 +168,10 @@ def main():
     space = space_of(curves)
     twos = [cell for cell in curves if len(cell) == 8]
     matrix = np.stack([curves[cell] for cell in twos])
-    best = np.argsort(-matrix[:, -1])[: len(twos) // 10]
+    best = np.argsort(-matrix[:, -1])[: max(10, len(twos) // 10)]
     of_all, of_best = (correlations(rows) for rows in (matrix, matrix[best]))
     print(f"Spearman's rank correlation of the best accuracy up to epoch 1, 2, ... with the reward, {len(twos)} cells")
-    print(f"of two blocks: {of_all}; among the best tenth: {of_best}.\n")
+    print(f"of two blocks: {of_all}; among the best {len(best)}: {of_best}.\n")
 
     encoder = Encoder(space)
     if options.JUDGE:

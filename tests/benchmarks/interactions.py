@@ -73,10 +73,8 @@ def main():
         other = read_rewards(options.OTHER)
         for size in (4, 8):
             shared = [cell for cell in table if cell in other and len(cell) == size]
-            both = [[of[cell] for cell in shared] for of in (table, other)]
-            print(
-                f"Rank correlation with {options.OTHER}: {correlation(*both):.3f} ({len(shared)} cells of {size // 4})"
-            )
+            found = correlation(*([of[cell] for cell in shared] for of in (table, other)))
+            print(f"Rank correlation with {options.OTHER}: {found:.3f}, {len(shared)} cells of {size // 4} block(s).")
     ones, twos = ([list(cell) for cell in table if len(cell) == size] for size in (4, 8))
     known, rewards = (np.array([table[tuple(cell)] for cell in cells]) for cells in (ones, twos))
     macs, weights = (np.array([cost[tuple(cell)] for cell in twos]) for cost in costs)
