@@ -8,8 +8,12 @@ in the loss.
 from collections.abc import Callable
 from typing import Any
 
+import keras
 from keras import Variable, ops
 from keras.saving import register_keras_serializable
+
+if (backend := keras.backend.backend()) not in ("tensorflow", "jax"):
+    raise ImportError(f"binarized: the backend of Keras must be 'tensorflow' or 'jax', got {backend!r}")
 
 Tensor = Any  # of TensorFlow or JAX
 
