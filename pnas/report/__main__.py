@@ -20,9 +20,8 @@ Children that failed have no reward: the first sheet marks them, the others leav
 
     python -m pnas.report EXPERIMENT_NAME ANOTHER ...
 
-compares searches on the same validation images. It prints a table and writes it into logs/compare/ as searches.csv and
-searches.md, with two figures: `rewards`, the best reward so far against the children trained, and `fronts`, reward
-against MACs.
+compares searches on the same validation images. It prints a table and writes it into logs/compare/ (searches.csv), with
+two figures: `rewards`, the best reward so far against the children trained, and `fronts`, reward against MACs.
 """
 
 import argparse

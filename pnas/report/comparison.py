@@ -3,7 +3,6 @@
 import itertools
 import sys
 import textwrap
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -37,7 +36,7 @@ class Search(NamedTuple):
 def compare(names: list[str]) -> list[str]:
     """Prints a table of searches and writes it, and two figures, into logs/compare/.
 
-    - `searches.csv`, `searches.md`: the constants in which they differ (of those that rewards and choices depend on),
+    - `searches.csv`: the constants in which they differ (of those that rewards and choices depend on),
       children, hours, rewards, winners, and how well the surrogate, and a count of multiply-accumulates (MACs) alone,
       predicted the rewards.
     - `rewards`: the best reward so far against the number of children trained.
@@ -57,11 +56,10 @@ def compare(names: list[str]) -> list[str]:
     rows, folder = rows_of(searches), Paths(COMPARISON).logs
     figures = {"rewards": lambda: draw_rewards(searches), "fronts": lambda: draw_fronts(searches)}
     paths = write_sheets(COMPARISON, figures, folder)
-    for ending, content in (("csv", table(rows[0], rows)), ("md", markdown(rows).encode(errors="replace"))):
-        paths.append(str(folder / f"searches.{ending}"))
-        write_atomically(Path(paths[-1]), content)
+    path = folder / "searches.csv"
+    write_atomically(path, table(rows[0], rows))
     _print(rows)
-    return paths
+    return [*paths, str(path)]
 
 
 def read_search(name: str) -> Search:
@@ -127,13 +125,6 @@ def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
             row[f"spearman_of_macs_{size}_blocks"] = in_words(quality["spearman_of_macs"])
         rows.append(row)
     return rows
-
-
-def markdown(rows: list[dict[str, Any]]) -> str:
-    """The rows as a Markdown table, a column a search."""
-    cells = [[_text(value).replace("|", "\\|") for value in line] for line in _lines(rows)]
-    head, *others = (f"| {' | '.join(line)} |\n" for line in cells)
-    return head + "|" + " --- |" * len(cells[0]) + "\n" + "".join(others)
 
 
 def _lines(rows):
