@@ -7,9 +7,10 @@ import shutil
 import sqlite3
 
 import pytest
-from benchmarks import make_table
+from benchmarks import full_cells, make_table
 from benchmarks.replays import (
     CONNECTED,
+    FULL,
     Lookup,
     evolved,
     nsga2,
@@ -75,6 +76,18 @@ def test_the_connected_table_holds_every_cell_with_its_learning_curve_and_costs(
         assert len(curves[tuple(row["cell"])]) == 4
         assert curves[tuple(row["cell"])][-1] == float(row["reward_seed_0"])
         assert (int(row["macs"]), int(row["binary_weights"])) == costs(row["cell"])
+
+
+def test_the_full_table_holds_the_first_cells_of_full_cells_with_their_learning_curves_and_costs(table):
+    rows, curves = read_rows(FULL), read_curves(FULL)
+    costs = {tuple(row["cell"]): (row["macs"], row["binary_weights"]) for row in table}
+    children = full_cells.children_to_train(SPACE, lambda cell: int(costs[tuple(cell)][0]), 30, 10)
+    first = [child.cell for child in children if not child.repeat][: len(rows)]
+    assert len(rows) >= 30 and sorted(map(str, first)) == sorted(str(row["cell"]) for row in rows)
+    for row in rows:
+        assert len(curves[tuple(row["cell"])]) == 20
+        assert curves[tuple(row["cell"])][-1] == float(row["reward_seed_0"])
+        assert (row["macs"], row["binary_weights"]) == costs[tuple(row["cell"])]
 
 
 @pytest.fixture(scope="module")

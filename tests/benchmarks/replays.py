@@ -21,6 +21,7 @@ from pnas.search import finalists, progressive_search  # noqa: E402
 
 TABLE = ROOT / "tests" / "data" / "mnist_cells.csv"
 CONNECTED = TABLE.with_name("mnist_cells_connected.csv")
+FULL = TABLE.with_name("mnist_cells_full.csv")
 BUDGETS = (4, 8, 16, 32, 64)  # K
 POPULATION, SAMPLE = 10, 3
 TOP = 3  # cells, 1 % of a table of 300
