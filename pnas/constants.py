@@ -174,10 +174,10 @@ class Settings:
         """The largest number of children of each round of a block size after the first."""
         return rounds_of(self.K_, self.ROUNDS)
 
-    @property
-    def most_finalists(self) -> int:
-        """The largest number of cells that are trained again at the end."""
-        return self.FINALISTS * (3 if self.PARETO else 1)  # of a front, in each third of the costs
+    def most_finalists(self, children: int) -> int:
+        """The largest number of cells that a search of so many children trains again at the end."""
+        count = min(self.FINALISTS * (3 if self.PARETO else 1), children)  # of a front, in each third of the costs
+        return count if count > 1 or self.PARETO else 0
 
     def state_space(self):
         """The `pnas.encoder.StateSpace` of all cells."""

@@ -254,10 +254,9 @@ class Progress(Callback, contextlib.AbstractContextManager):
             return "time left not known yet"
         sizes = [(self.blocks, self.children - self.done), *self.later]
         if self.first_rewards is None:
-            finalists = min(self.settings.most_finalists, len(self.best_first) + sum(children for _, children in sizes))
+            finalists = self.settings.most_finalists(len(self.best_first) + sum(children for _, children in sizes))
             largest = max(size for size, children in sizes if children or size == self.blocks)
-            is_again = finalists > 1 or self.settings.PARETO
-            sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS * bool(is_again)
+            sizes += [(largest, finalists)] * self.settings.FINAL_SEEDS
         left = self.last - time.monotonic()
         for size, children in sizes:
             left += math.ceil(children / self.workers) * self._mean(size)

@@ -78,12 +78,6 @@ def sizes_of(settings: Settings, shape: tuple[int, int, int]) -> list[Size]:
     return sizes
 
 
-def finalists_of(sizes: list[Size], settings: Settings) -> int:
-    """The number of cells that are trained again, at most."""
-    count = min(settings.most_finalists, sum(size.trained for size in sizes))
-    return count if count > 1 or settings.PARETO else 0
-
-
 class Measured(NamedTuple):
     """A cell whose training was measured: its number of blocks, its cost, and what it takes."""
 
@@ -139,7 +133,8 @@ def time_range(
         part = max(1, round(len(times) * size.trained / size.count))
         bounds = np.array([np.mean(times[:part]), np.mean(times[-part:])])
         total += _waves(size, settings, workers) * bounds
-    finals = settings.FINAL_SEEDS * math.ceil(finalists_of(sizes, settings) / workers) * bounds
+    finalists = settings.most_finalists(sum(size.trained for size in sizes))
+    finals = settings.FINAL_SEEDS * math.ceil(finalists / workers) * bounds
     total += finals * [not settings.PARETO, True]
     return tuple(total.tolist())
 
@@ -166,7 +161,7 @@ def disk(sizes: list[Size], measured: list[Measured], settings: Settings) -> tup
     known = sorted((each.cost.binary_weights, each.speed.network) for each in measured)
     largest = [np.interp(max(cost.binary_weights for cost in size.costs), *zip(*known)) for size in sizes]
     counts = [size.trained for size in sizes]
-    counts[-1] += settings.FINAL_SEEDS * finalists_of(sizes, settings)
+    counts[-1] += settings.FINAL_SEEDS * settings.most_finalists(sum(counts))
     return sum(counts), float(np.dot(counts, largest))
 
 
@@ -211,7 +206,8 @@ def _less(settings):
 
 def _trainings(sizes, settings):
     """How many children and finalists are trained, in words."""
-    children, finalists = sum(size.trained for size in sizes), finalists_of(sizes, settings)
+    children = sum(size.trained for size in sizes)
+    finalists = settings.most_finalists(children)
     at_most = "at most " * any(size.trained < size.count for size in sizes[:-1])
     seeds = counted(settings.FINAL_SEEDS, "further seed", "further seeds")
     finals = f"{'at most ' * bool(settings.PARETO)}{counted(finalists, 'finalist', 'finalists')} with {seeds}"

@@ -4,6 +4,7 @@ import math
 from types import SimpleNamespace
 
 from pnas.child import Child
+from pnas.constants import Settings
 from pnas.report.figures import read_found
 from pnas.store.store import Store
 
@@ -13,12 +14,16 @@ def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, 
     return Child(number, cell, predicted, 7, reward, seconds=1.5, binary_weights=weights, macs=macs, error=error)
 
 
+class SomeSettings(SimpleNamespace):
+    most_finalists = Settings.most_finalists
+
+
 def settings_of(**changes):
     """Those of the constants of train.py that a report depends on, with changes."""
     constants = {"EXPERIMENT_NAME": "tiny", "DATASET": "digits", "MAX_EPOCHS": 4, "FINALISTS": 0, "FINAL_SEEDS": 1}
     limits = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None, "PARETO": None}
     constants |= {**limits, **changes}
-    return SimpleNamespace(**constants, most_finalists=constants["FINALISTS"])
+    return SomeSettings(**constants)
 
 
 def store_of(children, name=None, **changes):
