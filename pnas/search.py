@@ -120,12 +120,10 @@ def progressive_search(
         rewarded = [child for child in trained if not child.error]
         # Once children of a choice are trained, it stays: a surrogate that is fitted again, for example on another
         # processor or to a child that had failed, may rank close cells in another order.
-        choices, tried = store.choices(blocks)[:number], [child.cell for child in store.children(blocks)]
-        is_kept = len(choices) == number and any(cell in tried for cell in choices[-1][0])
+        choices, tried = store.choices(blocks)[:number], store.children()
+        is_kept = len(choices) == number and any(child.cell in choices[-1][0] for child in tried)
         if not is_kept:
-            if any(
-                child.blocks > blocks for child in store.children()
-            ):  # children of this round would get their numbers
+            if any(child.blocks > blocks for child in tried):  # whose numbers new children would get
                 return [], []
             known = {tuple(child.cell) for child in trained if child.blocks == blocks}
             parents = [child.cell for child in rewarded if child.blocks == blocks - 1]

@@ -243,7 +243,7 @@ class Store(Database):
         """Keeps the choices for a block size; one may have no cell. They replace earlier ones."""
         self.put("choices", choices, blocks)
 
-    def finalists(self, count: int, chosen_from: Any = None) -> list[int]:
+    def finalists(self, count: int, chosen_from: Any) -> list[int]:
         """The numbers of the finalists where FINALISTS is `count`; none if they have not been chosen from this yet.
 
         Args:
@@ -252,7 +252,7 @@ class Store(Database):
         numbers, of_these = self.get("finalists", count) or ([], None)
         return numbers if of_these == chosen_from else []
 
-    def keep_finalists(self, count: int, numbers: list[int], chosen_from: Any = None):
+    def keep_finalists(self, count: int, numbers: list[int], chosen_from: Any):
         self.put("finalists", (numbers, chosen_from), count)
 
     def ranking(self) -> list[int]:

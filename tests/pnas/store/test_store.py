@@ -103,7 +103,8 @@ def test_a_resumed_run_knows_the_search():
     with opened() as store:
         assert store.choices(2) == [(cells, predicted), ([CELLS[2] * 2], [0.25])]
         assert store.choices(3) == [([], [])] and store.choices(4) == []
-        assert store.finalists(2, {"noise": 0.5}) == [3, 1] and store.finalists(2) == store.finalists(3) == []
+        assert store.finalists(2, {"noise": 0.5}) == [3, 1]
+        assert store.finalists(2, None) == store.finalists(3, {"noise": 0.5}) == []
         assert store.winner() == (1, [0.75, 0.25])
         assert store.fits() == {1: [0.5, 0.25]} and store.qualities() == {2: {"spearman": 0.5}}
         assert store.settings == {**SETTINGS, "LEARNING_RATE": [0.01, 0.001]}
@@ -111,7 +112,7 @@ def test_a_resumed_run_knows_the_search():
 
 def test_a_new_search_knows_nothing():
     with opened() as store:
-        assert store.children() == [] and store.finalists(5) == [] and store.winner() is None
+        assert store.children() == [] and store.finalists(5, None) == [] and store.winner() is None
 
 
 def test_the_network_of_a_child_and_of_its_repeat_are_kept(two_children):
