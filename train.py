@@ -232,23 +232,24 @@ def main():
     formatwarning = warnings.formatwarning  # put back at the end, as in a notebook other work goes on
     warnings.formatwarning = lambda message, *_, **__: f"train.py: {message}\n"  # one line each
     again = "the same command" + " with RESTORE_CONTROLLER = True" * (not settings.RESTORE_CONTROLLER)
+    name = settings.EXPERIMENT_NAME
     run, kept = {
-        "search": (search, f"logs/{{0}} keeps every child reported above; {again} resumes there."),
+        "search": (search, f"logs/{name} keeps every child reported above; {again} resumes there."),
         "dry_run": (foresee, ""),
         "train_arc": (
             train_to_convergence,
-            "weights/{0} has the best and the last whole epoch; --LOAD_SAVED True resumes there.",
+            f"weights/{name} has the best and the last whole epoch; --LOAD_SAVED True resumes there.",
         ),
         "summary": (show_summary, ""),
     }[action]
-    kept = "Stopped. " + kept.format(settings.EXPERIMENT_NAME)
-    with stop_on_signals(lambda: print(f"\n{kept}", file=sys.stderr, flush=True)):
+    stopped_line = f"\nStopped. {kept}"
+    with stop_on_signals(lambda: print(stopped_line, file=sys.stderr, flush=True)):
         try:
             run(settings)
         except (UsageError, DataError, OSError) as error:
             sys.exit(f"train.py: {error}")
         except Stopped as stopped:
-            print(f"\n{kept}", file=sys.stderr)
+            print(stopped_line, file=sys.stderr)
             sys.exit(stopped.exit_code)
         finally:
             stop_workers()
