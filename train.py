@@ -25,7 +25,7 @@ MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included,
 PARETO = None  # 'macs' or 'binary_weights': search for the best cell at every cost; None for the best cell at any cost
 ROUNDS = 2  # Rounds in which the children of a block size are chosen, each by a surrogate fitted anew; the paper has 1
 STOP_EARLY = False  # Whether to stop children of more than one block that are behind after a quarter of MAX_EPOCHS
-FINALISTS = 5  # Best cells to train again after the last block size, with PARETO of each third of the costs; 0 for none
+FINALISTS = 5  # Best cells to train again after the last block size, with PARETO three times as many; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.045  # Standard deviation of a reward from seed to seed, as a share of 1 - reward; for the finalists
 # ------------------------------------------
@@ -132,7 +132,7 @@ def search(settings: Settings):
         children = progressive_search(space, surrogate, train, settings.K_, fits=fits, rounds=rounds, cost=cost, **told)
         if all(child.error for child in children):
             raise UsageError(f"all children failed; {store.paths.text} gives the reasons")
-        noise, count, repeats = settings.REWARD_NOISE, settings.FINALISTS, settings.FINAL_SEEDS
+        noise, count, repeats = settings.REWARD_NOISE, settings.most_finalists(len(children)), settings.FINAL_SEEDS
         finalists = train_finalists(
             children, surrogate, train_fully, noise, count, repeats, cost=settings.PARETO, **told
         )

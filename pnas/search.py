@@ -246,8 +246,8 @@ def finalists(children: list[Child], surrogate, noise: float, count: int, cost: 
         surrogate: has `fit(cells, rewards)` and `predict(cells)`, such as `pnas.encoder.Encoder`.
         noise: see `shrunk_rewards`.
         count: how many; fewer if there are no more children.
-        cost: name of a child's cost, for the finalists of a front: the Pareto front by shrunk rewards and this cost, at
-            most `count` in each third of its costs (by their logarithms), evenly spread.
+        cost: name of a child's cost, for the finalists of a front: those of the Pareto front by shrunk rewards and this
+            cost. Of a longer one they are evenly spread, from its end, the highest shrunk reward, to its beginning.
     Returns:
         List of Child, highest shrunk reward first, of equal ones the lower number first; those of a front cheapest
         first.
@@ -263,14 +263,8 @@ def finalists(children: list[Child], surrogate, noise: float, count: int, cost: 
     if cost is None:
         return sorted(candidates, key=lambda child: -shrunk[child.number])[:count]
     front = pareto_front(candidates, cost, lambda child: shrunk[child.number])
-    costs = [getattr(child, cost) for child in front]
-    thirds = np.searchsorted(np.geomspace(costs[0], costs[-1], 4)[1:3], costs)
-    return [front[i] for third in range(3) for i in _spread(np.flatnonzero(thirds == third), count)]
-
-
-def _spread(indices, count):
-    """At most so many of the indices, evenly spread, the last one among them and, of several, the first."""
-    return indices[np.linspace(len(indices) - 1, 0, min(count, len(indices))).round().astype(int)[::-1]]
+    places = np.linspace(len(front) - 1, 0, min(count, len(front))).round().astype(int)
+    return [front[place] for place in places[::-1]]
 
 
 def train_finalists(
@@ -290,9 +284,8 @@ def train_finalists(
         children: all children of the search, in the order of their numbers. At least one did not fail.
         surrogate, noise, cost: see `finalists`.
         train: function of a list of untrained children that yields each of them trained, in any order.
-        count: number of finalists, with `cost` in each third of the costs. With 0, or without `cost` where there is
-            only one candidate, the child of the highest reward wins as it is, and with `cost` the front of the rewards
-            stays.
+        count: number of finalists, at most. With 0, or without `cost` where there is only one candidate, the child of
+            the highest reward wins as it is, and with `cost` the front of the rewards stays.
         repeats: number of further trainings of each finalist. If the store has more of them, these count, too.
         store, callbacks: see `progressive_search`.
     Returns:

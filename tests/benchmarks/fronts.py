@@ -19,18 +19,23 @@ budgets, quantiles of the costs from the first quartile up; and the regret, the 
     python tests/benchmarks/fronts.py [--TABLE tests/data/mnist_cells_connected.csv] [--COST macs] [--NOISE 0]
         [--PART all] [--SEEDS 100] [--METHODS ...] [--WORKERS 2] [--KEEP FOLDER]
 
-With NOISE every search is shown rewards that are off the table's by normal noise of this share of 1 - reward. PART
+With NOISE every search is shown rewards that are off the table's by normal noise of this share of 1 - reward, and the
+front regret is also printed after finals: the finalists of `pnas.search.finalists`, three times FINALISTS at most, are
+trained with REPEATS more seeds, and within each budget the one of the highest mean is taken. PART
 'first' or 'second' takes a random half of the cells of more than one block (numpy's default_rng(0)): on the first one
 what is set by hand was chosen. KEEP is a folder for the results of each seed, from which the same command goes on.
 """
 
 import argparse
+import math
 import os
 import random
 
 import joblib
 import numpy as np
 from replays import (
+    FINALISTS,
+    REPEATS,
     TABLE,
     Lookup,
     RememberingEncoder,
@@ -43,7 +48,9 @@ from replays import (
     space_of,
 )
 
+from pnas.child import Child
 from pnas.costs import Cost
+from pnas.search import finalists
 
 KS = (8, 16, 32)
 BUDGETS = 16
@@ -63,22 +70,26 @@ METHODS = {  # surrogate, whether it searches for a front, rounds
 
 
 def replay(seed, table, cost, noise, part, methods):
-    """Front regret and regret of each method and K: dict, method -> float array (2, KS)."""
+    """Front regret, regret and front regret after finals of each method and K: dict, method -> float array (3, KS)."""
     rewards = read_rewards(table)
     costs = read_costs(table)[Cost._fields.index(cost)]
     space = space_of(rewards)
     kept = part_of(list(rewards), part)
-    draws = dict(zip(rewards, np.random.default_rng(seed).standard_normal(len(rewards))))
-    shown = {cell: rewards[cell] + noise * (1 - rewards[cell]) * draws[cell] for cell in kept}
+    random_numbers = np.random.default_rng(seed)
+    draws = random_numbers.standard_normal(len(rewards))[:, np.newaxis]
+    draws = dict(zip(rewards, np.hstack([draws, random_numbers.standard_normal((len(rewards), REPEATS))])))
+    trainings = {cell: rewards[cell] + noise * (1 - rewards[cell]) * draws[cell] for cell in kept}
+    shown = {cell: trainings[cell][0] for cell in kept}
+    means = {cell: trainings[cell].mean() for cell in kept}
     budgets = np.quantile([costs[cell] for cell in kept], np.linspace(0.25, 1, BUDGETS))
 
-    def regrets(trained):
+    def regrets(trained, by):
         """Of each budget; a search that trained no cell within it is left with the worst of all."""
         found = []
         for budget in budgets:
             within = [cell for cell in kept if costs[cell] <= budget]
             ours = [cell for cell in trained if costs[cell] <= budget]
-            took = rewards[max(ours, key=shown.get)] if ours else min(rewards[cell] for cell in kept)
+            took = rewards[max(ours, key=by.get)] if ours else min(rewards[cell] for cell in kept)
             found.append(max(rewards[cell] for cell in within) - took)
         return found
 
@@ -90,14 +101,24 @@ def replay(seed, table, cost, noise, part, methods):
     def cost_of(cell):
         return costs[tuple(space.canonical(cell))]
 
+    def finals(trained, surrogate):
+        """The finalists of a search; without a surrogate of rewards, by the rewards themselves."""
+        children = [
+            Child(number, list(cell), 0, reward=shown[cell], **{cost: costs[cell]})
+            for number, cell in enumerate(trained, start=1)
+        ]
+        learns = surrogate in ("LSTMs", "ridge")
+        surrogate = surrogates[surrogate] if learns else Lookup(shown, space)
+        return [tuple(child.cell) for child in finalists(children, surrogate, noise * learns, 3 * FINALISTS, cost)]
+
     results = {}
     for method in methods:
         columns = []
         for K in KS:
             draw = random.Random(seed)
             budget = len(progressive(shown, space, surrogates["MACs"], K))
-            if METHODS[method]:
-                surrogate, is_front, rounds = METHODS[method]
+            surrogate, is_front, rounds = METHODS[method] or (None, False, 1)
+            if surrogate:
                 if surrogate == "LSTMs":
                     surrogates["LSTMs"].restart(seed)
                 asked = {"rounds": rounds, "cost": cost_of if is_front else None}
@@ -107,8 +128,9 @@ def replay(seed, table, cost, noise, part, methods):
                 trained = draw.sample(kept, budget)
             else:
                 trained = nsga2(shown, costs, space, budget, draw)
-            found = regrets(trained)
-            columns.append([np.mean(found), found[-1]])
+            found = regrets(trained, shown)
+            after_finals = np.mean(regrets(finals(trained, surrogate), means)) if noise else math.nan
+            columns.append([np.mean(found), found[-1], after_finals])
         results[method] = np.transpose(columns)
     return results
 
@@ -142,10 +164,11 @@ def main():
         for method in options.METHODS
     )
     print(f"{options.TABLE}, {options.PART} of the cells, noise {options.NOISE:g}, {options.SEEDS} seeds\n")
-    print("| method | " + " | ".join(f"{name}, K = {K}" for name in ("front regret", "regret") for K in KS) + " |")
-    print("| --- " * (1 + 2 * len(KS)) + "|")
+    names = ["front regret", "regret", "front regret after finals"][: 3 if options.NOISE else 2]
+    print("| method | " + " | ".join(f"{name}, K = {K}" for name in names for K in KS) + " |")
+    print("| --- " * (1 + len(names) * len(KS)) + "|")
     for method in options.METHODS:
-        regrets = 1e4 * np.array([run[method].ravel() for run in runs if method in run])
+        regrets = 1e4 * np.array([run[method][: len(names)].ravel() for run in runs if method in run])
         errors = regrets.std(axis=0, ddof=1 if len(regrets) > 1 else 0) / len(regrets) ** 0.5
         cells = [f"{mean:.0f} ± {error:.1f}" for mean, error in zip(regrets.mean(axis=0), errors)]
         print(f"| {method} | " + " | ".join(cells) + " |", flush=True)
