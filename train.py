@@ -24,7 +24,7 @@ MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included,
 # Cells above a limit are neither ranked nor expanded.
 PARETO = None  # 'macs' or 'binary_weights': search for the best cell at every cost; None for the best cell at any cost
 ROUNDS = 2  # Rounds in which the children of a block size are chosen, each by a surrogate fitted anew; the paper has 1
-STOP_EARLY = False  # Whether to stop children of more than one block that are behind after a quarter of MAX_EPOCHS
+STOP_EARLY = True  # Stop larger children that are behind after a quarter of MAX_EPOCHS, if 4 or more; not with PARETO
 FINALISTS = 5  # Best cells to train again after the last block size, with PARETO three times as many; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.045  # Standard deviation of a reward from seed to seed, as a share of 1 - reward; for the finalists
@@ -123,7 +123,7 @@ def search(settings: Settings):
     surrogate = KeptSurrogate(make_surrogate(settings), space, store.paths.surrogate)
     files = Files(store, space, settings, judge)
     train = train_fully = functools.partial(train_or_reuse, manager.train_children, earlier, settings)
-    if settings.STOP_EARLY:
+    if settings.stops_early:
         train = functools.partial(train_with_stops, train, store, settings.MAX_EPOCHS, settings.rounds)
     announce(settings, images_of(data), manager.workers, known=len(store.children()))
     with Progress(settings, manager.workers) as progress:

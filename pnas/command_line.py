@@ -179,10 +179,6 @@ def _conflicts_of_search(s):
         accepted = "0" if deepest == 0 else f"an integer from {deepest} to 0"
         got = s.INPUT_LOOKBACK_DEPTH
         yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"
-    if s.STOP_EARLY and s.MAX_EPOCHS < 4:
-        yield f"STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with {s.MAX_EPOCHS}"
-    if s.STOP_EARLY and s.PARETO:
-        yield f"STOP_EARLY must be False with PARETO = {s.PARETO!r}: it would stop the cheap cells; got True"
     if s.EXPERIMENT_NAME in (s.REUSE if isinstance(s.REUSE, (list, tuple)) else [s.REUSE]):
         yield f"REUSE must name other experiments than EXPERIMENT_NAME = {s.EXPERIMENT_NAME!r}, got {s.REUSE!r:.200}"
     unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))

@@ -174,6 +174,11 @@ class Settings:
         """The largest number of children of each round of a block size after the first."""
         return rounds_of(self.K_, self.ROUNDS)
 
+    @property
+    def stops_early(self) -> bool:
+        """Whether children may be stopped early: not in a search for a front, whose cheap cells are behind for good."""
+        return self.STOP_EARLY and not self.PARETO and self.MAX_EPOCHS >= 4
+
     def most_finalists(self, children: int) -> int:
         """The largest number of cells that a search of so many children trains again at the end."""
         count = min(self.FINALISTS * (3 if self.PARETO else 1), children)
@@ -200,6 +205,7 @@ class Settings:
 
         backend = keras.backend.backend()
         settings = {name: getattr(self, name) for name, field in FIELDS.items() if field.metadata["decides"]}
+        settings["STOP_EARLY"] = self.stops_early
         versions = {package + VERSION: importlib.import_module(package).__version__ for package in ("keras", backend)}
         return json.loads(json.dumps({**settings, **checksums(self.operators), "BACKEND": backend, **versions}))
 

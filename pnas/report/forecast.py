@@ -18,6 +18,7 @@ from pnas.costs import Cost, budget
 from pnas.encoder import Cell
 from pnas.report.console import standard_output
 from pnas.store.paths import Paths
+from pnas.training.early_stopping import least_share
 from pnas.training.speed import Images, Speed, measure_speeds
 from pnas.training.workers import Workers
 
@@ -118,13 +119,14 @@ def time_range(
 ) -> tuple[float, float]:
     """The least and the most seconds that all trainings of a search take, in rounds side by side.
 
-    Where not all cells of a size are trained, these are its cheapest or its costliest ones. Finalists take as long as
-    the children of the last size; a front may have so few and so small ones that the least does not count them.
+    Where not all cells of a size are trained, these are its cheapest or its costliest ones, and where children may be
+    stopped early, all of these are stopped or none. Finalists take as long as the children of the last size; a front
+    may have so few and so small ones that the least does not count them.
 
     Args:
         sizes: those of `sizes_of`.
         seconds: of `child_seconds`.
-        settings: FINALISTS, FINAL_SEEDS and PARETO of the search.
+        settings: those of the search.
         workers: number of trainings side by side.
     """
     total = np.zeros(2)
@@ -132,7 +134,8 @@ def time_range(
         times = sorted(seconds(size.blocks, cost.macs) for cost in size.costs)
         part = max(1, round(len(times) * size.trained / size.count))
         bounds = np.array([np.mean(times[:part]), np.mean(times[-part:])])
-        total += _waves(size, settings, workers) * bounds
+        stopped = settings.stops_early and size.blocks > 1
+        total += _waves(size, settings, workers) * bounds * [least_share(size.trained) if stopped else 1, 1]
     finalists = settings.most_finalists(sum(size.trained for size in sizes))
     finals = settings.FINAL_SEEDS * math.ceil(finalists / workers) * bounds
     total += finals * [not settings.PARETO, True]
@@ -182,8 +185,8 @@ def announce(settings: Settings, images: Images, workers: Workers, known: int) -
     if isinstance(measured, str):  # the search itself says what is wrong, or goes on without the children that fail
         console.print(f"Time to expect: not known yet ({measured})")
         return
-    time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
-    console.print(f"Time to expect: about {time} for {_trainings(sizes, settings)}{_less(settings)}")
+    time = _time(sizes, measured, settings, workers)
+    console.print(f"Time to expect: {time} for {_trainings(sizes, settings)}")
 
 
 def _measured(console, sizes, settings, images, workers):
@@ -198,10 +201,10 @@ def _measured(console, sizes, settings, images, workers):
             return f"{type(error).__name__}: {error}"
 
 
-def _less(settings):
-    """What makes a search shorter than its forecast, in words."""
-    names = [name for name in ("STOP_EARLY", "REUSE") if getattr(settings, name)]
-    return f", less with {' and '.join(names)}" * bool(names)
+def _time(sizes, measured, settings, workers):
+    """How long a search takes, in words."""
+    time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
+    return f"about {time}" + " (less with REUSE)" * bool(settings.REUSE)
 
 
 def _trainings(sizes, settings):
@@ -274,10 +277,10 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
     if isinstance(measured, str):
         console.print(f"Time:      not measured ({measured})")
         return
-    time = range_in_words(*time_range(sizes, child_seconds(measured), settings, workers.count))
+    time = _time(sizes, measured, settings, workers)
     seconds_each = sorted(cell.speed.seconds for cell in measured)
     each = range_in_words(seconds_each[0], seconds_each[-1])
-    console.print(f"Time:      about {time}, {workers.count} side by side{_less(settings)}; a child takes {each}")
+    console.print(f"Time:      {time}, {workers.count} side by side; a child takes {each}")
     one, arrays = max(cell.speed.memory for cell in measured), 4 * math.prod(images.shape)
     arrays *= images.training + images.validation
     memory = f"about {_bytes(one + arrays)} in each worker"

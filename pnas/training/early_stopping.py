@@ -23,6 +23,12 @@ def count_pioneers(children: int, share: float = PIONEERS) -> int:
     return max(2, round(share * children))
 
 
+def least_share(children: int) -> float:
+    """The share of the epochs of so many children of a block size that are trained if all are stopped that may be."""
+    pioneers = min(children, count_pioneers(children))
+    return (pioneers + EPOCHS * (children - pioneers)) / children
+
+
 def train_with_stops(
     train: Callable[..., Iterable[Child]], store: Store, epochs: int, rounds: list[int], children: list[Child]
 ) -> Iterator[Child]:

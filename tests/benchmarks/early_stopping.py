@@ -13,8 +13,10 @@ ones that train the fewest epochs. They are judged on the other half. Printed as
 of epochs that are trained, one-block cells included, and the regret less the regret without stopping.
 
     python tests/benchmarks/early_stopping.py [--TABLE tests/data/mnist_cells_connected.csv] [--NOISE 0 0.0092]
-        [--SEEDS 100] [--JUDGE]
+        [--SEEDS 100] [--JUDGE] [--BY_MACS]
 
+With BY_MACS an epoch counts as much as its cell has multiply-accumulates. A search saves less time than epochs, as the
+children that are stopped are small ones, but more than this share says, as not all of the time grows with the MACs.
 With JUDGE nothing is chosen: BUILT and the rules that differ from it in one part are judged on all two-block cells.
 
 Otherwise, last, what the surrogate learns of stopped children, whose rewards are those that they had by then:
@@ -30,7 +32,7 @@ import itertools
 import operator
 
 import numpy as np
-from replays import CONNECTED, read_curves, space_of
+from replays import CONNECTED, read_costs, read_curves, space_of
 from scipy.stats import spearmanr
 
 from pnas.encoder import Encoder
@@ -71,10 +73,11 @@ def replay(curves, predicted, rule):
 RULES = [ALL, *itertools.product(PIONEERS, STOPS, QUANTILES, (False, True))]
 
 
-def replays(encoder, space, curves, half, noise, seeds):
+def replays(encoder, space, curves, weights, half, noise, seeds):
     """Share of epochs and regret of every rule and K.
 
     Args:
+        weights: dict, cell -> what an epoch of it counts.
         half: set of the two-block cells that the search knows.
     Returns:
         Two arrays (seeds, RULES, BUDGETS).
@@ -83,6 +86,8 @@ def replays(encoder, space, curves, half, noise, seeds):
     clean = np.stack([curves[cell] for cell in cells])
     index = {cell: number for number, cell in enumerate(cells)}
     ones = [cell for cell in cells if len(cell) == 4]
+    weight = np.array([weights[cell] for cell in cells], float)
+    of_ones = clean.shape[1] * sum(map(weights.get, ones))
     shares, regrets = np.empty((2, seeds, len(RULES), len(BUDGETS)))
     for seed in range(seeds):
         shown = clean + noise * np.random.default_rng(seed).standard_normal(clean.shape)
@@ -95,8 +100,8 @@ def replays(encoder, space, curves, half, noise, seeds):
             epochs = replay(shown[order[:K]], predicted[:K], rule)
             ended = [*map(index.get, ones), *itertools.compress(order[:K], epochs == shown.shape[1])]
             winner = ended[np.argmax(shown[ended, -1])]
-            whole = (len(ones) + len(order[:K])) * shown.shape[1]
-            shares[seed, r, k] = (len(ones) * shown.shape[1] + epochs.sum()) / whole
+            whole = of_ones + shown.shape[1] * weight[order[:K]].sum()
+            shares[seed, r, k] = (of_ones + epochs @ weight[order[:K]]) / whole
             regrets[seed, r, k] = clean[:, -1].max() - clean[winner, -1]
     return shares, regrets
 
@@ -163,8 +168,12 @@ def main():
     parser.add_argument("--NOISE", type=float, nargs="+", default=[0, 0.0092], help="of the accuracies that are shown")
     parser.add_argument("--SEEDS", type=int, default=100)
     parser.add_argument("--JUDGE", action="store_true", help="the rule of train.py and its neighbours; none is chosen")
+    parser.add_argument(
+        "--BY_MACS", action="store_true", help="weigh epochs by the multiply-accumulates of their cells"
+    )
     options = parser.parse_args()
     curves = read_curves(options.TABLE)
+    weights = read_costs(options.TABLE)[0] if options.BY_MACS else dict.fromkeys(curves, 1)
     space = space_of(curves)
     twos = [cell for cell in curves if len(cell) == 8]
     matrix = np.stack([curves[cell] for cell in twos])
@@ -175,7 +184,7 @@ def main():
 
     encoder = Encoder(space)
     if options.JUDGE:
-        on_all = [replays(encoder, space, curves, twos, noise, options.SEEDS) for noise in options.NOISE]
+        on_all = [replays(encoder, space, curves, weights, twos, noise, options.SEEDS) for noise in options.NOISE]
         neighbours = [number for number, rule in enumerate(RULES) if sum(map(operator.ne, rule, BUILT)) <= 1]
         print(f"{options.SEEDS} seeds, {len(twos)} cells:\n")
         print_rules(neighbours, options.NOISE, {"all": on_all})
@@ -183,7 +192,8 @@ def main():
     order = np.random.default_rng(0).permutation(len(twos))
     halves = [[twos[i] for i in sorted(part)] for part in np.array_split(order, 2)]
     chosen, judged = (
-        [replays(encoder, space, curves, half, noise, options.SEEDS) for noise in options.NOISE] for half in halves
+        [replays(encoder, space, curves, weights, half, noise, options.SEEDS) for noise in options.NOISE]
+        for half in halves
     )
     losses = [(regrets - regrets[:, :1]).mean(axis=0).max(axis=1) for _, regrets in chosen]
     allowed = np.flatnonzero(np.max(losses, axis=0) <= TOLERANCE)

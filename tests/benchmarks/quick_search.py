@@ -44,7 +44,20 @@ SEARCHES = {
         "1",
     ]
     + ["--operators", "['3x3 bconv', '3x3 sep-bconv']"],
-    "small": ["--B", "2", "--K_", "16", "--TRAIN_SIZE", "3000", "--MAX_EPOCHS", "4", "--FINALISTS", "0"],
+    "small": [
+        "--B",
+        "2",
+        "--K_",
+        "16",
+        "--TRAIN_SIZE",
+        "3000",
+        "--MAX_EPOCHS",
+        "4",
+        "--FINALISTS",
+        "0",
+        "--STOP_EARLY",
+        "False",
+    ],
 }
 
 

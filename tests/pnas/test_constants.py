@@ -93,13 +93,10 @@ def test_a_message_names_the_range_that_is_accepted(name, least, most):
         assert f"a number from {least:g} to {most:g}" in line
 
 
-def test_stopping_early_needs_four_epochs():
-    for action in ("search", "dry_run"):
-        assert found(action, STOP_EARLY=True, MAX_EPOCHS=4) == []
-        (line,) = found(action, STOP_EARLY=True, MAX_EPOCHS=3)
-        assert line == "STOP_EARLY must be False with fewer than 4 MAX_EPOCHS, got True with 3"
-    (line,) = found("search", STOP_EARLY=True, PARETO="macs")
-    assert line == "STOP_EARLY must be False with PARETO = 'macs': it would stop the cheap cells; got True"
+def test_children_are_stopped_early_from_four_epochs_on_and_not_for_a_front():
+    assert settings_of_train(MAX_EPOCHS=4).stops_early
+    for changed in ({"STOP_EARLY": False}, {"MAX_EPOCHS": 3}, {"PARETO": "macs"}):
+        assert not settings_of_train(**changed).stops_early
 
 
 @pytest.mark.parametrize("reuse", ["more", ["quick", "more"]])

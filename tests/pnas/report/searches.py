@@ -16,11 +16,13 @@ def child(number, reward, blocks=1, predicted=math.nan, cell=None, weights=100, 
 
 class SomeSettings(SimpleNamespace):
     most_finalists = Settings.most_finalists
+    stops_early = Settings.stops_early
 
 
 def settings_of(**changes):
     """Those of the constants of train.py that a report depends on, with changes."""
     constants = {"EXPERIMENT_NAME": "tiny", "DATASET": "digits", "MAX_EPOCHS": 4, "FINALISTS": 0, "FINAL_SEEDS": 1}
+    constants["STOP_EARLY"] = False
     limits = {"MAX_MACS": None, "MAX_BINARY_WEIGHTS": None, "PARETO": None}
     constants |= {**limits, **changes}
     return SomeSettings(**constants)

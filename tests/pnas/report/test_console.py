@@ -171,6 +171,11 @@ def test_the_time_left_counts_the_children_of_all_later_sizes(capsys):
     assert left(shown(capsys, progress_of(), one, later=[0, 0]))[2] == "at most about 0:00:00"
 
 
+def test_children_that_may_be_stopped_early_take_at_most_the_time_of_others(capsys):
+    lines = shown(capsys, progress_of(STOP_EARLY=True), [child(1, 0.5, 10), child(2, 0.5, 10)])
+    assert left(lines) == ["at most about 0:00:10", "at most about 0:00:00"]
+
+
 def test_days_are_left(capsys):
     lines = shown(capsys, progress_of(), [child(1, 0.5, 50_000.0)], later=[1])
     assert left(lines) == ["at most about 1 day, 3:46:40"]  # 100,000 s

@@ -75,6 +75,15 @@ def test_the_range_is_that_of_the_cheapest_and_the_costliest_cells():
     assert time_range(sizes, lambda blocks, macs: macs, settings_of(FINALISTS=1), 1) == (4 + 10, 4 + 22)
 
 
+def test_the_least_time_is_that_of_children_that_are_all_stopped_but_the_pioneers():
+    sizes = [size_of(1, [4, 4], 2), size_of(2, [4] * 8, 8)]
+    # All of one block: 2 * 4. Of two: 2 pioneers, and 6 that take a quarter of 4. No round waits for a worker.
+    settings = settings_of(STOP_EARLY=True, MAX_EPOCHS=4, K_=8, FINALISTS=0)
+    assert time_range(sizes, lambda blocks, macs: macs, settings, 1) == (8 + 2 * 4 + 6, 8 + 8 * 4)
+    settings = settings_of(STOP_EARLY=True, MAX_EPOCHS=3, K_=8, FINALISTS=0)
+    assert time_range(sizes, lambda blocks, macs: macs, settings, 1) == (8 + 8 * 4, 8 + 8 * 4)
+
+
 def test_every_network_is_counted_as_the_largest_of_its_size():
     sizes = [size_of(1, [1000, 3000], 2), size_of(2, [2000, 5000], 4)]
     measured = [measured_of(1, 1000, 1, network=2000), measured_of(2, 5000, 1, network=4000)]
