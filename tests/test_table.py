@@ -83,7 +83,9 @@ def test_the_full_table_holds_the_first_cells_of_full_cells_with_their_learning_
     costs = {tuple(row["cell"]): (row["macs"], row["binary_weights"]) for row in table}
     children = full_cells.children_to_train(SPACE, lambda cell: int(costs[tuple(cell)][0]), 30, 10)
     first = [child.cell for child in children if not child.repeat][: len(rows)]
-    assert len(rows) >= 30 and sorted(map(str, first)) == sorted(str(row["cell"]) for row in rows)
+    assert len(rows) >= 40 and sorted(map(str, first)) == sorted(str(row["cell"]) for row in rows)
+    again = {str(child.cell) for child in children if child.repeat}
+    assert len(again) == 10 and again == {str(row["cell"]) for row in rows if row["reward_seed_0_repeat_1"]}
     for row in rows:
         assert len(curves[tuple(row["cell"])]) == 20
         assert curves[tuple(row["cell"])][-1] == float(row["reward_seed_0"])

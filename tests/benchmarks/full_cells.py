@@ -1,4 +1,4 @@
-"""Trains cells of one and two blocks with the constants of train.py as they are: the rows of mnist_cells_full.csv.
+"""Trains cells of one and two blocks to the end, as train.py does by default: the rows of mnist_cells_full.csv.
 
     python tests/benchmarks/full_cells.py [--DATA_DIR data] [--FIRST 30] [--AGAIN 10] [--N_WORKERS 2]
     python tests/benchmarks/make_table.py logs/full > tests/data/mnist_cells_full.csv
@@ -50,7 +50,8 @@ def main():
     parser.add_argument("--AGAIN", type=int, default=10)
     parser.add_argument("--N_WORKERS", type=int, default=2)
     options = parser.parse_args()
-    settings = settings_of_train(B=2, EXPERIMENT_NAME="full", DATA_DIR=options.DATA_DIR, N_WORKERS=options.N_WORKERS)
+    constants = {"B": 2, "STOP_EARLY": False, "EXPERIMENT_NAME": "full"}
+    settings = settings_of_train(DATA_DIR=options.DATA_DIR, N_WORKERS=options.N_WORKERS, **constants)
     data = load_data(settings.DATASET, settings.DATA_DIR, None, settings.USE_EXPANSION, settings.SEED)
     costs = settings.costs((28, 28, 1))
     store = Store(settings.EXPERIMENT_NAME, settings.deciding())
