@@ -2,8 +2,8 @@
 
 The rule was chosen by `tests/benchmarks/early_stopping.py`, with the measurements in tests/benchmarks/README.md.
 
-Source: a rung of successive halving, Jamieson & Talwalkar 2016, arXiv:1502.07943; that a child is compared with others
-trained before it is the median rule of Golovin et al. 2017, doi:10.1145/3097983.3098043.
+Source: the median rule of Golovin et al. 2017, doi:10.1145/3097983.3098043, where a child is compared with all that
+were trained before it.
 """
 
 from collections.abc import Callable, Iterable, Iterator
@@ -15,7 +15,7 @@ from pnas.store.store import Store
 
 PIONEERS = 1 / 8  # share of the children of a block size, the best-ranked of its first round, trained to the end
 EPOCHS = 1 / 4  # share of the epochs after which the others are compared with them
-QUANTILE = 0.75  # of the pioneers' accuracies; children below it are stopped
+QUANTILE = 0.5  # of the pioneers' accuracies: the median; children below it are stopped
 
 
 def count_pioneers(children: int, share: float = PIONEERS) -> int:
@@ -57,7 +57,7 @@ def train_with_stops(
     all_rounds = sum(rounds) if len(first_round) == rounds[0] else len(first_round)
     pioneers = first_round[: count_pioneers(all_rounds)]
     epoch = max(1, round(EPOCHS * epochs))
-    curves = [store.curve(child.number) for child in known if child.cell in pioneers]
+    curves = [store.history(child.number)["val_accuracy"] for child in known if child.cell in pioneers]
     for child in train([child for child in children if child.cell in pioneers]):
         if not child.error:
             curves.append(child.history["val_accuracy"])
