@@ -57,22 +57,20 @@ def train_or_reuse(
 ) -> Iterator[Child]:
     """Takes from earlier experiments the children that were trained there, and trains the others.
 
-    A child that was stopped early is trained again, and so is one whose network is gone.
+    A child is taken if it was trained for as many epochs as it would be now, and if its network is still there.
 
     Args:
         train: function of a list of children and of `stop`. Yields each of them trained, in any order.
         earlier: of `open_earlier`. The first one that has a child gives it.
         settings: those of the search.
         children: untrained.
-        stop: (epoch, accuracy) to stop children whose best validation accuracy is below it after that epoch, or None. A
-            child that it would have stopped is trained.
+        stop: (epoch, accuracy) to stop children whose best validation accuracy is below it after that epoch, or None.
     Yields:
         Child. First those that are reused, with their learning curves and networks.
     """
     rest = []
     for child in children:
-        found = filter(None, (_find(child, store, settings, stop) for store in earlier))
-        reused = next(found, None)
+        reused = next(filter(None, (_find(child, store, settings, stop) for store in earlier)), None)
         if reused:
             yield reused
         else:
@@ -86,11 +84,8 @@ def _find(child, store, settings, stop):
     if not found:
         return None
     curve, network = found.history.get("val_accuracy", []), store.paths.network(found.number, found.repeat)
-    if len(curve) < settings.MAX_EPOCHS or not network.exists():
+    is_stopped = stop and max(curve[: stop[0]], default=0) < stop[1]
+    if len(curve) != (stop[0] if is_stopped else settings.MAX_EPOCHS) or not network.exists():
         return None
-    if stop:
-        epoch, accuracy = stop
-        if max(curve[:epoch]) < accuracy:
-            return None
     place = {"number": child.number, "repeat": child.repeat, "predicted": child.predicted}
     return found._replace(**place, network=network.read_bytes(), reused=store.name)

@@ -116,6 +116,13 @@ def test_a_child_that_would_have_been_stopped_early_is_trained(stop, is_taken):
     assert asked == ([] if is_taken else [Child(1, CELL, 0.5)])
 
 
+@pytest.mark.parametrize("stop, is_taken", [((2, 0.26), True), ((2, 0.25), False), ((3, 0.5), False), (None, False)])
+def test_a_child_that_was_stopped_early_is_taken_where_it_would_be_stopped_again(stop, is_taken):
+    experiment("quick", trained(Child(1, CELL, 0.5), curve=[0.125, 0.25]))
+    _, asked = train([Child(1, CELL, 0.5)], "quick", stop=stop)
+    assert asked == ([] if is_taken else [Child(1, CELL, 0.5)])
+
+
 # ------------------------------------------------------------------------------------------------ which experiments fit
 
 
@@ -210,13 +217,14 @@ def searched(name, **changes):
     return facts, sum(len(children) for children, _ in training.asked)
 
 
-def test_a_search_with_more_children_trains_only_what_is_new_and_ends_as_one_that_trains_all():
-    _, few = searched("quick", K_=4)
-    whole, all_of_them = searched("whole", K_=9)
+@pytest.mark.parametrize("stop_early", [False, True])
+def test_a_search_with_more_children_trains_only_what_is_new_and_ends_as_one_that_trains_all(stop_early):
+    _, few = searched("quick", K_=4, STOP_EARLY=stop_early)
+    whole, all_of_them = searched("whole", K_=9, STOP_EARLY=stop_early)
     assert few == 6 + 4 + 4 + 2 * 3 and all_of_them == 6 + 9 + 9 + 2 * 3
-    with_reuse, new = searched("more", K_=9, REUSE="quick")
-    assert with_reuse == whole and 0 < new <= all_of_them - 6 - 4  # at least those of one block and the best four
-    again, none = searched("chain", K_=9, REUSE=["more"])
+    with_reuse, new = searched("more", K_=9, STOP_EARLY=stop_early, REUSE="quick")
+    assert with_reuse == whole and 0 < new <= all_of_them - 6 - 4  # at least those of one block and four more
+    again, none = searched("chain", K_=9, STOP_EARLY=stop_early, REUSE=["more"])
     assert again == whole and none == 0
 
 
