@@ -3,10 +3,7 @@
 The module `kernels` says what a kernel is: the latent W, which is trained, the binary one, -H or +H, and the two rules
 by which training differs from that of stock layers, clipping and a multiplier.
 
-`layer.kernel` is W, `layer.binary_kernel` the binary kernel; `layer.get_weights()` returns V. To copy weights between
-layers or from elsewhere, set `layer.kernel`: `set_weights` takes V, whose unit is the multiplier of the layer. Files
-(.keras, .weights.h5) contain H and multiplier too, so weights can be loaded with others. Legacy .h5 files contain V
-alone: load their weights only into layers with the same H and multiplier.
+binarized/README.md says how to set weights, and what files contain.
 
 Source: Hubara et al. 2016, arXiv:1602.02830, sections 1.2 to 1.5; the multiplier is that of the authors' code.
 """

@@ -247,18 +247,13 @@ def changes(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]
 
 def checksums(operators: Iterable[str]) -> dict[str, str]:
     """Checksums of the code that rewards depend on, as this process has imported it: the recipe and some operators."""
-    functions = {f"{CHECKSUM}the operator {name!r}": _operations()[name] for name in operators}
-    known = {name: _checksum_of(function) for name, function in functions.items()}
+    from pnas.model import OPERATIONS, source_of
+
+    known = {f"{CHECKSUM}the operator {name!r}": checksum(source_of(OPERATIONS[name])) for name in operators}
     return {f"{CHECKSUM}the recipe in pnas/training/recipe.py": checksum(RECIPE), **known}
 
 
-@functools.cache  # the file may be edited later
-def _checksum_of(function):
-    from pnas.model import source_of
-
-    return checksum(source_of(function))
-
-
+@functools.cache
 def checksum(source: str) -> str:
     """Checksum of Python code, whatever its layout, comments and docstrings."""
     tree = ast.parse(source)

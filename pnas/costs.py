@@ -110,10 +110,9 @@ def budget(
     if max_macs is None and max_binary_weights is None:
         return None
     limits = {"MAX_MACS": max_macs, "MAX_BINARY_WEIGHTS": max_binary_weights}
-    largest = [math.inf if limit is None else limit for limit in limits.values()]
 
     def fits(cell):
-        return all(cost <= limit for cost, limit in zip(costs(cell), largest))
+        return all(limit is None or cost <= limit for cost, limit in zip(costs(cell), limits.values()))
 
     cells = list(cells)
     if not any(map(fits, cells)):

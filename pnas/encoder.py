@@ -401,18 +401,15 @@ class Encoder:
         best = np.argsort(-predicted, kind="stable")[:K]
         return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
 
-    def get_config(self) -> dict:
-        """The arguments that make this Encoder, before its fits, and its state space again, in JSON types."""
-        names = ("B", "operators", "input_lookback_depth", "input_lookforward_depth")
-        state_space = {name: getattr(self.state_space, name) for name in names}
-        names = ("lstm_cells", "epochs", "regularization", "num_predictors", "seed")
-        return {"state_space": state_space, **{name: getattr(self, name) for name in names}}
-
     def save(self, path: str):
         """Writes everything that `load` needs: a `.keras` file of the model, with the fits and settings beside it."""
+        names = ("B", "operators", "input_lookback_depth", "input_lookforward_depth")
+        config = {"state_space": {name: getattr(self.state_space, name) for name in names}}
+        names = ("lstm_cells", "epochs", "regularization", "num_predictors", "seed")
+        config |= {name: getattr(self, name) for name in names}
         self.model.save(path)
         with zipfile.ZipFile(path, "a") as file:
-            file.writestr(self.SETTINGS_FILE, json.dumps({"config": self.get_config(), "fits": self.fits}))
+            file.writestr(self.SETTINGS_FILE, json.dumps({"config": config, "fits": self.fits}))
 
     @classmethod
     def load(cls, path: str) -> "Encoder":

@@ -14,6 +14,7 @@ input once, and normalization is per channel.
 from pnas.backend import keras  # isort: skip  (first: it imports Keras without its messages)
 import ast
 import collections
+import functools
 import inspect
 import itertools
 import math
@@ -47,6 +48,7 @@ def operation(name: str) -> Callable[[Callable], Callable]:
     return register
 
 
+@functools.cache  # the file may be edited later
 def source_of(function: Callable) -> str:
     """The source of a function and of what it uses of its module's functions and classes; empty if Python has none."""
     parts, found = [function], {}

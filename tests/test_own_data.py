@@ -14,6 +14,7 @@ import tiny_training
 import train
 from binarized.bitwise.packing import pack
 from mnist.mnist_data import load_data
+from pnas.store.architecture import ArchitectureJournal
 from pnas.training.architecture import train_architecture
 from pnas.training.data import check_data
 
@@ -84,6 +85,7 @@ def test_colour_images_of_20_x_24_pixels_are_summarized_trained_and_packed(tmp_p
 
     data, settings = train.load(settings)
     cell = settings.state_space().decode(string)
-    model = train_architecture(cell, settings, check_data(data, settings.DENSE_LAYERS), tmp_path)
+    journal = ArchitectureJournal(tmp_path)
+    model = train_architecture(cell, settings, check_data(data, settings.DENSE_LAYERS), tmp_path, journal)
     expected = model.predict(data.x_test, verbose=0)
     np.testing.assert_array_equal(pack(model).predict(images[:8]), expected.argmax(1))

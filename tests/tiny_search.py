@@ -126,7 +126,7 @@ def check_kept(folder, shown):
         store = Store.open("pnas", folder / "logs")
         for (number, repeat), reward in shown.items():
             (kept,) = [child for child in store.children(repeat=repeat) if child.number == number]
-            assert f"{kept.reward:.4f}" == reward and store.curve(number, repeat)
+            assert f"{kept.reward:.4f}" == reward and store.history(number, repeat)
             assert repeat or (str(number), reward) in entries
         store.close()
     assert len(dict(entries)) == len(entries)

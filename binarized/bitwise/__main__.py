@@ -4,15 +4,6 @@
 
 FILE.npz has the layout of Keras's mnist.npz: `x_test`, uint8 images, and `y_test`, their classes. The default is
 data/mnist.npz, which `python -m mnist.download_mnist data --npz` writes.
-
-Weights and activations are +1 or -1 and take one bit each. A word of 64 bits holds 64 channels, or several taps of a
-kernel with fewer channels. One XNOR and one population count of a word are 64 multiply-accumulates. All accumulators
-are integers.
-
-    packing.pack(model).save("child.npz")      # from a Keras model
-    network.load("child.npz").predict(images)  # classes
-
-Source: Hubara et al. 2016, arXiv:1602.02830.
 """
 
 import argparse

@@ -20,18 +20,6 @@ GAP = 0.24  # between operations and their block
 TRACK = 0.15  # distance of tracks
 
 
-def draw_cell(cell: list, title: str) -> Figure:
-    """Draws a cell.
-
-    Args:
-        cell: flat list `[input1, op1, input2, op2, ...]`.
-        title: text of a few lines.
-    Returns:
-        Figure, WIDTH inches wide and as high as the cell needs.
-    """
-    return canvas(title, lambda axes, y: add_cell(axes, cell, y))
-
-
 def canvas(title: str, draw: Callable[[Axes, float], float]) -> Figure:
     """A figure, WIDTH inches wide, with a title and what a function draws below it.
 

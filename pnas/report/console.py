@@ -106,8 +106,7 @@ def _reward(finalist):
 
 def _limits(settings):
     """dict, cost of a child -> its limit in words, for those that are limited."""
-    limits = {cost: (name, getattr(settings, name)) for cost, name in LIMITS.items()}
-    return {cost: f"{name} = {limit:,}" for cost, (name, limit) in limits.items() if limit is not None}
+    return {cost: f"{name} = {getattr(settings, name):,}" for cost, name in LIMITS.items() if getattr(settings, name)}
 
 
 def hanging(line: Text, width: int) -> Text:

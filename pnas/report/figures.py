@@ -15,7 +15,7 @@ from matplotlib.ticker import EngFormatter, LogLocator, MaxNLocator, NullLocator
 
 from pnas import UsageError
 from pnas.child import LIMITS, Child, counted, pareto_front
-from pnas.report.cell_drawing import LINES, draw_cell
+from pnas.report.cell_drawing import LINES, add_cell, canvas
 from pnas.report.ranking import TOO_FEW, in_words, judge
 from pnas.store.atomic import write_atomically
 from pnas.store.paths import Paths
@@ -303,7 +303,8 @@ def _draw_operators(found):
 def _draw_best_cell(found):
     child = found.winner
     costs = f"{child.binary_weights:,} binary weights, {child.macs:,} MACs"
-    return draw_cell(child.cell, f"Best cell: child {child.number}, {found.reward}\n{costs}\n{found.about}")
+    title = f"Best cell: child {child.number}, {found.reward}\n{costs}\n{found.about}"
+    return canvas(title, lambda axes, y: add_cell(axes, child.cell, y))
 
 
 SHEETS = {

@@ -6,7 +6,6 @@ import typing
 from rich.table import Table
 
 from binarized.normalization import Normalization
-from pnas.model import binary_kernels
 from pnas.report.console import standard_output
 
 
@@ -24,19 +23,12 @@ class Layer(typing.NamedTuple):
     macs: int
     bits: int
 
-    @property
-    def float_bytes(self):
-        return 4 * (self.binary_weights + self.float_weights)
-
 
 def summarize(model):
     """List of Layer, for every layer of a network of `build_child`."""
-    sizes = {}
-    for layer, kernel in binary_kernels(model):
-        sizes[layer.name] = sizes.get(layer.name, 0) + kernel.size
     layers = []
     for layer in model.layers:
-        binary_weights = sizes.get(layer.name, 0)
+        binary_weights = sum(kernel.size for kernel in getattr(layer, "binary_kernels", ()))
         outputs = layer.output if isinstance(layer.output, list) else [layer.output]
         shape = outputs[0].shape[1:]
         if isinstance(layer, Normalization):
@@ -61,7 +53,7 @@ def print_summary(model):
         "1-bit weights": [layer.binary_weights for layer in layers],
         "32-bit weights": [layer.float_weights for layer in layers],
         "MACs": [layer.macs for layer in layers],
-        "bytes as float32": [layer.float_bytes for layer in layers],
+        "bytes as float32": [4 * (layer.binary_weights + layer.float_weights) for layer in layers],
         "bytes as bits": [layer.bits / 8 for layer in layers],
     }
     table.add_column("layer", "total", overflow="fold")

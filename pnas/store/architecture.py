@@ -51,10 +51,6 @@ class ArchitectureJournal(Database):
         """The epochs so far, as column -> number."""
         return _rows(self)
 
-    def settings(self) -> dict[str, Any] | None:
-        """What the kept training was made with, as given to `start`, or None."""
-        return self.get("settings")
-
     def start(self, trained_epochs: int, settings: dict[str, Any]):
         """Continues a training, or starts a new one and moves the files of an earlier one aside.
 

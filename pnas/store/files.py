@@ -5,16 +5,12 @@ import datetime
 import io
 import warnings
 from collections.abc import Callable, Iterable, Sequence
-from typing import TYPE_CHECKING
 
 from pnas.child import Child, counted, round_in_words
 from pnas.constants import Settings
 from pnas.store.atomic import append
 from pnas.store.events import Events
 from pnas.store.store import CURVES, Store
-
-if TYPE_CHECKING:  # imports Keras, for which a report should not wait
-    from pnas.encoder import StateSpace
 
 COLUMNS = ("number", "dataset", "blocks", "architecture", "representation", "reward", "predicted", "seconds")
 COLUMNS += ("parameters", "binary_weights", "macs", "epochs", "seed", "reused", "error")  # of children.csv
@@ -33,15 +29,13 @@ class Files:
 
     Args:
         store: of an experiment that has a name.
-        state_space: writes the representation strings.
+        state_space: StateSpace, which writes the representation strings.
         settings: constants of the search.
         judge: function of the children of a block size that measures how well they were predicted, and returns a dict,
             such as that of `pnas.report.ranking`.
     """
 
-    def __init__(
-        self, store: Store, state_space: "StateSpace", settings: Settings, judge: Callable[[list[Child]], dict]
-    ):
+    def __init__(self, store: Store, state_space, settings: Settings, judge: Callable[[list[Child]], dict]):
         self.store, self.paths, self.state_space, self.settings = store, store.paths, state_space, settings
         self._judge, self._events = judge, Events(self.paths.logs, state_space.operators)
         children = store.children()

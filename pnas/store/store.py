@@ -213,10 +213,6 @@ class Store(Database):
         curves = zip(MEASURES, list(zip(*epochs))[3:])
         return {name: list(curve) for name, curve in curves if curve.count(None) < len(curve)}
 
-    def curve(self, number: int, repeat: int = 0) -> list[float]:
-        """The validation accuracy of a child after each epoch."""
-        return self.history(number, repeat).get("val_accuracy", [])
-
     def _select(self, where="", *values):
         rows = self.read(f"SELECT * FROM children {where} ORDER BY number, repeat", *values)
         return [self._child(dict(zip(FIELDS, row))) for row in rows]

@@ -19,12 +19,12 @@ from pnas.store.architecture import read_curve, summary_of
 from pnas.store.atomic import check_writable, set_aside, write_atomically
 from pnas.store.paths import Paths, saved_networks
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochLine, EpochTimes, ProgressBar, SaveNetworks, SignFlips
+from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
 from pnas.training.child import VALIDATION_BATCH, build_with_seed, child_seed, compile_child, fit_child
 
 
 def train_architecture(
-    cell: list, settings: Settings, arrays: tuple[np.ndarray, ...], folder: str | Path, journal=None, repeat: int = 0
+    cell: list, settings: Settings, arrays: tuple[np.ndarray, ...], folder: str | Path, journal, repeat: int = 0
 ) -> keras.Model:
     """Trains one cell and saves the best and the last state of the network after every epoch.
 
@@ -37,8 +37,7 @@ def train_architecture(
         arrays: x_train, y_train, x_val, y_val.
         folder: where `architecture_best.keras` and `architecture_last.keras` (with the optimizer) are saved. A new
             training moves earlier ones aside.
-        journal: pnas.store.architecture.ArchitectureJournal, which keeps the learning curve and what the training was
-            made with, or None.
+        journal: ArchitectureJournal, which keeps the learning curve and what the training was made with.
         repeat: 0, or 1, 2, ... for further seeds.
     Returns:
         The best network by validation accuracy.
@@ -87,16 +86,23 @@ def train_architecture(
     for variable, saved in zip(model.optimizer.variables, optimizer_state):
         variable.assign(saved)
     times = EpochTimes()
-    callbacks = [times, SignFlips()]
-    if journal:
-        journal.start(trained_epochs, made_with)
-        callbacks.append(
-            keras.callbacks.LambdaCallback(
-                on_epoch_end=lambda epoch, logs: journal.write_epoch(epoch + 1, {**logs, "seconds": times.seconds[-1]})
-            )
-        )
-    # The network comes after its row: the row of an epoch that was not saved is dropped when the training resumes.
-    callbacks += [SaveNetworks(best_path, last_path, best_accuracy), EpochLine(seed, times) if seed else ProgressBar()]
+
+    def print_epoch(epoch, logs):
+        measures = "  ".join(f"{name} {logs[name]:.4f}" for name in ("loss", "accuracy", "val_accuracy"))
+        count = f"epoch {epoch + 1}/{settings.NUM_EPOCHS}"
+        print(f"{seed}{count}  {sum(times.parts[-1]):.0f} s  {measures}", flush=True)
+
+    journal.start(trained_epochs, made_with)
+    callbacks = [
+        times,
+        SignFlips(),
+        # The network comes after its row: the row of an epoch that was not saved is dropped when the training resumes.
+        keras.callbacks.LambdaCallback(
+            on_epoch_end=lambda epoch, logs: journal.write_epoch(epoch + 1, {**logs, "seconds": sum(times.parts[-1])})
+        ),
+        SaveNetworks(best_path, last_path, best_accuracy),
+        keras.callbacks.LambdaCallback(on_epoch_end=print_epoch) if seed else ProgressBar(),
+    ]
     fit_child(
         model,
         batches,
@@ -112,8 +118,7 @@ def train_architecture(
 
 def _check_same(made_with, journal, folder):
     """Refuses to resume a training that was made with something else, as far as a journal has kept it."""
-    kept = journal.settings() if journal else None
-    differences = ", ".join(changes(kept, made_with).values()) if kept else ""
+    differences = ", ".join(changes(journal.get("settings") or made_with, made_with).values())
     if differences:
         raise UsageError(
             f"LOAD_SAVED: the training in {folder} was made with other settings: {differences}. Set them back, or set "
@@ -169,8 +174,9 @@ def keep_best(cell: list, settings: Settings, data, paths: Paths) -> tuple[dict[
         result["seed"] = best + 1
         pairs = enumerate(zip(trainings, accuracies), start=1)
         result["trainings"] = [{"seed": seed, **training, **measured} for seed, (training, measured) in pairs]
+        names = [name for name in accuracies[0] if all(name in each for each in accuracies)]  # not all may be packed
         for name, function in {"mean": statistics.mean, "standard_deviation": statistics.stdev}.items():
-            result[name] = {which: function([each[which] for each in accuracies]) for which in accuracies[0]}
+            result[name] = {which: function([each[which] for each in accuracies]) for which in names}
     return result, packed
 
 

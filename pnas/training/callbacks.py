@@ -1,36 +1,18 @@
-"""Keras callbacks: what is measured, re-estimated and saved while a network is trained."""
+"""Keras callbacks: what is measured and saved while a network is trained."""
 
+import math
 import time
 from pathlib import Path
 
 import keras
 import numpy as np
 
-from binarized.normalization import recalibrate
 from pnas.model import binary_kernels
 from pnas.store.atomic import file_content, write_atomically
 
 
 class EpochTimes(keras.callbacks.Callback):
-    """Measures the seconds of every epoch, including its validation and the re-estimation of batch-norm statistics."""
-
-    def on_train_begin(self, logs=None):
-        self.seconds = []
-
-    def on_epoch_begin(self, epoch, logs=None):
-        self.start = time.perf_counter()
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.seconds.append(time.perf_counter() - self.start)
-
-    def training_seconds(self) -> float:
-        """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
-        first, *others = self.seconds
-        return sum(others) + min(first, np.mean(others or first))
-
-
-class PartTimes(keras.callbacks.Callback):
-    """Measures the parts of every epoch, and ends the training after a while. It comes after `Recalibration`.
+    """Measures the parts of every epoch, and ends the training after a while. `fit_child` calls it after `recalibrate`.
 
     Args:
         limit: seconds that the epochs after the first may take. One of them is always trained.
@@ -38,7 +20,7 @@ class PartTimes(keras.callbacks.Callback):
         parts: of every epoch (seconds of training steps, of the re-estimation of batch-norm statistics, of validation).
     """
 
-    def __init__(self, limit: float):
+    def __init__(self, limit: float = math.inf):
         super().__init__()
         self.limit = limit
 
@@ -48,15 +30,21 @@ class PartTimes(keras.callbacks.Callback):
     def on_epoch_begin(self, epoch, logs=None):
         self.marks = [time.perf_counter()]
 
-    def on_test_begin(self, logs=None):
-        self.marks += [self.trained, time.perf_counter()]
-
     def on_train_batch_end(self, batch, logs=None):
         self.trained = time.perf_counter()
 
+    def on_test_begin(self, logs=None):
+        self.marks += [self.trained, time.perf_counter()]
+
     def on_test_end(self, logs=None):
         self.parts.append(np.diff([*self.marks, time.perf_counter()]).tolist())
-        self.model.stop_training = len(self.parts) > 1 and sum(map(sum, self.parts[1:])) > self.limit
+        if sum(map(sum, self.parts[1:])) > self.limit:
+            self.model.stop_training = True
+
+    def training_seconds(self) -> float:
+        """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
+        first, *others = map(sum, self.parts)
+        return sum(others) + min(first, np.mean(others or first))
 
 
 class SignFlips(keras.callbacks.Callback):
@@ -74,65 +62,11 @@ class SignFlips(keras.callbacks.Callback):
         return np.concatenate([keras.ops.convert_to_numpy(kernel.binary()).ravel() > 0 for _, kernel in kernels])
 
 
-class StopBelow(keras.callbacks.Callback):
-    """Stops a training whose best validation accuracy is too low after one of its epochs.
-
-    Args:
-        epoch: which one, counted from 1.
-        accuracy: the least that goes on.
-    """
-
-    def __init__(self, epoch: int, accuracy: float):
-        super().__init__()
-        self.epoch, self.accuracy = epoch, accuracy
-
-    def on_train_begin(self, logs=None):
-        self.best = 0.0
-
-    def on_epoch_end(self, epoch, logs=None):
-        self.best = max(self.best, logs["val_accuracy"])
-        if epoch + 1 == self.epoch and self.best < self.accuracy:
-            self.model.stop_training = True
-
-
 class ProgressBar(keras.callbacks.ProgbarLogger):
     """Keras's progress bar. It never counts beyond the last step, also where several steps are run as one execution."""
 
     def on_train_batch_end(self, batch, logs=None):
         super().on_train_batch_end(min(batch, self.target - 1), logs)
-
-
-class EpochLine(keras.callbacks.Callback):
-    """Prints a line at the end of every epoch, where several trainings share the console.
-
-    Args:
-        name: of the training; the line begins with it.
-        times: called before this one.
-    """
-
-    def __init__(self, name: str, times: EpochTimes):
-        super().__init__()
-        self.name, self.times = name, times
-
-    def on_epoch_end(self, epoch, logs=None):
-        measures = f"loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  val_accuracy {logs['val_accuracy']:.4f}"
-        count = f"epoch {epoch + 1}/{self.params['epochs']}"
-        print(f"{self.name}{count}  {self.times.seconds[-1]:.0f} s  {measures}", flush=True)
-
-
-class Recalibration(keras.callbacks.Callback):
-    """Re-estimates all batch-norm statistics before every evaluation.
-
-    Args:
-        batches: batches of training images, for `recalibrate`.
-    """
-
-    def __init__(self, batches):
-        super().__init__()
-        self.batches = batches
-
-    def on_test_begin(self, logs=None):
-        recalibrate(self.model, self.batches)
 
 
 class SaveNetworks(keras.callbacks.Callback):

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 import keras
 import numpy as np
 
+from binarized.normalization import recalibrate
 from binarized.seeds import layer_seeds
 from pnas import UsageError
 from pnas.child import Child, as_fraction
@@ -19,7 +20,7 @@ from pnas.constants import Settings
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.store.atomic import file_content
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, Recalibration, SignFlips, StopBelow
+from pnas.training.callbacks import EpochTimes, SignFlips
 from pnas.training.private_names import python_functions, registered_gradients
 from pnas.training.recipe import recipe
 
@@ -80,21 +81,19 @@ def release_networks() -> Iterator[None]:
     it the Python functions through which data sets read their batches. Without this, a worker would keep every network
     that it has trained, and map the images into its memory once more for each.
     """
-    gradients = functions = None
+    gradients, functions = {}, []
     if keras.backend.backend() == "tensorflow":
         import tensorflow as tf
 
-        gradients = registered_gradients()
-        functions = python_functions(tf.compat.v1.get_default_graph())
-    names, count = set(gradients or ()), len(functions or ())
+        gradients, functions = registered_gradients(), python_functions(tf.compat.v1.get_default_graph())
+    names, count = set(gradients), len(functions)
     try:
         yield
     finally:
-        for name in set(gradients or ()) - names:
+        for name in set(gradients) - names:
             if name.startswith("CustomGradient-"):
                 del gradients[name]
-        if functions is not None:
-            del functions[count:]
+        del functions[count:]
         keras.utils.clear_session()  # last, because it also collects garbage
 
 
@@ -113,13 +112,16 @@ def _train_once(child, settings, stop, x_train, y_train, x_val, y_val):
     # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
     times = EpochTimes()
-    callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best]
-    if stop:
-        callbacks.append(StopBelow(*stop))
+
+    def stop_if_behind(epoch, logs):
+        if stop and epoch + 1 == stop[0] and best.best < stop[1]:
+            model.stop_training = True
+
+    behind = keras.callbacks.LambdaCallback(on_epoch_end=stop_if_behind)
+    callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best, behind]
     history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
-    without_optimizer = keras.Model(model.inputs, model.outputs, name=model.name)
     return child._replace(
         reward=as_fraction(max(history["val_accuracy"])),
         seconds=time.perf_counter() - start,
@@ -129,7 +131,7 @@ def _train_once(child, settings, stop, x_train, y_train, x_val, y_val):
         macs=count_macs(model),
         epochs=len(history["loss"]),
         history=history,
-        network=file_content(without_optimizer),
+        network=file_content(keras.Model(model.inputs, model.outputs, name=model.name)),  # without the optimizer
     )
 
 
@@ -201,13 +203,17 @@ def fit_child(
     size, count = batches.batch_size, len(batches.images)
     seen = size * min(CALIBRATION_BATCHES, max(1, count // size))  # whole batches
     rows = np.random.default_rng(batches.seed).permutation(count)[:seen]  # the images may be sorted
+    calibration = Batches(batches.images[rows], batches.labels[rows], size).for_fit()
     return model.fit(
         batches.for_fit(),
         shuffle=False,
         validation_data=Batches(*validation, VALIDATION_BATCH).for_fit(),
         callbacks=[
-            keras.callbacks.LambdaCallback(on_epoch_begin=batches.shuffle, on_epoch_end=add_learning_rate),
-            Recalibration(Batches(batches.images[rows], batches.labels[rows], size).for_fit()),
+            keras.callbacks.LambdaCallback(
+                on_epoch_begin=batches.shuffle,
+                on_epoch_end=add_learning_rate,
+                on_test_begin=lambda logs: recalibrate(model, calibration),
+            ),
             *callbacks,
         ],
         **options,

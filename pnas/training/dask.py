@@ -44,21 +44,15 @@ class DaskCluster:
         return sum(self.client.nthreads().values())
 
     def map(self, function: Callable, tasks: list[tuple], count: int, arrays: tuple) -> Iterator:
-        """Calls a function on the workers and yields the results as they come.
+        """Calls a function on the workers and yields the results as they come, as `pnas.training.local.LocalPool.map`.
 
         Functions, arguments and results are sent as bytes. The scheduler unpickles what it passes on, and it may lack
         the modules of this project. With a limit, the scheduler keeps when a task was begun, for the next worker.
 
         Args:
-            function: function of the arguments of a task, followed by the arrays. Importable on the workers.
-            tasks: list of tuples of arguments.
-            count: number of tasks handed to the cluster at the same time.
-            arrays: numpy arrays, sent to each worker once.
-        Yields:
-            What the function returns, or Overdue.
+            function, tasks, count, arrays: see there. The arrays are sent to each worker once.
         Raises:
             UsageError: a worker cannot import this package.
-            An exception of the function, or one of `deaths`.
         """
         self._wait_for_workers()
         limit = self.limit

@@ -1,7 +1,7 @@
 """Private names of other packages, all in one place.
 
-Each function returns what a private name holds, or None with one warning where the installed version does not have it.
-The caller then takes the public way, which gives the same numbers, more slowly or with more memory.
+Each function returns what a private name holds. Where the installed version does not have it, that is None or empty,
+with one warning. The caller then takes the public way, which gives the same numbers, more slowly or with more memory.
 """
 
 import functools
@@ -15,8 +15,8 @@ def _warn(package, name, consequence):
     warnings.warn(f"{package} {version} has no {name} as expected here: {consequence}", RuntimeWarning, stacklevel=3)
 
 
-def registered_gradients() -> dict | None:
-    """TensorFlow's dict of the gradients that graphs refer to by name, or None."""
+def registered_gradients() -> dict:
+    """TensorFlow's dict of the gradients that graphs refer to by name, or an empty one."""
     try:
         from tensorflow.python.framework.ops import gradient_registry
 
@@ -26,11 +26,11 @@ def registered_gradients() -> dict | None:
     except (ImportError, AttributeError):
         pass
     _warn("tensorflow", "gradient_registry._registry", "a worker keeps some 10 MB of every child that it has trained")
-    return None
+    return {}
 
 
-def python_functions(graph) -> list | None:
-    """The list of the Python functions that a TensorFlow graph keeps alive, or None."""
+def python_functions(graph) -> list:
+    """The list of the Python functions that a TensorFlow graph keeps alive, or an empty one."""
     if _graphs_list_python_functions():
         if not hasattr(graph, "_py_funcs_used_in_graph"):
             graph._py_funcs_used_in_graph = []
@@ -38,7 +38,7 @@ def python_functions(graph) -> list | None:
     _warn(
         "tensorflow", "Graph._py_funcs_used_in_graph", "a worker maps the images into its memory again for every child"
     )
-    return None
+    return []
 
 
 @functools.cache

@@ -10,15 +10,12 @@ import statistics
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
 from pnas.constants import Settings
 from pnas.training.workers import Workers, start_backend
-
-if TYPE_CHECKING:
-    from pnas.encoder import Cell
 
 STEPS = 10  # training steps in an epoch of a measurement, at most
 SECONDS = 5  # for the epochs after the first, which is traced; one is always measured
@@ -41,7 +38,7 @@ class Speed(NamedTuple):
     network: int
 
 
-def measure_speeds(cells: list["Cell"], settings: Settings, images: Images, workers: Workers) -> list[Speed]:
+def measure_speeds(cells: list[list], settings: Settings, images: Images, workers: Workers) -> list[Speed]:
     """Measures how fast children train, with as many side by side as in a search.
 
     Args:
@@ -83,17 +80,16 @@ def _measure(cell, settings, images, x, y):
 
     from pnas.store.atomic import file_content
     from pnas.training.batches import Batches
-    from pnas.training.callbacks import PartTimes
+    from pnas.training.callbacks import EpochTimes
     from pnas.training.child import VALIDATION_BATCH, build_with_seed, compile_child, fit_child
 
     start = time.perf_counter()
     model = build_with_seed(cell, settings, images.shape, settings.SEED)
     batches = Batches(x, y, settings.BATCHSIZE)
     compile_child(model, batches, MOST_EPOCHS, settings.LEARNING_RATE)
-    times, validation = PartTimes(SECONDS), (x[:VALIDATION_BATCH], y[:VALIDATION_BATCH])
+    times, validation = EpochTimes(SECONDS), (x[:VALIDATION_BATCH], y[:VALIDATION_BATCH])
     fit_child(model, batches, validation, [times], epochs=MOST_EPOCHS, verbose=0)
-    without_optimizer = keras.Model(model.inputs, model.outputs)
-    network = len(file_content(without_optimizer))
+    network = len(file_content(keras.Model(model.inputs, model.outputs)))  # without the optimizer
 
     others = times.parts[1:]
     setup = time.perf_counter() - start - sum(map(sum, others))

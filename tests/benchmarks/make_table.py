@@ -96,7 +96,7 @@ def main():
             if network.exists():
                 days.append(datetime.date.fromtimestamp(network.stat().st_mtime).isoformat())
             if store is first:
-                curve = enumerate(store.curve(child.number), start=1)
+                curve = enumerate(store.history(child.number)["val_accuracy"], start=1)
                 row.update({f"val_accuracy_{epoch}": f"{accuracy:.4f}" for epoch, accuracy in curve})
                 row.update(predicted=child.predicted, seconds=f"{child.seconds:.3f}")
 

@@ -33,7 +33,6 @@ def compare(operator, seed, epochs, counts, data_dir):
         (accuracies, seconds): for each number of batches, after each epoch.
     """
     import pnas.backend  # noqa: F401  # isort: skip  (first: it imports Keras without its messages)
-    from binarized.normalization import recalibrate
     from mnist.mnist_data import load_data
     from pnas.child import Child
     from pnas.training import child as training_child
@@ -41,18 +40,20 @@ def compare(operator, seed, epochs, counts, data_dir):
     data = load_data("mnist", data_dir, train_size=5000, seed=seed)
     accuracies, seconds = ({count: [] for count in counts} for _ in range(2))
 
-    class Comparison(training_child.Recalibration):
-        def on_epoch_end(self, epoch, logs=None):
-            for count in counts:
-                start = time.perf_counter()
-                recalibrate(self.model, self.batches.take(count))
-                seconds[count].append(time.perf_counter() - start)
-                classes = self.model.predict(data.x_val, 500, verbose=0).argmax(axis=1)
-                accuracies[count].append(np.mean(classes == data.y_val.argmax(axis=1)))
+    recalibrate = training_child.recalibrate
+
+    def compared(model, batches):
+        for count in counts:
+            start = time.perf_counter()
+            recalibrate(model, batches.take(count))
+            seconds[count].append(time.perf_counter() - start)
+            classes = model.predict(data.x_val, 500, verbose=0).argmax(axis=1)
+            accuracies[count].append(np.mean(classes == data.y_val.argmax(axis=1)))
+        recalibrate(model, batches)
 
     settings = settings_of_train(MAX_EPOCHS=epochs)
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
-    with mock.patch.object(training_child, "Recalibration", Comparison):
+    with mock.patch.object(training_child, "recalibrate", compared):
         child = training_child.train_child(Child(1, [0, operator] * 2, 0.0, seed), settings, None, *arrays)
     assert not child.error, child.error
     return accuracies, seconds

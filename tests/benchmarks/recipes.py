@@ -99,10 +99,10 @@ def train(
     data = load_data("mnist", data_dir, use_expansion=settings.USE_EXPANSION)
     arrays = data.x_train, data.y_train, data.x_val, data.y_val
     build = training_child.build_child if multiplier else without_multiplier(training_child.build_child)
-    callback = training_child.Recalibration if recalibration else lambda *args: keras.callbacks.Callback()
+    recalibrate = training_child.recalibrate if recalibration else lambda *_: None
     with (
         mock.patch.object(training_child, "build_child", build),
-        mock.patch.object(training_child, "Recalibration", callback),
+        mock.patch.object(training_child, "recalibrate", recalibrate),
         mock.patch.object(schedules, "ExponentialDecay", schedule),
     ):
         return training_child.train_child(Child(1, cell, 0.0, seed), settings, None, *arrays)

@@ -64,10 +64,8 @@ def watch_training(child):
     """Times the parts of every training in this process, a worker; `child` is the module pnas.training.child."""
     import keras
 
-    from pnas.training import callbacks
-
     fit = child.fit_child
-    recalibrate = callbacks.recalibrate
+    recalibrate = child.recalibrate
     epochs = None
 
     class Watch(keras.callbacks.Callback):
@@ -98,7 +96,7 @@ def watch_training(child):
         epochs.write()
         return history
 
-    callbacks.recalibrate, child.fit_child = timed_recalibrate, timed_fit
+    child.recalibrate, child.fit_child = timed_recalibrate, timed_fit
     time_function(child, "build_with_seed", "building")
     time_function(child, "file_content", "saving")
 

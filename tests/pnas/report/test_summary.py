@@ -15,7 +15,7 @@ def network():
 def test_each_layer_has_its_weights_macs_and_memory():
     layers = {layer.name: layer for layer in summarize(network())}
     convolution = layers["cell1_block1_left_3x3_bconv"]
-    assert convolution[1:] == ((4, 4, 2), 18, 0, 18 * 16, 18) and convolution.float_bytes == 4 * 18
+    assert convolution[1:] == ((4, 4, 2), 18, 0, 18 * 16, 18)
     # 2 filters and the pooled image, each with gamma, beta, mean and variance, or with a threshold and a bit.
     assert layers["cell1_norm"][1:] == ((4, 4, 3), 0, 4 * 3, 0, 33 * 3)
     assert layers["dense1"][1:] == ((10,), 480, 0, 480, 480)

@@ -57,9 +57,9 @@ def test_a_resumed_training_continues_all(tmp_path):
 
 
 def test_the_settings_of_a_training_are_kept(tmp_path):
-    assert ArchitectureJournal(tmp_path).settings() is None
+    assert ArchitectureJournal(tmp_path).get("settings") is None
     trained(tmp_path, 0, 0.5)
-    assert ArchitectureJournal(tmp_path).settings() == SETTINGS
+    assert ArchitectureJournal(tmp_path).get("settings") == SETTINGS
 
 
 def test_a_new_training_moves_earlier_files_aside(tmp_path):

@@ -70,7 +70,8 @@ def test_a_child_is_read_back_as_it_was(name):
     store.add(again)
     assert str(store.child(CELLS[0])) == str(kept(best)) and store.child(CELLS[1]) is None  # NaN is not NaN
     assert store.children(repeat=1) == [kept(again)]
-    assert store.history(1) == best.history and store.curve(1, repeat=1) == [0.9] * 4 and store.curve(2) == []
+    assert store.history(1) == best.history and store.history(1, repeat=1)["val_accuracy"] == [0.9] * 4
+    assert store.history(2) == {}
     store.close()
 
 
@@ -169,7 +170,7 @@ def test_no_other_training_takes_the_place_of_a_child(other):
     with pytest.raises(UsageError, match=f"already has another child {other.number}, repeat 0"):
         store.add(other)
     assert store.children() == [kept(child(1, 0.75)), kept(failed(3))]
-    assert store.curve(1) == [0.75] * 4
+    assert store.history(1)["val_accuracy"] == [0.75] * 4
 
 
 @pytest.mark.parametrize("reward", [-0.5, 2.0, math.nan])
@@ -262,7 +263,7 @@ def test_a_reader_reads_while_a_run_writes(two_children):
     def read():
         store = Store.open("trial")
         children = store.children()
-        assert all(len(store.curve(child.number)) == 4 for child in children)
+        assert all(len(store.history(child.number)["val_accuracy"]) == 4 for child in children)
         store.close()
         return len(children)
 
@@ -315,7 +316,10 @@ for number in range(1 + len(store.children()), 10000):
             known = len(children)
             assert [child.number for child in children] == list(range(1, known + 1)) and known >= shown
             for each in children[2:]:
-                assert each.reward == each.number / 10000 and store.curve(each.number) == [each.reward] * 4
+                assert (
+                    each.reward == each.number / 10000
+                    and store.history(each.number)["val_accuracy"] == [each.reward] * 4
+                )
                 assert Path(f"weights/trial/children/{each.number:04d}.keras").exists()
 
 
@@ -427,7 +431,7 @@ def test_a_damaged_database_is_read_whole_or_refused_in_one_line(content, data):
             store = use()
             for each in store.children():
                 assert each.number > 0 and 0 <= each.reward <= 1 and len(each.cell) % 4 == 0
-                store.curve(each.number)
+                store.history(each.number)
             store.choices(2)
         except UsageError as error:
             assert str(DATABASE) in str(error) or "logs/trial was made with other" in str(error)

@@ -27,8 +27,8 @@ class Journal:
     def __init__(self):
         self.kept, self.rows = None, {}
 
-    def settings(self):
-        return self.kept
+    def get(self, name):
+        return {"settings": self.kept}[name]
 
     def start(self, trained_epochs, settings):
         self.kept = json.loads(json.dumps(settings))
@@ -41,7 +41,7 @@ class Journal:
 
 def train(folder, journal=None, cell=CELL, DROPOUT=(True, 0.2, 0.5), **changes):
     manager = manager_of(DROPOUT=DROPOUT, **changes)
-    return architecture.train_architecture(cell, manager.settings, manager.arrays, folder, journal)
+    return architecture.train_architecture(cell, manager.settings, manager.arrays, folder, journal or Journal())
 
 
 def killed_before_saving(epoch, monkeypatch):

@@ -103,7 +103,7 @@ def test_a_training_is_not_resumed_with_another_recipe(tmp_path, monkeypatch):
     kept = {}
 
     class Journal:
-        settings = staticmethod(lambda: kept)
+        get = staticmethod(lambda name: kept)
         start = staticmethod(lambda epochs, made_with: kept.update(made_with))
         write_epoch = staticmethod(lambda *facts: None)
 

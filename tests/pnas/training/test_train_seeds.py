@@ -132,6 +132,26 @@ def test_a_network_that_cannot_be_packed_has_a_result_in_keras_alone(copy, monke
     assert not (copy / "weights" / "pnas" / "network.npz").exists()
 
 
+def test_seeds_of_which_one_cannot_be_packed_have_means_in_keras_alone(copy, monkeypatch):
+    packed_networks = iter([SimpleNamespace(save=lambda path: None)])
+
+    def pack_the_first(model):
+        for network in packed_networks:
+            return network
+        raise ValueError("pack: layer 'scores' has statistics that are not finite")
+
+    def measure(network, packed, data):
+        accuracies = {"validation_accuracy": 0.5 if packed else 0.75, "test_accuracy": 0.5}
+        return accuracies | {"test_accuracy_as_bits": 0.5} if packed else accuracies
+
+    monkeypatch.setattr(architecture, "pack", pack_the_first)
+    monkeypatch.setattr(architecture, "measure", measure)
+    with pytest.warns(UserWarning, match="^the network is not packed into bits: pack: layer 'scores'"):
+        result, packed = keep_best(CELL, settings_of(TRAIN_SEEDS=2), SimpleNamespace(name="noise"), Paths("pnas"))
+    assert packed is None and result["seed"] == 2
+    assert result["mean"] == {"validation_accuracy": 0.625, "test_accuracy": 0.5}
+
+
 def test_the_console_shows_every_seed_their_mean_and_the_best():
     trainings = [
         {"seed": seed, "best_epoch": seed + 5, "validation_accuracy": accuracy, "test_accuracy": accuracy - 0.25}
