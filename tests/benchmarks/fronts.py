@@ -4,6 +4,7 @@ Nothing is trained: a reward is looked up. Each method trains as many cells as a
 
     LSTMs, reward             the search for the highest reward, in one round
     LSTMs, front, N rounds    `choose_for_all_costs` by the mean and standard deviation of the LSTMs, in N rounds
+    LSTMs and line            LSTMs fitted to what a line in the logarithm of the cost leaves unexplained
     ridge, reward and front   ridge regression on how often a cell has each operator instead of the LSTMs, one round
     MACs                      the cells of the most multiply-accumulates
     random                    cells drawn uniformly from the whole space
@@ -40,6 +41,7 @@ from replays import (
     Lookup,
     RememberingEncoder,
     RidgeOnCounts,
+    WithLine,
     nsga2,
     part_of,
     progressive,
@@ -65,6 +67,7 @@ METHODS = {  # surrogate, whether it searches for a front, rounds
     "LSTMs, front, 1 round": ("LSTMs", True, 1),
     "LSTMs, front, 2 rounds": ("LSTMs", True, 2),
     "LSTMs, front, 4 rounds": ("LSTMs", True, 4),
+    "LSTMs and line, front, 2 rounds": ("line", True, 2),
     "oracle, front": ("oracle", True, 1),
 }
 
@@ -94,12 +97,14 @@ def replay(seed, table, cost, noise, part, methods):
         return found
 
     macs = read_costs(table)[0]
-    surrogates = {"MACs": Lookup(macs, space), "ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
-    if any(name.startswith("LSTMs") for name in methods):
-        surrogates["LSTMs"] = _encoder(space)
 
     def cost_of(cell):
         return costs[tuple(space.canonical(cell))]
+
+    surrogates = {"MACs": Lookup(macs, space), "ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
+    if any(name.startswith("LSTMs") for name in methods):
+        surrogates["LSTMs"] = _encoder(space)
+        surrogates["line"] = WithLine(surrogates["LSTMs"], cost_of)
 
     def finals(trained, surrogate):
         """The finalists of a search; without a surrogate of rewards, by the rewards themselves."""
@@ -107,7 +112,7 @@ def replay(seed, table, cost, noise, part, methods):
             Child(number, list(cell), 0, reward=shown[cell], **{cost: costs[cell]})
             for number, cell in enumerate(trained, start=1)
         ]
-        learns = surrogate in ("LSTMs", "ridge")
+        learns = surrogate in ("LSTMs", "line", "ridge")
         surrogate = surrogates[surrogate] if learns else Lookup(shown, space)
         return [tuple(child.cell) for child in finalists(children, surrogate, noise * learns, 3 * FINALISTS, cost)]
 
@@ -119,8 +124,8 @@ def replay(seed, table, cost, noise, part, methods):
             budget = len(progressive(shown, space, surrogates["MACs"], K))
             surrogate, is_front, rounds = METHODS[method] or (None, False, 1)
             if surrogate:
-                if surrogate == "LSTMs":
-                    surrogates["LSTMs"].restart(seed)
+                if hasattr(surrogates[surrogate], "restart"):
+                    surrogates[surrogate].restart(seed)
                 asked = {"rounds": rounds, "cost": cost_of if is_front else None}
                 children = progressive(shown, space, surrogates[surrogate], K, **asked)
                 trained = [tuple(child.cell) for child in children]
