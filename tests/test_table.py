@@ -204,7 +204,7 @@ def test_a_table_of_two_seeds_leaves_blank_what_one_of_them_did_not_train(uninte
     assert len(of_both) == 3 and all(row["reward_seed_7"] == row["reward_seed_0"] for row in of_both)
 
 
-@pytest.mark.parametrize("change", [{"MAX_EPOCHS": 9}, {"STOP_EARLY": False}, {"operators": ["linear"]}], ids=str)
+@pytest.mark.parametrize("change", [{"MAX_EPOCHS": 9}, {"STOP_EARLY": True}, {"operators": ["linear"]}], ids=str)
 def test_a_table_of_searches_that_rewarded_or_wrote_cells_differently_is_refused(
     change, uninterrupted, tmp_path, monkeypatch
 ):
