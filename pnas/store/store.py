@@ -240,10 +240,10 @@ class Store(Database):
         self.put("choices", choices, blocks)
 
     def finalists(self, count: int, chosen_from: Any) -> list[int]:
-        """The numbers of the finalists where FINALISTS is `count`; none if they have not been chosen from this yet.
+        """The numbers of the finalists, at most `count`; none if they have not been chosen from this yet.
 
         Args:
-            chosen_from: what their choice depends on besides `count`, in JSON types.
+            chosen_from: what else their choice depends on, in JSON types.
         """
         numbers, of_these = self.get("finalists", count) or ([], None)
         return numbers if of_these == chosen_from else []

@@ -15,8 +15,7 @@ of epochs that are trained, one-block cells included, and the regret less the re
     python tests/benchmarks/early_stopping.py [--TABLE tests/data/mnist_cells_connected.csv] [--NOISE 0 0.0092]
         [--SEEDS 100] [--JUDGE] [--BY_MACS]
 
-With BY_MACS an epoch counts as much as its cell has multiply-accumulates. A search saves less time than epochs, as the
-children that are stopped are small ones, but more than this share says, as not all of the time grows with the MACs.
+With BY_MACS an epoch counts as much as its cell has multiply-accumulates, with which most of its time grows.
 With JUDGE nothing is chosen: BUILT and the rules that differ from it in one part are judged on all two-block cells.
 
 Otherwise, last, what the surrogate learns of stopped children, whose rewards are those that they had by then:

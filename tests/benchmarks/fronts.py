@@ -79,8 +79,8 @@ def replay(seed, table, cost, noise, part, methods):
     space = space_of(rewards)
     kept = part_of(list(rewards), part)
     random_numbers = np.random.default_rng(seed)
-    draws = random_numbers.standard_normal(len(rewards))[:, np.newaxis]
-    draws = dict(zip(rewards, np.hstack([draws, random_numbers.standard_normal((len(rewards), REPEATS))])))
+    sizes = len(rewards), (len(rewards), REPEATS)
+    draws = dict(zip(rewards, np.column_stack([random_numbers.standard_normal(size) for size in sizes])))
     trainings = {cell: rewards[cell] + noise * (1 - rewards[cell]) * draws[cell] for cell in kept}
     shown = {cell: trainings[cell][0] for cell in kept}
     means = {cell: trainings[cell].mean() for cell in kept}

@@ -1,4 +1,4 @@
-"""Trains cells of one and two blocks to the end, as train.py does by default: the rows of mnist_cells_full.csv.
+"""Trains cells of one and two blocks at train.py's settings, all to the end: the rows of mnist_cells_full.csv.
 
     python tests/benchmarks/full_cells.py [--DATA_DIR data] [--FIRST 30] [--AGAIN 10] [--N_WORKERS 2]
     python tests/benchmarks/make_table.py logs/full > tests/data/mnist_cells_full.csv

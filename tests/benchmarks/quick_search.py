@@ -19,6 +19,7 @@ import csv
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -29,35 +30,11 @@ import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 SEARCHES = {
-    "quick": [
-        "--B",
-        "2",
-        "--K_",
-        "2",
-        "--TRAIN_SIZE",
-        "5000",
-        "--MAX_EPOCHS",
-        "2",
-        "--FINALISTS",
-        "2",
-        "--FINAL_SEEDS",
-        "1",
-    ]
-    + ["--operators", "['3x3 bconv', '3x3 sep-bconv']"],
-    "small": [
-        "--B",
-        "2",
-        "--K_",
-        "16",
-        "--TRAIN_SIZE",
-        "3000",
-        "--MAX_EPOCHS",
-        "4",
-        "--FINALISTS",
-        "0",
-        "--STOP_EARLY",
-        "False",
-    ],
+    "quick": shlex.split(
+        "--B 2 --K_ 2 --TRAIN_SIZE 5000 --MAX_EPOCHS 2 --FINALISTS 2 --FINAL_SEEDS 1 "
+        "--operators \"['3x3 bconv', '3x3 sep-bconv']\""
+    ),
+    "small": shlex.split("--B 2 --K_ 16 --TRAIN_SIZE 3000 --MAX_EPOCHS 4 --FINALISTS 0 --STOP_EARLY False"),
 }
 
 
