@@ -11,12 +11,14 @@ Spearman's rank correlation with the rewards of two-block cells (means over seed
 
 Before that, the noise of a reward (its standard deviation over seeds, of the cells that have several), also as a share
 of 1 - reward, beside the spread of the rewards with seed 0, over all cells and over those with rewards above GOOD. And
-the rank correlation with the rewards that the same cells have in another table, OTHER.
+the rank correlation with the rewards that the same cells have in another table, OTHER, and the noise between the two,
+each table's seed 0 counted as a seed of its own.
 
     python tests/benchmarks/interactions.py [--TABLE tests/data/mnist_cells_connected.csv] [--OTHER TABLE] [--SEEDS 20]
 """
 
 import argparse
+import collections
 
 import numpy as np
 from replays import CONNECTED, RidgeOnCounts, read_costs, read_rewards, read_rows, space_of
@@ -70,7 +72,12 @@ def main():
     table, costs = read_rewards(options.TABLE), read_costs(options.TABLE)
     space = space_of(table)
     if options.OTHER:
-        other = read_rewards(options.OTHER)
+        other, seeds = read_rewards(options.OTHER), collections.defaultdict(dict)
+        for path in (options.TABLE, options.OTHER):
+            for row in read_rows(path):
+                seeds[tuple(row["cell"])][f"reward_{path}"] = row["reward_seed_0"]
+        print("Between the tables: ", end="")
+        print_noise(seeds.values(), 0)
         for size in (4, 8):
             shared = [cell for cell in table if cell in other and len(cell) == size]
             found = correlation(*([of[cell] for cell in shared] for of in (table, other)))
