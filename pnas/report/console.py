@@ -259,8 +259,8 @@ class Progress(Callback, contextlib.AbstractContextManager):
         left = self.last - time.monotonic()
         for size, children in sizes:
             left += math.ceil(children / self.workers) * self._mean(size)
-        # A front may have fewer finalists, and smaller ones, and children that are stopped early take less time.
-        is_less = self.later or self.settings.PARETO or self.settings.stops_early
+        # A front may have fewer finalists, and smaller ones, and larger children may be stopped early.
+        is_less = self.later or self.settings.PARETO or (self.settings.stops_early and self.blocks > 1)
         at_most = "at most " * (self.first_rewards is None and bool(is_less))
         return f"{at_most}about {_duration(left)} left"
 

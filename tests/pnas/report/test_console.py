@@ -172,8 +172,11 @@ def test_the_time_left_counts_the_children_of_all_later_sizes(capsys):
 
 
 def test_children_that_may_be_stopped_early_take_at_most_the_time_of_others(capsys):
-    lines = shown(capsys, progress_of(STOP_EARLY=True), [child(1, 0.5, 10), child(2, 0.5, 10)])
-    assert left(lines) == ["at most about 0:00:10", "at most about 0:00:00"]
+    progress = progress_of(STOP_EARLY=True)
+    lines = shown(capsys, progress, [child(1, 0.5, 10), child(2, 0.5, 10)])
+    assert left(lines) == ["about 0:00:10", "about 0:00:00"]  # none of one block is stopped
+    lines = shown(capsys, progress, [child(3, 0.5, 20, blocks=2), child(4, 0.5, 20, blocks=2)])
+    assert left(lines) == ["at most about 0:00:20", "at most about 0:00:00"]
 
 
 def test_days_are_left(capsys):
