@@ -15,6 +15,7 @@ from typing import NamedTuple
 import numpy as np
 
 from pnas.constants import Settings
+from pnas.training.stopping import Overdue
 from pnas.training.workers import Workers, start_backend
 
 STEPS = 10  # training steps in an epoch of a measurement, at most
@@ -61,7 +62,10 @@ def measure_speeds(cells: list[list], settings: Settings, images: Images, worker
     cells = cells * max(1, workers.count // different)
     tasks = [(workers.start, number, cell, settings, images) for number, cell in enumerate(cells)]
     speeds = collections.defaultdict(list)
-    for number, speed in workers.pool.map(_measure_in_worker, tasks, workers.count, (x, y)):
+    for result in workers.pool.map(_measure_in_worker, tasks, workers.count, (x, y)):
+        if isinstance(result, Overdue):
+            raise TimeoutError("a measurement took longer than MAX_CHILD_MINUTES twice, or its worker died")
+        number, speed = result
         speeds[number % different].append(speed)
     return [Speed(*map(statistics.median, zip(*speeds[number]))) for number in range(different)]
 

@@ -11,6 +11,7 @@ from tiny_training import CELL, settings_of, trained_child
 
 from pnas.training import speed
 from pnas.training.speed import Images, measure_speeds, scaled
+from pnas.training.stopping import Overdue
 
 ROOT = Path(__file__).parents[3]
 TINY = Images(50, 30, (8, 8, 1))
@@ -49,6 +50,13 @@ def test_as_many_are_measured_side_by_side_as_in_a_search(monkeypatch):
     workers = workers_of(5)
     assert measure_speeds([CELL, CELL], settings_of(), TINY, workers) == [(3.5, 35, 7), (7, 70, 7)]
     assert workers.pool.tasks == (4, 5)
+
+
+def test_a_measurement_that_takes_too_long_is_an_error():
+    workers = workers_of(1)
+    workers.pool.map = lambda function, tasks, room, arrays: [Overdue(tasks[0], "")]
+    with pytest.raises(TimeoutError, match="MAX_CHILD_MINUTES"):
+        measure_speeds([CELL], settings_of(), TINY, workers)
 
 
 def test_a_worker_learns_its_threads_before_it_imports_keras():
