@@ -10,7 +10,7 @@ Edit the constants below, or give any of them on the command line: --MAX_EPOCHS 
 
 # -------Controller Training Settings-------
 B = 3  # Maximum number of blocks in the cell
-K_ = 128  # Number of children to be trained for each block size after the first
+K_ = 128  # Largest number of children to be trained for each block size after the first
 REGULARIZATION = 0  # L2 regularization strength on the surrogate's LSTMs
 CONTROLLER_CELLS = 100  # Number of units in each LSTM, and of embedding dimensions
 RNN_TRAINING_EPOCHS = 15  # Training epochs of the surrogate in each round, each of at least 10 batches
@@ -21,11 +21,10 @@ INPUT_LOOKBACK_DEPTH = 0  # 0, or -k: operators may also read the outputs of k e
 INPUT_LOOKFORWARD_DEPTH = 0  # Blocks of a cell that others may read: 0 (flat cells), a number, or None for all
 MAX_MACS = None  # Limit on a network's multiply-accumulates for one image; larger cells are never trained
 MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included, or None; larger cells are never trained
-# Cells above a limit are neither ranked nor expanded.
 PARETO = None  # 'macs' or 'binary_weights': search for the best cell at every cost; None for the best cell at any cost
-ROUNDS = 2  # Rounds in which the children of a block size are chosen, each by a surrogate fitted anew; the paper has 1
+ROUNDS = 2  # Rounds in which a block size's children are chosen; the surrogate learns in between; the paper has 1
 STOP_EARLY = True  # Stop larger children that are behind after a quarter of MAX_EPOCHS, if 4 or more; not with PARETO
-FINALISTS = 5  # Best cells to train again after the last block size, with PARETO three times as many; 0 for none
+FINALISTS = 5  # Best cells to train again after the last block size, with PARETO up to 3 times as many; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.045  # Standard deviation of a reward from seed to seed, as a share of 1 - reward; for the finalists
 # ------------------------------------------

@@ -8,6 +8,8 @@ Nothing is trained: a reward is looked up. Each method trains as many cells as a
     ridge, reward and front   ridge regression on how often a cell has each operator instead of the LSTMs, one round
     MACs                      the cells of the most multiply-accumulates
     random                    cells drawn uniformly from the whole space
+    random, even in cost      after the cells of one block, one drawn from each of K equal shares of the candidates,
+                              sorted by cost
     NSGA-II                   Deb et al. 2002, doi:10.1109/4235.996017: POPULATION cells, at first random; the winner of
                               a tournament of two has a child, mutated as in `replays.mutated`; the next population is
                               the best by rank of front and crowding distance
@@ -38,6 +40,7 @@ from replays import (
     FINALISTS,
     REPEATS,
     TABLE,
+    EvenInCost,
     Lookup,
     RememberingEncoder,
     RidgeOnCounts,
@@ -59,6 +62,7 @@ BUDGETS = 16
 METHODS = {  # surrogate, whether it searches for a front, rounds
     "MACs": ("MACs", False, 1),
     "random": None,
+    "random, even in cost": ("even", False, 1),
     "NSGA-II": None,
     "ridge, reward": ("ridge", False, 1),
     "ridge, front": ("ridge", True, 1),
@@ -81,7 +85,7 @@ def replay(seed, table, cost, noise, part, methods):
     random_numbers = np.random.default_rng(seed)
     sizes = len(rewards), (len(rewards), REPEATS)
     draws = dict(zip(rewards, np.column_stack([random_numbers.standard_normal(size) for size in sizes])))
-    trainings = {cell: rewards[cell] + noise * (1 - rewards[cell]) * draws[cell] for cell in kept}
+    trainings = {cell: np.clip(rewards[cell] + noise * (1 - rewards[cell]) * draws[cell], 0, 1) for cell in kept}
     shown = {cell: trainings[cell][0] for cell in kept}
     means = {cell: trainings[cell].mean() for cell in kept}
     budgets = np.quantile([costs[cell] for cell in kept], np.linspace(0.25, 1, BUDGETS))
@@ -102,6 +106,7 @@ def replay(seed, table, cost, noise, part, methods):
         return costs[tuple(space.canonical(cell))]
 
     surrogates = {"MACs": Lookup(macs, space), "ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
+    surrogates["even"] = EvenInCost(cost_of, space)
     if any(name.startswith("LSTMs") for name in methods):
         surrogates["LSTMs"] = _encoder(space)
         surrogates["line"] = WithLine(surrogates["LSTMs"], cost_of)

@@ -26,7 +26,7 @@ BUDGETS = (4, 8, 16, 32, 64)  # K
 POPULATION, SAMPLE = 10, 3
 TOP = 3  # cells, 1 % of a table of 300
 FINALISTS, REPEATS = 5, 2
-METHODS = ("LSTMs", "ridge", "MACs", "random", "evolution", "oracle")
+METHODS = ("LSTMs", "ridge", "MACs", "binary weights", "random", "evolution", "oracle")
 
 
 def read_rows(path=TABLE):
@@ -101,6 +101,24 @@ class Lookup(Certain):
 
     def predict(self, cells):
         return np.array([self.numbers[tuple(self.state_space.canonical(cell))] for cell in cells], float)
+
+
+class EvenInCost:
+    """Ranks nothing: draws a cell from each of K equal shares of the candidates, sorted by their costs."""
+
+    def __init__(self, cost_of, space):
+        self.cost_of, self.space = cost_of, space
+
+    def restart(self, seed):
+        self.draw = random.Random(seed)
+
+    def fit(self, cells, rewards):
+        pass
+
+    def rank(self, cells, K):
+        cells = sorted(map(self.space.canonical, cells), key=self.cost_of)
+        shares = np.array_split(np.arange(len(cells)), min(K, len(cells)))
+        return [cells[self.draw.choice(share)] for share in shares], [math.nan] * len(shares)
 
 
 class RidgeOnCounts(Certain):
@@ -271,13 +289,14 @@ def values_at(place, space):
 @functools.cache
 def prepared(table, max_macs):
     """Rewards of all cells of a table, their space, the rewards of the cells within budget, and surrogates."""
-    everything, (macs, _) = read_rewards(table), read_costs(table)
+    everything, (macs, binary_weights) = read_rewards(table), read_costs(table)
     space = space_of(everything)
     rewards = {cell: reward for cell, reward in everything.items() if macs[cell] <= max_macs}
     surrogates = {
         "LSTMs": RememberingEncoder(space),  # traced once
         "ridge": RidgeOnCounts(space),
         "MACs": Lookup(macs, space),
+        "binary weights": Lookup(binary_weights, space),
         "oracle": Lookup(rewards, space),
     }
     return everything, space, rewards, surrogates

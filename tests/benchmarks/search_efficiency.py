@@ -7,6 +7,7 @@ larger size, or as many as there are within budget.
     LSTMs      the search of train.py: the K expansions that the surrogate ranks highest
     ridge      the same with ridge regression on how often a cell has each operator, fitted to everything trained so far
     MACs       the same with the multiply-accumulates of a cell's network, most first; nothing is trained or learned
+    binary weights   the same with the number of its binary weights
     random     cells drawn uniformly from the whole space
     evolution  regularized evolution (Real et al. 2019, arXiv:1802.01548): a population of POPULATION random cells; the
                best of SAMPLE drawn ones has a child with an operator or an input replaced, one block more or one block
@@ -96,11 +97,11 @@ def draw_regrets(runs, path):
         xscale="log",
         title=f"Searches replayed on the measured cells, mean of {len(runs)} seeds, bars: standard error",
     )
-    for place, (method, marker) in enumerate(zip(METHODS, "ovxs^D")):
+    for place, (method, marker) in enumerate(zip(METHODS, "ovx+s^D")):
         regrets = np.array([run[method]["regret"] for run in runs])
         errors = regrets.std(axis=0, ddof=1) / len(runs) ** 0.5
         look = {"fmt": marker, "label": method, "markerfacecolor": "none", "capsize": 3}
-        axes.errorbar(np.array(BUDGETS) * 1.08 ** (place - 2.5), regrets.mean(axis=0), errors, **look)
+        axes.errorbar(np.array(BUDGETS) * 1.08 ** (place - 3), regrets.mean(axis=0), errors, **look)
     axes.set_xticks(BUDGETS, BUDGETS)
     axes.minorticks_off()
     axes.grid(axis="y", color="0.88")
