@@ -1,10 +1,11 @@
 """How many candidates a second the surrogate ranks, and in how much memory.
 
 A space somewhat larger than the paper's: 8 operators, cells of up to 5 blocks, three outer inputs instead of two, and
-every block of the cell as a further one; K = 256 children kept of each size. The surrogate is not trained, which costs a
-ranking nothing. It prints, for each size, the candidates, the LSTM steps a candidate (those that begin alike share
-them) and the seconds of their expansion with deduplication and of their ranking; then the ranking of all, half and a quarter of the largest size's,
-interleaved, REPEATS times, as medians; then the same candidates through `keras.Model.predict`, on a sample.
+every block of the cell as a further one; K = 256 children kept of each size. The surrogate is not trained, which costs
+a ranking nothing. It prints, for each size, the candidates, the LSTM steps a candidate (those that begin alike share
+them) and the seconds of their expansion with deduplication and of their ranking; then the ranking of all, half and a
+quarter of the largest size's, interleaved, REPEATS times, as medians; then the same candidates through
+`keras.Model.predict`, on a sample.
 
     python tests/benchmarks/ranking.py [--NUM_PREDICTORS 5]
 """
