@@ -3,6 +3,7 @@
 import itertools
 import json
 import math
+import os
 import re
 import typing
 import warnings
@@ -96,9 +97,16 @@ class Store(Database):
         store.name, store.paths = name, Paths(name, logs)
         if not NAME.fullmatch(name) or _is_empty(store.paths.database):
             raise UsageError(f"there is no experiment {name!r:.80}: {store.paths.database!s:.200} does not exist")
+        store._opened = store.paths.database.stat()
         Database.__init__(store, store.paths.database, TABLES)
         store.settings = store.get("settings") or {}
         return store
+
+    @property
+    def is_in_place(self) -> bool:
+        """Whether the database of `open` is still where it was: a search that starts over moves it aside."""
+        path = self.paths.database
+        return path.exists() and os.path.samestat(path.stat(), self._opened)
 
     def _files_elsewhere(self):
         """The files and folders of a search outside logs/NAME."""

@@ -88,4 +88,5 @@ def _find(child, store, settings, stop):
     if len(curve) != (stop[0] if is_stopped else settings.MAX_EPOCHS) or not network.exists():
         return None
     place = {"number": child.number, "repeat": child.repeat, "predicted": child.predicted}
-    return found._replace(**place, network=network.read_bytes(), reused=store.name)
+    found = found._replace(**place, network=network.read_bytes(), reused=store.name)
+    return found if store.is_in_place else None  # else the network may be one of the search that moved it

@@ -109,6 +109,16 @@ def test_a_child_is_trained_where_the_earlier_one(fault):
     assert train([Child(1, CELL, 0.5)], "quick")[1] == [Child(1, CELL, 0.5)]
 
 
+def test_no_network_is_taken_of_an_experiment_that_was_started_over():
+    experiment("quick", trained(Child(1, CELL, 0.5)))
+    earlier = open_earlier(dataclasses.replace(SETTINGS, REUSE=["quick"]))
+    again = Store("quick", SETTINGS.deciding(), restore=False)  # beside the search that reuses it
+    again.add(trained(Child(1, OTHER, 0.5))._replace(network=b"another"))
+    again.close()
+    (result,) = train_or_reuse(Training(), earlier, SETTINGS, [Child(1, CELL, 0.5)])
+    assert (result.network, result.reused) == (b"net", "")
+
+
 @pytest.mark.parametrize("stop, is_taken", [((2, 0.25), True), ((2, 0.26), False), ((3, 0.5), True), (None, True)])
 def test_a_child_that_would_have_been_stopped_early_is_trained(stop, is_taken):
     experiment("quick", trained(Child(1, CELL, 0.5)))  # its best accuracies are 0.25 after two epochs, 0.5 after three
