@@ -14,10 +14,10 @@ class Child(typing.NamedTuple):
     `number` counts the children of a search from 1. `predicted` is the reward that the surrogate predicted before
     training, or NaN. `history` holds lists of one number an epoch: loss, accuracy, val_loss, val_accuracy,
     learning_rate and sign_flips, the share of binary weights whose signs the epoch flipped. `network` is the content of
-    a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. Of its `seconds`,
-    `training_seconds` were spent on training steps and validation. `epochs` is the number of epochs that were trained.
-    `repeat` is 0, or 1, 2, ... for the further trainings of a finalist, which keeps its number. `traceback` is that of
-    a failed training. `reused` is the name of the experiment that the training was taken from, or empty.
+    a .keras file. `error` is the reason why training failed (the reward is then 0), or empty. `epochs` is the number of
+    epochs that were trained. `repeat` is 0, or 1, 2, ... for the further trainings of a finalist, which keeps its
+    number. `traceback` is that of a failed training. `reused` is the name of the experiment that the training was taken
+    from, or empty.
     """
 
     number: int
@@ -26,7 +26,6 @@ class Child(typing.NamedTuple):
     seed: int = 0
     reward: float = 0.0
     seconds: float = 0.0
-    training_seconds: float = 0.0
     parameters: int = 0
     binary_weights: int = 0
     macs: int = 0

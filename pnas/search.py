@@ -231,7 +231,7 @@ def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: 
 
 def _candidates(children):
     """The children that may be finalists: those that did not fail and were not stopped early."""
-    most = max((child.epochs for child in children), default=0)
+    most = max(child.epochs for child in children)
     return [child for child in children if not child.error and not 0 < child.epochs < most]
 
 
@@ -242,7 +242,7 @@ def finalists(children: list[Child], surrogate, noise: float, count: int, cost: 
 
     Args:
         children: all children of a search, in the order of their numbers. Those that failed or were stopped early
-            are left out.
+            are left out. At least one did not fail.
         surrogate: has `fit(cells, rewards)` and `predict(cells)`, such as `pnas.encoder.Encoder`.
         noise: see `shrunk_rewards`.
         count: how many; fewer if there are no more children.
@@ -253,8 +253,6 @@ def finalists(children: list[Child], surrogate, noise: float, count: int, cost: 
         first.
     """
     trained = [child for child in children if not child.error]
-    if not trained:
-        return []
     cells, rewards = [child.cell for child in trained], [child.reward for child in trained]
     surrogate.fit(cells, rewards)
     shrunk = shrunk_rewards(surrogate.predict(cells), rewards, noise)
@@ -300,7 +298,7 @@ def train_finalists(
         if cost:
             chosen = pareto_front(candidates, cost)
         else:
-            chosen = [max(children, key=lambda child: (not child.error, child.reward, -child.number))]
+            chosen = [max(candidates, key=lambda child: (child.reward, -child.number))]
     else:
         chosen_from = {"candidates": [child.number for child in candidates], "noise": noise}
         numbers = store.finalists(count, chosen_from)

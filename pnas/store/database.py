@@ -20,7 +20,7 @@ from pnas import UsageError
 from pnas.store.atomic import set_aside, write_atomically
 
 APPLICATION = int.from_bytes(b"PNAS")  # marks our files in their headers
-SCHEMA = 2  # number of the schema, to be raised when a table changes
+SCHEMA = 3  # number of the schema, to be raised when a table changes
 LOCK_BYTE = 0x40000000 + 4096  # beyond the bytes that SQLite locks
 WAIT = 60  # seconds for another process to end its reading or its commit
 FACTS = "CREATE TABLE facts (name TEXT, number INTEGER, value TEXT, PRIMARY KEY (name, number))"

@@ -41,11 +41,6 @@ class EpochTimes(keras.callbacks.Callback):
         if sum(map(sum, self.parts[1:])) > self.limit:
             self.model.stop_training = True
 
-    def training_seconds(self) -> float:
-        """Seconds of all epochs. The first includes tracing, so it counts at most as much as the mean of the others."""
-        first, *others = map(sum, self.parts)
-        return sum(others) + min(first, np.mean(others or first))
-
 
 class SignFlips(keras.callbacks.Callback):
     """Adds `sign_flips`, the share in [0, 1] of binary weights whose sign an epoch changed, to its logs."""

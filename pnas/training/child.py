@@ -20,7 +20,7 @@ from pnas.constants import Settings
 from pnas.model import build_child, count_binary_weights, count_macs
 from pnas.store.atomic import file_content
 from pnas.training.batches import Batches
-from pnas.training.callbacks import EpochTimes, SignFlips
+from pnas.training.callbacks import SignFlips
 from pnas.training.private_names import python_functions, registered_gradients
 from pnas.training.recipe import recipe
 
@@ -111,21 +111,19 @@ def _train_once(child, settings, stop, x_train, y_train, x_val, y_val):
     compile_child(model, batches, epochs, settings.LEARNING_RATE)
     # Patience for all epochs: it never stops the training, it restores the weights of the best epoch.
     best = keras.callbacks.EarlyStopping("val_accuracy", mode="max", patience=epochs, restore_best_weights=True)
-    times = EpochTimes()
 
     def stop_if_behind(epoch, logs):
         if stop and epoch + 1 == stop[0] and best.best < stop[1]:
             model.stop_training = True
 
     behind = keras.callbacks.LambdaCallback(on_epoch_end=stop_if_behind)
-    callbacks = [keras.callbacks.TerminateOnNaN(), times, SignFlips(), best, behind]
+    callbacks = [keras.callbacks.TerminateOnNaN(), SignFlips(), best, behind]
     history = fit_child(model, batches, (x_val, y_val), callbacks, epochs=epochs, verbose=0).history
     if not np.all(np.isfinite(history["loss"])):
         raise FloatingPointError(f"the loss diverged: {history['loss']}")
     return child._replace(
         reward=as_fraction(max(history["val_accuracy"])),
         seconds=time.perf_counter() - start,
-        training_seconds=times.training_seconds(),
         parameters=model.count_params(),
         binary_weights=count_binary_weights(model),
         macs=count_macs(model),

@@ -1,13 +1,12 @@
 """Checking the images and labels that children are trained on."""
 
-import re
 from typing import Any
 
 import numpy as np
 
 from pnas import UsageError
+from pnas.constants import NAME
 
-NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,63}")  # of a data set; it is part of the names of files and networks
 MOST_CHANNELS = 4  # of an image whose channels come first, as far as `check_data` recognizes it
 
 

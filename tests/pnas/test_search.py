@@ -504,10 +504,6 @@ def test_a_stopped_child_is_no_finalist_but_is_fitted():
     assert [child.number for child in chosen] == [2, 3] and surrogate.fitted[1] == [0.9, 0.7, 0.6]
 
 
-def test_a_search_in_which_all_children_failed_has_no_finalists():
-    assert finalists(children([0.0, 0.0], errors=[1, 2]), Constant(0.8), noise=0.01, count=5) == []
-
-
 # -------------------------------------------------------------------------------------------- finalists, trained again
 
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from binarized.binary_layers import BinaryConv2D, BinaryDense
-from pnas.training.callbacks import EpochTimes, ProgressBar, SaveNetworks, SignFlips
+from pnas.training.callbacks import ProgressBar, SaveNetworks, SignFlips
 
 
 def test_sign_flips_are_counted_in_all_layers():
@@ -43,13 +43,6 @@ def test_sign_flips_compare_weights_before_and_after_an_epoch():
     ).history
     share = np.mean((before >= 0) != (model.get_weights()[0] >= 0))
     assert history["sign_flips"] == [pytest.approx(share)] and 0 < share < 1
-
-
-@pytest.mark.parametrize("seconds, training_seconds", [([9.0, 2.0, 4.0], 9.0), ([2.0, 3.0, 4.0], 9.0), ([5.0], 5.0)])
-def test_the_first_epoch_counts_at_most_the_mean_of_the_others(seconds, training_seconds):
-    times = EpochTimes()
-    times.parts = [[each - 1, 0.75, 0.25] for each in seconds]  # steps, re-estimation, validation
-    assert times.training_seconds() == training_seconds
 
 
 def test_the_progress_bar_ends_at_the_last_step(capsys):
