@@ -222,9 +222,13 @@ class Progress(Callback, contextlib.AbstractContextManager):
 
     def _count(self, child, seconds):
         if not child.error:
-            seconds.setdefault(child.blocks, []).append(child.seconds)
+            if not self._is_stopped(child):  # finalists, and perhaps all others, are trained to the end
+                seconds.setdefault(child.blocks, []).append(child.seconds)
             if self.first_rewards is None:
                 bisect.insort(self.best_first, (-child.reward, child.number))
+
+    def _is_stopped(self, child):
+        return 0 < child.epochs < self.settings.MAX_EPOCHS
 
     def _line(self, child):
         line = Text(f"{self.done:4d}/{self.children}  child {child.number:<4d}  ")
@@ -237,7 +241,7 @@ class Progress(Callback, contextlib.AbstractContextManager):
         else:  # of equal rewards the lower number is the better one
             rank = self.best_first.index((-child.reward, child.number)) + 1
             line.append(f"reward {child.reward:.4f}  rank {rank:<4d}", "bold green" if rank == 1 else "")
-        if 0 < child.epochs < self.settings.MAX_EPOCHS:
+        if self._is_stopped(child):
             line.append(f"  stopped after {counted(child.epochs, 'epoch', 'epochs')}")
         left = "" if self.console.is_interactive else f"{self._left()}  "
         seconds = "reused" if child.reused else f"{child.seconds:.0f} s"
@@ -306,4 +310,6 @@ class Progress(Callback, contextlib.AbstractContextManager):
     def on_choice(self, blocks: int, cells: list[Cell]):
         if not cells:
             limits, fewer = " and ".join(_limits(self.settings).values()), counted(blocks - 1, "block", "blocks")
-            self.console.print(f"No cell of {blocks} blocks is within {limits}: the search ends with {fewer} a cell")
+            self.console.print(
+                f"No expansion of the trained cells is within {limits}: the search ends with {fewer} a cell"
+            )

@@ -18,7 +18,7 @@ from pnas.costs import Cost, budget
 from pnas.encoder import Cell
 from pnas.report.console import standard_output
 from pnas.store.paths import Paths
-from pnas.training.early_stopping import least_share
+from pnas.training.early_stopping import count_pioneers, least_share
 from pnas.training.speed import Images, Speed, measure_speeds
 from pnas.training.workers import Workers
 
@@ -145,7 +145,11 @@ def time_range(
 def _waves(size, settings, workers):
     """How often children of a size are handed out, one to each worker; the children of a round wait for each other."""
     waves, left = 0, size.trained
-    for most in settings.rounds if size.blocks > 1 else [left]:
+    parts = settings.rounds if size.blocks > 1 else [left]
+    if size.blocks > 1 and settings.stops_early:  # the other children wait for the pioneers
+        pioneers = min(parts[0], count_pioneers(left))
+        parts = [pioneers, parts[0] - pioneers, *parts[1:]]
+    for most in parts:
         waves += math.ceil(min(left, most) / workers)
         left -= min(left, most)
     return waves
@@ -269,7 +273,7 @@ def print_forecast(settings: Settings, images: Images, workers: Workers) -> None
     """
     console, sizes = standard_output(), sizes_of(settings, images.shape)
     console.print(_table(sizes))
-    epochs = counted(settings.MAX_EPOCHS, "epoch", "epochs")
+    epochs = "at most " * settings.stops_early + counted(settings.MAX_EPOCHS, "epoch", "epochs")
     console.print(f"Trainings: {_trainings(sizes, settings)}, each of {epochs} on {images.training:,} images")
     measured = "Ray's workers cannot be asked"
     if workers.pool:

@@ -179,6 +179,12 @@ def test_children_that_may_be_stopped_early_take_at_most_the_time_of_others(caps
     assert left(lines) == ["at most about 0:00:20", "at most about 0:00:00"]
 
 
+def test_finalists_take_as_long_as_children_that_were_not_stopped(capsys):
+    progress = progress_of(STOP_EARLY=True, MAX_EPOCHS=4, FINALISTS=2, FINAL_SEEDS=1)
+    whole, stopped = child(1, 0.5, 100, blocks=2, epochs=4), child(2, 0.4, 25, blocks=2, epochs=1)
+    assert left(shown(capsys, progress, [whole, stopped])) == ["at most about 0:05:00", "at most about 0:03:20"]
+
+
 def test_days_are_left(capsys):
     lines = shown(capsys, progress_of(), [child(1, 0.5, 50_000.0)], later=[1])
     assert left(lines) == ["at most about 1 day, 3:46:40"]  # 100,000 s
@@ -302,7 +308,7 @@ def test_a_search_without_a_cell_within_the_limits_says_so(capsys):
     progress.on_choice(2, [[0, A, 0, A] * 2])
     assert capsys.readouterr().out == ""
     progress.on_choice(2, [])
-    line = "No cell of 2 blocks is within MAX_MACS = 300,000: the search ends with 1 block a cell\n"
+    line = "No expansion of the trained cells is within MAX_MACS = 300,000: the search ends with 1 block a cell\n"
     assert capsys.readouterr().out == line
     progress_of(MAX_MACS=1, MAX_BINARY_WEIGHTS=2_000).on_choice(3, [])
     assert (

@@ -84,6 +84,13 @@ def test_the_least_time_is_that_of_children_that_are_all_stopped_but_the_pioneer
     assert time_range(sizes, lambda blocks, macs: macs, settings, 1) == (8 + 8 * 4, 8 + 8 * 4)
 
 
+def test_the_other_children_wait_for_the_pioneers():
+    sizes = [size_of(1, [4, 4], 2), size_of(2, [4] * 8, 8)]
+    # On eight workers: those of one block, 2 pioneers, the other 2 of the first round, 4 of the second.
+    settings = settings_of(STOP_EARLY=True, MAX_EPOCHS=4, K_=8, ROUNDS=2, FINALISTS=0)
+    assert time_range(sizes, lambda blocks, macs: macs, settings, 8)[1] == 4 + 4 + 4 + 4
+
+
 def test_every_network_is_counted_as_the_largest_of_its_size():
     sizes = [size_of(1, [1000, 3000], 2), size_of(2, [2000, 5000], 4)]
     measured = [measured_of(1, 1000, 1, network=2000), measured_of(2, 5000, 1, network=4000)]
