@@ -233,9 +233,12 @@ def _in_words(accepted):
 def changes(kept: Mapping[str, Any], given: Mapping[str, Any]) -> dict[str, str]:
     """What has changed from kept settings to given ones: name -> a clause that says it.
 
-    A checksum that only one of them has is left out: it is that of an operator, and `operators` has changed.
+    A checksum that only one of them has is left out: it is that of an operator, and `operators` has changed. So is
+    STOP_EARLY where it may have changed because PARETO or MAX_EPOCHS has.
     """
     names = [name for name in {**kept, **given} if kept.get(name) != given.get(name)]
+    if {"PARETO", "MAX_EPOCHS"} & set(names):
+        names = [name for name in names if name != "STOP_EARLY"]
     return {
         name: f"{name.removeprefix(CHECKSUM)} was changed"
         if name.startswith(CHECKSUM)

@@ -84,8 +84,8 @@ def check_comparable(searches: list[Search]) -> None:
             values = first.settings[constant], other.settings[constant]
             if values[0] != values[1]:
                 raise UsageError(
-                    f"{first.name} and {other.name} cannot be compared, as their validation images differ: {constant} "
-                    f"is {values[0]!r:.200} and {values[1]!r:.200}"
+                    f"{first.name} and {other.name} cannot be compared, as their validation images may differ: "
+                    f"{constant} is {values[0]!r:.200} and {values[1]!r:.200}"
                 )
 
 

@@ -225,7 +225,7 @@ def _draw_surrogate(found):
 
 def _draw_cost(found):
     title = "Reward against cost; on the Pareto front, no other child is as good for less"
-    if found.pareto and found.again:
+    if found.pareto and any(len(rewards) > 1 for rewards in found.again.values()):
         title += "\n(of the front that was searched for: mean and standard deviation of several trainings)"
     figure = sheet(title, found.about)
     panels = figure.subplots(1, 2, sharey=True)

@@ -121,10 +121,10 @@ class Files:
         if child.error:
             where = f" ({self.paths.error(child.number)})" * bool(child.traceback)
             end = f"Failed: {child.error}{where}\n"
-        elif child.reused:
-            end = f"Reused: from experiment {child.reused}\n"
-        elif 0 < child.epochs < self.settings.MAX_EPOCHS:
-            end = f"Stopped early: after {child.epochs} of {self.settings.MAX_EPOCHS} epochs\n"
+        if child.reused:
+            end += f"Reused: from experiment {child.reused}\n"
+        if 0 < child.epochs < self.settings.MAX_EPOCHS:
+            end += f"Stopped early: after {child.epochs} of {self.settings.MAX_EPOCHS} epochs\n"
         return (
             f"Sr. No: {child.number}\n"
             f"Reward: {child.reward:.4f}\n"
@@ -177,4 +177,4 @@ def table(columns: Iterable[str], rows: Iterable[dict]) -> bytes:
     writer = csv.DictWriter(content, list(columns), extrasaction="ignore", lineterminator="\n")
     writer.writeheader()
     writer.writerows(rows)
-    return content.getvalue().encode()
+    return content.getvalue().encode(errors="replace")  # a file's name need not be UTF-8

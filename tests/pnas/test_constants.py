@@ -214,6 +214,12 @@ def test_other_operators_are_no_changed_ones():
     assert changes(kept, given) == {"operators": "operators was ['linear'] and is ['linear', '3x3 bconv']"}
 
 
+def test_early_stopping_that_follows_from_another_constant_is_not_named():
+    kept, longer, off = (settings_of_train(**given) for given in ({"MAX_EPOCHS": 2}, {}, {"STOP_EARLY": False}))
+    assert [*changes(kept.deciding(), longer.deciding())] == ["MAX_EPOCHS"]
+    assert [*changes(longer.deciding(), off.deciding())] == ["STOP_EARLY"]
+
+
 def test_a_checksum_is_that_of_the_code_which_was_imported(tmp_path, monkeypatch):
     path = tmp_path / "edited_operators.py"
     path.write_text("def edited(x, filters, strides, name):\n    return x\n")

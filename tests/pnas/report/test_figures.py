@@ -124,10 +124,13 @@ def test_limits_are_drawn():
 def test_a_front_that_was_searched_for_is_drawn_with_the_means_of_its_trainings():
     children = [child(n, reward, macs=n) for n, reward in ((1, 0.5), (2, 0.7), (3, 0.6))]
     store = store_of(children, PARETO="macs")
+    store.keep_ranking([2, 1])  # FINALISTS = 0: of single trainings
+    assert "several trainings" not in report.SHEETS["cost"](report.read_found(store, "tiny")).get_suptitle()
     for number, reward in ((1, 0.7), (2, 0.6)):
         store.add(children[number - 1]._replace(reward=reward, repeat=1))
     store.keep_ranking([1, 2])
     figure = report.SHEETS["cost"](report.read_found(store, "tiny"))
+    assert "several trainings" in figure.get_suptitle()
     weights, macs = ({line.get_label(): list(line.get_ydata()) for line in axes.lines} for axes in figure.axes)
     assert macs["Pareto front"] == pytest.approx([0.6, 0.65]) and weights["Pareto front"] == [0.7]
     ends = [segment[:, 1] for segment in figure.axes[1].containers[0].lines[2][0].get_segments()]

@@ -13,7 +13,7 @@ from store_children import CELLS, SETTINGS, child, failed
 from test_events import read
 
 from pnas.encoder import StateSpace
-from pnas.store.files import Files
+from pnas.store.files import Files, table
 from pnas.store.store import Store
 
 SPACE = StateSpace(2, ["3x3 bconv", "linear"])
@@ -275,8 +275,15 @@ def test_a_child_that_was_stopped_early_is_marked():
 def test_a_reused_child_names_its_experiment_in_the_log_and_the_table():
     with Run() as run:
         run.train(child(1, 0.75), child(2, 0.5, reused="quick"))
-    assert TEXT.read_text().endswith(f"{ENTRY[:-1]}Reused: from experiment quick\n\n")
-    assert [row["reused"] for row in rows(TABLE)] == ["", "quick"]
+        text = TEXT.read_text()
+        run.train(child(3, 0.5, reused="quick", epochs=1))
+    assert text.endswith(f"{ENTRY[:-1]}Reused: from experiment quick\n\n")
+    assert TEXT.read_text().endswith("Reused: from experiment quick\nStopped early: after 1 of 4 epochs\n\n")
+    assert [row["reused"] for row in rows(TABLE)] == ["", "quick", "quick"]
+
+
+def test_a_table_takes_a_file_name_that_is_no_text():
+    assert table(["retrain"], [{"retrain": "--DATASET caf\udce9.npz"}]) == b"retrain\n--DATASET caf?.npz\n"
 
 
 # --------------------------------------------------------------------------------------------------- failed children
