@@ -6,7 +6,7 @@ Nothing is trained: a reward is looked up. Each method trains as many cells as a
     LSTMs, front, N rounds    `choose_for_all_costs` by the mean and standard deviation of the LSTMs, in N rounds
     LSTMs and line            LSTMs fitted to what a line in the logarithm of the cost leaves unexplained
     ridge, reward and front   ridge regression on how often a cell has each operator instead of the LSTMs, one round
-    MACs                      the cells of the most multiply-accumulates
+    MACs, binary weights      the cells of the most multiply-accumulates, or binary weights
     random                    cells drawn uniformly from the whole space
     random, even in cost      after the cells of one block, one drawn from each of K equal shares of the candidates,
                               sorted by cost
@@ -61,6 +61,7 @@ KS = (8, 16, 32)
 BUDGETS = 16
 METHODS = {  # surrogate, whether it searches for a front, rounds
     "MACs": ("MACs", False, 1),
+    "binary weights": ("binary weights", False, 1),
     "random": None,
     "random, even in cost": ("even", False, 1),
     "NSGA-II": None,
@@ -100,13 +101,11 @@ def replay(seed, table, cost, noise, part, methods):
             found.append(max(rewards[cell] for cell in within) - took)
         return found
 
-    macs = read_costs(table)[0]
-
     def cost_of(cell):
         return costs[tuple(space.canonical(cell))]
 
-    surrogates = {"MACs": Lookup(macs, space), "ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
-    surrogates["even"] = EvenInCost(cost_of, space)
+    surrogates = {name: Lookup(count, space) for name, count in zip(("MACs", "binary weights"), read_costs(table))}
+    surrogates |= {"ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space), "even": EvenInCost(cost_of, space)}
     if any(name.startswith("LSTMs") for name in methods):
         surrogates["LSTMs"] = _encoder(space)
         surrogates["line"] = WithLine(surrogates["LSTMs"], cost_of)
