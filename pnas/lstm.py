@@ -85,10 +85,6 @@ class LSTMs(keras.layers.Layer):
         outputs = ops.sigmoid(ops.matmul(h, self.output_kernel) + self.output_bias)
         return ops.transpose(outputs, (1, 0, 2))
 
-    def get_config(self):
-        names = ("number", "tokens", "units", "initial_output_bias", "regularization")
-        return {**super().get_config(), **{name: getattr(self, name) for name in names}}
-
     def predict(self, tokens: np.ndarray) -> np.ndarray:
         """The outputs of `call`, computed in numpy with one LSTM step for every distinct beginning of the sequences.
 

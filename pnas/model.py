@@ -91,9 +91,6 @@ class Split(layers.Layer):
     def compute_output_shape(self, input_shape):
         return [(*input_shape[:-1], size) for size in self.sizes]
 
-    def get_config(self):
-        return {**super().get_config(), "sizes": self.sizes}
-
 
 def _concatenate(tensors, name):
     return tensors[0] if len(tensors) == 1 else layers.Concatenate(name=f"{name}_concat")(tensors)
@@ -141,16 +138,12 @@ for size in (3, 5, 7):
         return BinarySeparableConv2D(filters, size, strides, padding="same", use_bias=False, name=name)(x)
 
 
-@operation("3x3 maxpool")
-def maxpool_3x3(x, filters, strides, name, copies=1):
-    x = layers.MaxPooling2D(3, strides, padding="same", name=name)(x)
-    return _concatenate([x] * copies, name)
+for kind, pooling in (("max", layers.MaxPooling2D), ("avg", layers.AveragePooling2D)):
 
-
-@operation("3x3 avgpool")
-def avgpool_3x3(x, filters, strides, name, copies=1):
-    x = layers.AveragePooling2D(3, strides, padding="same", name=name)(x)
-    return _concatenate([x] * copies, name)
+    @operation(f"3x3 {kind}pool")
+    def pool_3x3(x, filters, strides, name, copies=1, pooling=pooling):
+        x = pooling(3, strides, padding="same", name=name)(x)
+        return _concatenate([x] * copies, name)
 
 
 @operation("linear")

@@ -38,7 +38,7 @@ class Finalist(NamedTuple):
 
 
 class Callback:
-    """What is told of a search. It decides nothing. Subclasses override what they need.
+    """What is told of a search. It decides nothing. A callback has those of these methods that it needs.
 
     The store has kept children, choices and finalists by then; fits and measures of the surrogate are kept by `Files`.
     """
@@ -202,7 +202,7 @@ def _kept(results, store, callbacks):
 
 def _tell(callbacks, event, *facts):
     for callback in callbacks:
-        getattr(callback, event)(*facts)
+        getattr(callback, event, lambda *_: None)(*facts)
 
 
 def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: float) -> np.ndarray:

@@ -30,7 +30,6 @@ class Search(NamedTuple):
     settings: dict[str, Any]
     found: Found
     trainings: list[Child]
-    winner_rewards: list[float]
 
 
 def compare(names: list[str]) -> list[str]:
@@ -68,8 +67,7 @@ def read_search(name: str) -> Search:
     every_repeat = (store.children(repeat=repeat) for repeat in itertools.count())
     trainings = [child for children in itertools.takewhile(bool, every_repeat) for child in children]
     found = read_found(store, name)
-    rewards = [child.reward for child in store.trainings(found.winner.number)]
-    return Search(name, store.settings, found, trainings, rewards)
+    return Search(name, store.settings, found, trainings)
 
 
 def check_comparable(searches: list[Search]) -> None:
@@ -103,7 +101,8 @@ def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
     sizes = sorted({child.blocks for search in searches for child in search.found.children} - {1})
     rows = []
     for search in searches:
-        children, winner, rewards = search.found.children, search.found.winner, search.winner_rewards
+        children, winner = search.found.children, search.found.winner
+        rewards = [child.reward for child in search.trainings if child.number == winner.number and not child.error]
         row = {
             "search": search.name,
             **{name: repr(search.settings[name]) if name in search.settings else None for name in different},

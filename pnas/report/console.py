@@ -310,6 +310,4 @@ class Progress(Callback, contextlib.AbstractContextManager):
     def on_choice(self, blocks: int, cells: list[Cell]):
         if not cells:
             limits, fewer = " and ".join(_limits(self.settings).values()), counted(blocks - 1, "block", "blocks")
-            self.console.print(
-                f"No expansion of the trained cells is within {limits}: the search ends with {fewer} a cell"
-            )
+            self.console.print(f"No expansion of a child is within {limits}: the search ends with {fewer} a cell")

@@ -65,12 +65,6 @@ class Files:
         self.store.keep_fit(children, losses)
         self._events.write_fit(children, losses)
 
-    def on_choice(self, blocks, cells):
-        pass
-
-    def on_repeat_begin(self, repeat, finalists, new):
-        pass
-
     def on_search_end(self, finalists):
         self._write_files()
 

@@ -308,7 +308,7 @@ def test_a_search_without_a_cell_within_the_limits_says_so(capsys):
     progress.on_choice(2, [[0, A, 0, A] * 2])
     assert capsys.readouterr().out == ""
     progress.on_choice(2, [])
-    line = "No expansion of the trained cells is within MAX_MACS = 300,000: the search ends with 1 block a cell\n"
+    line = "No expansion of a child is within MAX_MACS = 300,000: the search ends with 1 block a cell\n"
     assert capsys.readouterr().out == line
     progress_of(MAX_MACS=1, MAX_BINARY_WEIGHTS=2_000).on_choice(3, [])
     assert (
