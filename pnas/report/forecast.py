@@ -144,9 +144,10 @@ def time_range(
 
 def _waves(size, settings, workers):
     """How often children of a size are handed out, one to each worker; the children of a round wait for each other."""
-    waves, left = 0, size.trained
-    parts = settings.rounds if size.blocks > 1 else [left]
-    if size.blocks > 1 and settings.stops_early:  # the other children wait for the pioneers
+    if size.blocks == 1:
+        return math.ceil(size.trained / workers)
+    waves, left, parts = 0, size.trained, settings.rounds
+    if settings.stops_early:  # the other children wait for the pioneers
         pioneers = min(parts[0], count_pioneers(left))
         parts = [pioneers, parts[0] - pioneers, *parts[1:]]
     for most in parts:
