@@ -41,6 +41,10 @@ class Child(typing.NamedTuple):
     def blocks(self):
         return len(self.cell) // 4
 
+    def was_stopped(self, epochs: int) -> bool:
+        """Whether it was stopped early, before so many epochs; a failed child was not."""
+        return 0 < self.epochs < epochs
+
     def failed(self, reason: str, traceback: str = "") -> "Child":
         """This child as a failed one.
 

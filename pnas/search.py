@@ -232,7 +232,7 @@ def shrunk_rewards(predicted: Sequence[float], rewards: Sequence[float], noise: 
 def _candidates(children):
     """The children that may be finalists: those that did not fail and were not stopped early."""
     most = max(child.epochs for child in children)
-    return [child for child in children if not child.error and not 0 < child.epochs < most]
+    return [child for child in children if not child.error and not child.was_stopped(most)]
 
 
 def finalists(children: list[Child], surrogate, noise: float, count: int, cost: str | None = None) -> list[Child]:

@@ -222,13 +222,11 @@ class Progress(Callback, contextlib.AbstractContextManager):
 
     def _count(self, child, seconds):
         if not child.error:
-            if not self._is_stopped(child):  # finalists, and perhaps all others, are trained to the end
+            # Finalists, and perhaps all others, are trained to the end.
+            if not child.was_stopped(self.settings.MAX_EPOCHS):
                 seconds.setdefault(child.blocks, []).append(child.seconds)
             if self.first_rewards is None:
                 bisect.insort(self.best_first, (-child.reward, child.number))
-
-    def _is_stopped(self, child):
-        return 0 < child.epochs < self.settings.MAX_EPOCHS
 
     def _line(self, child):
         line = Text(f"{self.done:4d}/{self.children}  child {child.number:<4d}  ")
@@ -241,7 +239,7 @@ class Progress(Callback, contextlib.AbstractContextManager):
         else:  # of equal rewards the lower number is the better one
             rank = self.best_first.index((-child.reward, child.number)) + 1
             line.append(f"reward {child.reward:.4f}  rank {rank:<4d}", "bold green" if rank == 1 else "")
-        if self._is_stopped(child):
+        if child.was_stopped(self.settings.MAX_EPOCHS):
             line.append(f"  stopped after {counted(child.epochs, 'epoch', 'epochs')}")
         left = "" if self.console.is_interactive else f"{self._left()}  "
         seconds = "reused" if child.reused else f"{child.seconds:.0f} s"

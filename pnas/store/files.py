@@ -117,7 +117,7 @@ class Files:
             end = f"Failed: {child.error}{where}\n"
         if child.reused:
             end += f"Reused: from experiment {child.reused}\n"
-        if 0 < child.epochs < self.settings.MAX_EPOCHS:
+        if child.was_stopped(self.settings.MAX_EPOCHS):
             end += f"Stopped early: after {child.epochs} of {self.settings.MAX_EPOCHS} epochs\n"
         return (
             f"Sr. No: {child.number}\n"
