@@ -15,7 +15,7 @@ LOCAL = "--host 127.0.0.1 --port 0 --no-dashboard"  # hides a scheduler from oth
 def readme_commands():
     """README's commands that start a scheduler, the workers of a machine, and a search."""
     text = (ROOT / "README.md").read_text()
-    (scheduler,) = re.findall(r"\*\*Cluster\.\*\* Start `(.*?)`", text)
+    (scheduler,) = re.findall(r"\*\*Cluster\.\*\*\s+Start\s+`(.*?)`", text)
     ((worker, search),) = re.findall(r"^    (PYTHONPATH=.*)\n    (python train\.py .*dask.*)$", text, re.M)
     return scheduler, worker, search
 
