@@ -38,13 +38,13 @@ import joblib
 import numpy as np
 from replays import (
     FINALISTS,
-    REPEATS,
     TABLE,
     EvenInCost,
     Lookup,
     RememberingEncoder,
     RidgeOnCounts,
     WithLine,
+    noisy_trainings,
     nsga2,
     part_of,
     progressive,
@@ -83,10 +83,7 @@ def replay(seed, table, cost, noise, part, methods):
     costs = read_costs(table)[Cost._fields.index(cost)]
     space = space_of(rewards)
     kept = part_of(list(rewards), part)
-    random_numbers = np.random.default_rng(seed)
-    sizes = len(rewards), (len(rewards), REPEATS)
-    draws = dict(zip(rewards, np.column_stack([random_numbers.standard_normal(size) for size in sizes])))
-    trainings = {cell: np.clip(rewards[cell] + noise * (1 - rewards[cell]) * draws[cell], 0, 1) for cell in kept}
+    trainings = noisy_trainings(rewards, noise, seed)
     shown = {cell: trainings[cell][0] for cell in kept}
     means = {cell: trainings[cell].mean() for cell in kept}
     budgets = np.quantile([costs[cell] for cell in kept], np.linspace(0.25, 1, BUDGETS))
@@ -167,7 +164,7 @@ def main():
     options = parser.parse_args()
     os.environ.update(TF_NUM_INTRAOP_THREADS="1", TF_NUM_INTEROP_THREADS="1")  # of each worker
     kept_replay = joblib.Memory(options.KEEP, verbose=0).cache(replay)
-    runs = joblib.Parallel(options.WORKERS)(
+    runs = joblib.Parallel(options.WORKERS, batch_size=len(options.METHODS))(  # a seed shares its first fit
         joblib.delayed(kept_replay)(seed, options.TABLE, options.COST, options.NOISE, options.PART, [method])
         for seed in range(options.SEEDS)
         for method in options.METHODS

@@ -75,6 +75,12 @@ def space_of(cells):
     return StateSpace(max(map(len, cells)) // 4, operators, min(sources), None if max(sources) > 0 else 0)
 
 
+def noisy_trainings(rewards, noise, seed):
+    """dict, cell -> float array (1 + REPEATS,), its reward with noise, a share of 1 - reward."""
+    draws = np.random.default_rng(seed).standard_normal((len(rewards), 1 + REPEATS))
+    return {cell: reward + noise * (1 - reward) * draw for (cell, reward), draw in zip(rewards.items(), draws)}
+
+
 class Certain:
     """A surrogate of one prediction a cell, whose deviations are 0."""
 
@@ -316,10 +322,7 @@ def replay(seed, table, max_macs, noise):
         also have `spearman`, a list with a number for each size after the first.
     """
     everything, space, rewards, surrogates = prepared(table, max_macs)
-    draws = np.random.default_rng(seed).standard_normal((len(everything), 1 + REPEATS))
-    trainings = {
-        cell: everything[cell] + noise * (1 - everything[cell]) * draw for cell, draw in zip(everything, draws)
-    }
+    trainings = noisy_trainings(everything, noise, seed)
     shown = {cell: trainings[cell][0] for cell in rewards}
     means = {cell: trainings[cell].mean() for cell in rewards}
     top = sorted(rewards, key=rewards.get)[-TOP:]
