@@ -76,9 +76,10 @@ def space_of(cells):
 
 
 def noisy_trainings(rewards, noise, seed):
-    """dict, cell -> float array (1 + REPEATS,), its reward with noise, a share of 1 - reward."""
+    """dict, cell -> float array (1 + REPEATS,), its reward with noise, a share of 1 - reward, from 0 to 1."""
     draws = np.random.default_rng(seed).standard_normal((len(rewards), 1 + REPEATS))
-    return {cell: reward + noise * (1 - reward) * draw for (cell, reward), draw in zip(rewards.items(), draws)}
+    pairs = zip(rewards.items(), draws)
+    return {cell: np.clip(reward + noise * (1 - reward) * draw, 0, 1) for (cell, reward), draw in pairs}
 
 
 class Certain:
