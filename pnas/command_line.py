@@ -6,7 +6,6 @@ import dataclasses
 import difflib
 import importlib.util
 import io
-import itertools
 import os
 import re
 import shlex
@@ -37,8 +36,7 @@ def read_command_line(settings: Settings, script: str, description: str) -> tupl
 
     Args:
         settings: the constants as they are in the script.
-        script: its path. Its constants are the assignments at its top, before the first other statement; the comment to
-            the right of each is its help text.
+        script: its path. The comment to the right of a constant is its help text.
         description: first lines of the help text.
     Returns:
         The settings, not checked yet, and what is done: 'search' or one of ACTIONS.
@@ -66,8 +64,12 @@ def _parse(script, description):
         for token in tokenize.generate_tokens(io.StringIO(source).readline)
         if token.type == tokenize.COMMENT
     }
-    statements = ast.parse(source).body[1:]  # after the docstring
-    constants = itertools.takewhile(lambda statement: isinstance(statement, ast.Assign), statements)
+    texts = {}  # of a constant that is assigned twice, the last one
+    for statement in ast.parse(source).body:
+        if isinstance(statement, (ast.Assign, ast.AnnAssign)) and statement.value:
+            text = f"{comments.get(statement.end_lineno, '')} (default: {ast.unparse(statement.value)})"
+            names = (node for node in ast.walk(statement) if isinstance(node, ast.Name))
+            texts |= {node.id: text for node in names if isinstance(node.ctx, ast.Store)}
     parser = argparse.ArgumentParser(
         usage="%(prog)s [--dry_run | --train_arc | --summary] [--CONSTANT VALUE ...]",
         description=description,
@@ -80,17 +82,12 @@ def _parse(script, description):
     groups = {title: parser.add_argument_group(title) for title in titles}
     for name, (title, text) in ACTIONS.items():
         groups[title].add_argument(f"--{name}", nargs="?", type=_literal, const=True, default=False, help=text)
-    for constant in constants:
-        name = ast.unparse(constant.targets)
-        if name not in RULES:  # one of the user's own
-            continue
-        rule, field = RULES[name], FIELDS.get(name, FIELDS["DROPOUT"])
-        text = f"{comments.get(constant.end_lineno, '')} (default: {ast.unparse(constant.value)})"
-        groups[field.metadata["group"]].add_argument(
+    for name, rule in RULES.items():
+        groups[FIELDS.get(name, FIELDS["DROPOUT"]).metadata["group"]].add_argument(
             f"--{name}",
             type={"TEXT": str, "TEXT|LIST": _text_or_list}.get(rule.kind, _literal),
             metavar=rule.kind,
-            help=text.replace("%", "%%"),
+            help=texts.get(name, "").replace("%", "%%"),
         )
     try:
         given, unknown = parser.parse_known_args()
@@ -171,6 +168,13 @@ def conflicts(settings: Settings, action: str) -> Iterator[str]:
             s.state_space().decode(s.REPRESENTATION_STRING)
         except ValueError as error:
             yield f"REPRESENTATION_STRING: {error}"
+    if action in ("search", "dry_run") or (action == "train_arc" and s.TRAIN_SEEDS > 1 and s.N_WORKERS != 1):
+        unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
+        if unknown:
+            yield (
+                f"operators: {unknown} must be registered in pnas/model.py or in a module that it imports: worker "
+                "processes import that, not train.py"
+            )
 
 
 def _conflicts_of_search(s):
@@ -181,18 +185,13 @@ def _conflicts_of_search(s):
         yield f"INPUT_LOOKBACK_DEPTH must be {accepted} with NUM_CELLS = {s.NUM_CELLS}, got {got}"
     if s.EXPERIMENT_NAME in (s.REUSE if isinstance(s.REUSE, (list, tuple)) else [s.REUSE]):
         yield f"REUSE must name other experiments than EXPERIMENT_NAME = {s.EXPERIMENT_NAME!r}, got {s.REUSE!r:.200}"
-    unknown = ", ".join(map(repr, _unknown_to_workers(s.operators)))
-    if unknown:
-        yield (
-            f"operators: {unknown} must be registered in pnas/model.py or in a module that it imports: worker "
-            "processes import that, not train.py"
-        )
     if s.PARALLEL_BACKEND == "ray" and s.MAX_CHILD_MINUTES is not None:
         yield f"MAX_CHILD_MINUTES must be None with PARALLEL_BACKEND 'ray', got {s.MAX_CHILD_MINUTES!r}"
     module, pip_name = PACKAGES.get(s.PARALLEL_BACKEND, (None, None))
     if module and importlib.util.find_spec(module) is None:
         yield f'PARALLEL_BACKEND {s.PARALLEL_BACKEND!r} needs a package that is not installed: pip install "{pip_name}"'
-    if (s.PARALLEL_BACKEND, s.SCHEDULER is None) in (("dask", True), ("loky", False)):
+    of_dask = re.fullmatch(r"((tcp|tls|ucx|wss?)://)?[^/]+:\d+", s.SCHEDULER or "")
+    if s.PARALLEL_BACKEND == "dask" and not of_dask or s.PARALLEL_BACKEND == "loky" and s.SCHEDULER is not None:
         accepted = "the address of a Dask cluster with 'dask', such as 'tcp://host:8786', and None with 'loky'"
         yield f"SCHEDULER must be {accepted}; got {s.SCHEDULER!r} with {s.PARALLEL_BACKEND!r}"
 

@@ -80,6 +80,21 @@ def test_a_script_may_have_constants_of_its_own(read, tmp_path, monkeypatch):
     assert settings == settings_of_train(B=2)
 
 
+def test_constants_may_be_written_in_any_way_that_python_has(tmp_path, monkeypatch, capsys):
+    """Annotated, two at once, after an import, in a condition; of a constant that is assigned twice the last counts."""
+    script = "import os\nB: int = 3  # first\nB, K_ = 3, 7  # last\nif os:\n    ROUNDS = 1\nSEED = 1  # of all\n"
+    (tmp_path / "mine.py").write_text(script)
+    changes = {"B": 2, "K_": 5, "ROUNDS": 4, "SEED": 9}
+    monkeypatch.setattr(sys, "argv", ["mine.py", *(f"--{name}={value}" for name, value in changes.items())])
+    settings, _ = read_command_line(settings_of_train(), str(tmp_path / "mine.py"), "")
+    assert settings == settings_of_train(**changes)
+    monkeypatch.setattr(sys, "argv", ["mine.py", "--help"])
+    with pytest.raises(SystemExit):
+        read_command_line(settings_of_train(), str(tmp_path / "mine.py"), "")
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "--B INT last (default: (3, 7))" in lines and "--SEED INT of all (default: 1)" in lines
+
+
 @pytest.mark.parametrize("name", ["dry_run", "train_arc", "summary"])
 def test_an_action_takes_no_value_or_true_or_false(name, read, capsys):
     assert read()[1] == read(f"--{name}=False")[1] == read("--B", "2", f"--{name}", "False")[1] == "search"

@@ -160,10 +160,24 @@ def test_operators_that_workers_would_not_know_are_named(registered):
     registered("__main__", "9x9 bconv")
     registered("my_operators", "8x8 bconv")
     registered("my_operators", "linear")  # a process that imports pnas.model has an operator of this name
-    (fault,) = found("search", operators=["5x1 bconv", "9x9 bconv", "8x8 bconv", "linear"])
-    assert fault.startswith(
-        "operators: '9x9 bconv', '8x8 bconv' must be registered in pnas/model.py or in a module that"
-    )
+    changes = {"operators": ["5x1 bconv", "9x9 bconv", "8x8 bconv", "linear"]}
+    changes["REPRESENTATION_STRING"] = "[[1. 0. 0.]] [[1. 0. 0. 0.]] [[1. 0. 0.]] [[0. 0. 0. 1.]]"
+    message = "operators: '9x9 bconv', '8x8 bconv' must be registered in pnas/model.py or in a module that"
+    for (fault,) in (found("search", **changes), found("train_arc", TRAIN_SEEDS=2, **changes)):
+        assert fault.startswith(message)
+    assert found("train_arc", **changes) == found("train_arc", TRAIN_SEEDS=2, N_WORKERS=1, **changes) == []
+    assert found("summary", TRAIN_SEEDS=2, **changes) == []
+
+
+@pytest.mark.parametrize(
+    "scheduler, is_accepted",
+    [("tcp://host:8786", True), ("host:8786", True), ("tcp://[::1]:8786", True), ("tls://10.0.0.1:1", True)]
+    + [(wrong, False) for wrong in ("host", "tcp://host", "http://host:8786", "tcp://host:port", None)],
+)
+def test_the_address_of_a_dask_cluster_names_host_and_port(scheduler, is_accepted):
+    pytest.importorskip("distributed")
+    lines = found("search", PARALLEL_BACKEND="dask", SCHEDULER=scheduler)
+    assert [line.split(" must ")[0] for line in lines] == ["SCHEDULER"] * (not is_accepted)
 
 
 @pytest.mark.parametrize(
