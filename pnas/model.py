@@ -50,7 +50,10 @@ def operation(name: str) -> Callable[[Callable], Callable]:
 
 @functools.cache  # the file may be edited later
 def source_of(function: Callable) -> str:
-    """The source of a function and of what it uses of its module's functions and classes; empty if Python has none."""
+    """The source of a function and of what it uses of its module: functions, classes, and the values of constants.
+
+    Empty if Python has none.
+    """
     parts, found = [function], {}
     while parts:
         part = parts.pop()
@@ -60,11 +63,22 @@ def source_of(function: Callable) -> str:
             module = vars(inspect.getmodule(part))
         except (OSError, TypeError, SyntaxError):  # a callable object, a part of a statement
             return ""
-        for other in (module[name] for name in sorted(names & module.keys())):
+        for name in sorted(names & module.keys()):
+            other = module[name]
+            if _is_literal(other):
+                found[name] = f"{name} = {other!r}"
             is_code = inspect.isroutine(other) or inspect.isclass(other)
             if is_code and other.__module__ == part.__module__ and other not in [*found, *parts]:
                 parts.append(other)
     return "\n".join(found.values())
+
+
+def _is_literal(value):
+    """Whether Python can read what it prints of a value: of numbers, texts, and lists of them."""
+    try:
+        return ast.literal_eval(repr(value)) == value
+    except (ValueError, SyntaxError):
+        return False
 
 
 def normalize(x: keras.KerasTensor, name: str) -> keras.KerasTensor:

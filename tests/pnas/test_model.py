@@ -456,13 +456,15 @@ def test_a_split_refuses_other_channels(channels):
 MODULE = """
 import numpy
 
+WIDTH, HEIGHTS, SHARE = 5, [5, 7], 0.5
+
 def unused(x): pass
 
 class Layer:
     def call(self, x):
         return helper(x)
 
-def helper(x): return numpy.abs(x)
+def helper(x): return numpy.abs(x)[:WIDTH, :max(HEIGHTS)]
 
 def operator(x, filters, strides, name):
     return [Layer()(y) for y in x]
@@ -477,6 +479,14 @@ def test_the_source_of_an_operator_includes_what_it_uses_of_its_module(tmp_path,
     import some_operators
 
     source = source_of(some_operators.operator)
-    assert all(f"{part}\n" in source for part in ("return [Layer()(y) for y in x]", "class Layer:", "numpy.abs(x)"))
-    assert "unused" not in source and "made" not in source
+    assert all(
+        f"{part}\n" in source
+        for part in ("return [Layer()(y) for y in x]", "class Layer:", "numpy.abs(x)[:WIDTH, :max(HEIGHTS)]")
+    )
+    assert "unused" not in source and "made" not in source and "SHARE" not in source
     assert source_of(some_operators.made) == ""
+    for name, value in (("WIDTH", 7), ("HEIGHTS", [5, 9])):
+        monkeypatch.setattr(some_operators, name, value)
+        source_of.cache_clear()
+        before, source = source, source_of(some_operators.operator)
+        assert source != before and str(value) in source
