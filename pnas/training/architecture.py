@@ -81,7 +81,7 @@ def train_architecture(
             trained = f"{trained_epochs} epochs have been trained: no further epoch is trained"
             print(f"{seed}NUM_EPOCHS is {settings.NUM_EPOCHS} and {trained}", flush=True)
     else:
-        set_aside(best_path, last_path)
+        set_aside(best_path, last_path, Path(folder, "network.npz"))
     compile_child(model, batches, settings.NUM_EPOCHS, settings.LEARNING_RATE)
     for variable, saved in zip(model.optimizer.variables, optimizer_state):
         variable.assign(saved)

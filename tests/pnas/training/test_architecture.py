@@ -142,14 +142,15 @@ def test_load_saved_needs_a_saved_network(tmp_path):
 
 
 def test_a_new_training_moves_an_earlier_one_aside(tmp_path):
-    earlier = {"architecture_best": b"best", "architecture_last": b"last"}
-    for name, content in earlier.items():
-        (tmp_path / f"{name}.keras").write_bytes(content)
+    earlier = [tmp_path / name for name in ("architecture_best.keras", "architecture_last.keras", "network.npz")]
+    for path in earlier:
+        path.write_text(path.name)
     train(tmp_path, NUM_EPOCHS=1)
-    for name, content in earlier.items():
-        (moved,) = tmp_path.glob(f"{name}.2*.keras")  # of this millennium
-        assert moved.read_bytes() == content
-        load_network(tmp_path / f"{name}.keras")
+    for path in earlier:
+        (moved,) = tmp_path.glob(f"{path.stem}.2*{path.suffix}")  # of this millennium
+        assert moved.read_text() == path.name
+    assert load_network(earlier[0]) and load_network(earlier[1])
+    assert not earlier[2].exists()  # or else it would be of another network than the others
 
 
 def test_a_folder_for_temporary_files_that_takes_none_is_named_before_training(tmp_path, monkeypatch):
