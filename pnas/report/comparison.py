@@ -12,7 +12,7 @@ from rich.table import Table
 
 from pnas import UsageError
 from pnas.child import Child, counted, in_short, pareto_front
-from pnas.constants import COMPARISON, TRAINING_IMAGES
+from pnas.constants import COMPARISON, TRAINING_IMAGES, changes
 from pnas.report.figures import Found, by_size, cost_ticks, look, read_found, sheet, write_sheets
 from pnas.report.ranking import in_words, judge
 from pnas.store.atomic import write_atomically
@@ -94,10 +94,8 @@ def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
     that of the finalists, or as long as there is none, the best child; its mean and standard deviation are those of its
     trainings. Spearman's rank correlation is that of the children of each size from two blocks on.
     """
-    names = dict.fromkeys(name for search in searches for name in search.settings)
-    different = [
-        name for name in names if any(s.settings.get(name) != searches[0].settings.get(name) for s in searches)
-    ]
+    first, *others = (search.settings for search in searches)
+    different = dict.fromkeys(name for other in others for name in changes(first, other))
     sizes = sorted({child.blocks for search in searches for child in search.found.children} - {1})
     rows = []
     for search in searches:

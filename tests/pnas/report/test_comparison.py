@@ -55,6 +55,12 @@ def test_only_constants_that_differ_are_named():
     first, second = rows("first", "second")
     assert (first["MAX_MACS"], second["MAX_MACS"]) == ("None", "1000") and "SEED" not in first
     assert [(row["SEED"], row["MAX_EPOCHS"]) for row in rows("second", LONG)] == [("0", "4"), ("1", "9")]
+    checksums = {"checksum of the operator '3x3 bconv'": "1", "checksum of the recipe": "2"}
+    store_of([child(1, 0.5)], "edited", SEED=0, operators=["3x3 bconv"], **checksums).close()
+    store_of([child(1, 0.5)], "later", SEED=0, operators=["linear"], **{"checksum of the recipe": "3"}).close()
+    (row, _) = rows("edited", "later")
+    assert (row["operators"], row["checksum of the recipe"]) == ("['3x3 bconv']", "'2'")
+    assert "checksum of the operator '3x3 bconv'" not in row
 
 
 def test_a_table_for_people_has_a_column_a_search(capsys):
