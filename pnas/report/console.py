@@ -299,10 +299,13 @@ class Progress(Callback, contextlib.AbstractContextManager):
             if TOO_FEW in quality.values():
                 self.console.print(f"Predicted before training: {TOO_FEW}")
             else:
+                stopped = sum(child.was_stopped(self.settings.MAX_EPOCHS) for child in children)
                 self.console.print(
                     f"Predicted before training: Spearman {in_words(quality['spearman'])} (of MACs alone "
                     f"{in_words(quality['spearman_of_macs'])}), mean absolute error "
                     f"{quality['mean_absolute_error']:.4f}, top-5 recall {quality['top_5_recall']:.1f}"
+                    + f"; {stopped} of {counted(len(children))} were stopped early"
+                    * (stopped > 0)
                 )
 
     def on_choice(self, blocks: int, cells: list[Cell]):

@@ -47,6 +47,9 @@ def judge(children: list[Child]) -> dict[str, float | str]:
     """`ranking_quality` of children, and `spearman_of_macs`: the rank correlation that a count of multiply-accumulates,
     with nothing trained or learned, has with their rewards.
 
+    A child that was stopped early counts with the reward that it had by then. This flatters predictions: the children
+    of the highest ones are never stopped.
+
     Args:
         children: those of one block size. Those that failed are left out.
     Returns:

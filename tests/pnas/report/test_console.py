@@ -295,6 +295,10 @@ def test_the_quality_of_the_surrogate_stands_beside_that_of_macs(capsys):
         "Predicted before training: Spearman 0.94 (of MACs alone -0.94), mean absolute error 0.0500, top-5 recall 1.0"
     )
     assert capsys.readouterr().out == f"{line}\n"
+    settings = progress.settings
+    epochs = [settings.MAX_EPOCHS] * 4 + [settings.MAX_EPOCHS // 4] * 2
+    progress.on_size_end(2, [each._replace(epochs=number) for each, number in zip(children, epochs)])
+    assert capsys.readouterr().out == f"{line}; 2 of 6 children were stopped early\n"
     progress.on_size_end(2, children[1:])
     assert capsys.readouterr().out == "Predicted before training: too few to judge\n"
     progress.on_size_end(2, [each._replace(predicted=0.5) for each in children])
