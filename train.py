@@ -119,7 +119,7 @@ def search(settings: Settings):
     fits = budget(costs, space.initial_children(), settings.MAX_MACS, settings.MAX_BINARY_WEIGHTS)
     manager, earlier = Manager(data, settings), open_earlier(settings)
     store = Store(settings.EXPERIMENT_NAME, settings.deciding(), settings.RESTORE_CONTROLLER)
-    surrogate = KeptSurrogate(make_surrogate(settings), space, store.paths.surrogate)
+    surrogate = KeptSurrogate(make_surrogate(settings), store.paths.surrogate)
     files = Files(store, space, settings, judge)
     train = train_fully = functools.partial(train_or_reuse, manager.train_children, earlier, settings)
     if settings.stops_early:

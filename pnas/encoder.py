@@ -391,16 +391,6 @@ class Encoder:
         predicted = self._lstms.predict(self._tokens(cells))
         return predicted.mean(axis=1), predicted.std(axis=1, ddof=min(1, self.num_predictors - 1))
 
-    def rank(self, cells: list[Cell], K: int) -> tuple[list[Cell], np.ndarray]:
-        """The K cells of the highest predicted reward.
-
-        Returns:
-            The cells in canonical form, best first, and their predicted rewards, float array (at most K,).
-        """
-        predicted = self.predict(cells)
-        best = np.argsort(-predicted, kind="stable")[:K]
-        return [self.state_space.canonical(cells[i]) for i in best], predicted[best]
-
     def save(self, path: str):
         """Writes everything that `load` needs: a `.keras` file of the model, with the fits and settings beside it."""
         names = ("B", "operators", "input_lookback_depth", "input_lookforward_depth")

@@ -93,8 +93,7 @@ def progressive_search(
 
     Args:
         state_space: StateSpace of the cells.
-        surrogate: has `fit(cells, rewards)`, which returns losses, and `rank(cells, K)`, which returns the K cells of
-            the highest predicted reward and these rewards, best first; with `cost`, instead of `rank`,
+        surrogate: has `fit(cells, rewards)`, which returns losses, and `predict(cells)` or, with `cost`,
             `predict_with_deviation(cells)`. Such as `pnas.encoder.Encoder`.
         train: function of a list of untrained children that yields each of them trained, in any order. Their numbers
             count from 1; the predicted reward of one-block cells is NaN.
@@ -172,12 +171,15 @@ def progressive_search(
 
 def _choose(state_space, surrogate, cells, K, trained, cost):
     """The chosen ones of these cells, in canonical form, and their predicted rewards, as lists."""
-    if cost is None or not cells:
-        best, predicted = surrogate.rank(cells, K)
-        return best, [float(reward) for reward in predicted]
-    predicted, deviations = surrogate.predict_with_deviation(cells)
-    known = [(cost(child.cell), child.reward) for child in trained]
-    chosen = choose_for_all_costs(list(map(cost, cells)), predicted + deviations, known, K)
+    if not cells:
+        return [], []
+    if cost is None:
+        predicted = surrogate.predict(cells)
+        chosen = np.argsort(-predicted, kind="stable")[:K]
+    else:
+        predicted, deviations = surrogate.predict_with_deviation(cells)
+        known = [(cost(child.cell), child.reward) for child in trained]
+        chosen = choose_for_all_costs(list(map(cost, cells)), predicted + deviations, known, K)
     return [state_space.canonical(cells[i]) for i in chosen], [float(predicted[i]) for i in chosen]
 
 

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 
-from pnas.encoder import Encoder, StateSpace
 from pnas.store.atomic import file_content, write_atomically
 
 
@@ -18,14 +17,11 @@ class KeptSurrogate:
             scikit-learn has; cells are lists `[input1, op1, input2, op2, ...]`. More is used where it is there:
             `fit` may return a list of losses, `predict_with_deviation(cells)` the predictions and their standard
             deviations, which are otherwise 0, and `save(path)` may write it. Such as an Encoder, not yet fitted.
-        state_space: StateSpace of the cells.
         path: of the file, `weights/NAME/surrogate.keras`.
     """
 
-    rank = Encoder.rank
-
-    def __init__(self, surrogate, state_space: StateSpace, path: str | Path):
-        self.surrogate, self.state_space, self.path = surrogate, state_space, path
+    def __init__(self, surrogate, path: str | Path):
+        self.surrogate, self.path = surrogate, path
 
     def fit(self, cells: list[list], rewards: list[float]) -> list[float]:
         """Fits the surrogate and returns its losses, none if it has none."""
@@ -36,7 +32,7 @@ class KeptSurrogate:
 
     def predict(self, cells: list[list]) -> np.ndarray:
         """Predicted rewards, float array (m,)."""
-        return np.asarray(self.surrogate.predict(cells)) if cells else np.zeros(0)
+        return np.asarray(self.surrogate.predict(cells))
 
     def predict_with_deviation(self, cells: list[list]) -> tuple[np.ndarray, np.ndarray]:
         """Predicted rewards and their standard deviations, two float arrays (m,)."""

@@ -93,8 +93,10 @@ def replays(encoder, space, curves, weights, half, noise, seeds):
         shown = np.maximum.accumulate(shown, axis=1)
         encoder.restart(seed)
         encoder.fit([list(cell) for cell in ones], [shown[index[cell], -1] for cell in ones])
-        ranked, predicted = encoder.rank([list(cell) for cell in half], len(half))
-        order = [index[tuple(space.canonical(cell))] for cell in ranked]
+        known = [list(cell) for cell in half]
+        predicted = encoder.predict(known)
+        best = np.argsort(-predicted, kind="stable")
+        predicted, order = predicted[best], [index[tuple(space.canonical(known[i]))] for i in best]
         for (r, rule), (k, K) in itertools.product(enumerate(RULES), enumerate(BUDGETS)):
             epochs = replay(shown[order[:K]], predicted[:K], rule)
             ended = [*map(index.get, ones), *itertools.compress(order[:K], epochs == shown.shape[1])]

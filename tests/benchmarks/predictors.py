@@ -31,8 +31,10 @@ def replay(encoder, space, seed, rewards):
         known = [list(cell) for cell in rewards if len(cell) <= 4 * blocks]
         unknown = space.expand([cell for cell in known if len(cell) == 4 * blocks])
         encoder.fit(known, [rewards[tuple(cell)] for cell in known])
-        ranked, predicted = encoder.rank(unknown, len(unknown))
-        qualities.append(ranking_quality(predicted, [rewards[tuple(cell)] for cell in ranked]))
+        predicted = encoder.predict(unknown)
+        best = np.argsort(-predicted, kind="stable")
+        in_order = [rewards[tuple(space.canonical(unknown[i]))] for i in best]
+        qualities.append(ranking_quality(predicted[best], in_order))
     correlations = [quality["spearman"] for quality in qualities]
     return [*correlations, qualities[-1]["top_5_recall"], time.perf_counter() - start]
 

@@ -85,8 +85,6 @@ def noisy_trainings(rewards, noise, seed):
 class Certain:
     """A surrogate of one prediction a cell, whose deviations are 0."""
 
-    rank = Encoder.rank
-
     def predict_with_deviation(self, cells):
         predicted = self.predict(cells)
         return predicted, np.zeros_like(predicted)
@@ -111,10 +109,14 @@ class Lookup(Certain):
 
 
 class EvenInCost:
-    """Ranks nothing: draws a cell from each of K equal shares of the candidates, sorted by their costs."""
+    """Predicts nothing: draws a cell from each of K equal shares of the candidates, sorted by their costs.
 
-    def __init__(self, cost_of, space):
-        self.cost_of, self.space = cost_of, space
+    Attributes:
+        K: to be set.
+    """
+
+    def __init__(self, cost_of):
+        self.cost_of = cost_of
 
     def restart(self, seed):
         self.draw = random.Random(seed)
@@ -122,10 +124,12 @@ class EvenInCost:
     def fit(self, cells, rewards):
         pass
 
-    def rank(self, cells, K):
-        cells = sorted(map(self.space.canonical, cells), key=self.cost_of)
-        shares = np.array_split(np.arange(len(cells)), min(K, len(cells)))
-        return [cells[self.draw.choice(share)] for share in shares], [math.nan] * len(shares)
+    def predict(self, cells):
+        order = sorted(range(len(cells)), key=lambda i: self.cost_of(cells[i]))
+        drawn = [self.draw.choice(share) for share in np.array_split(order, min(self.K, len(cells)))]
+        predicted = np.zeros(len(cells))
+        predicted[drawn] = range(len(drawn), 0, -1)  # they are chosen in the order of their costs
+        return predicted
 
 
 class RidgeOnCounts(Certain):
@@ -192,22 +196,22 @@ class WithLine:
 
 
 class Judged:
-    """A surrogate whose predictions are compared with the rewards when it ranks.
+    """A surrogate whose predictions are compared with the rewards.
 
     Attributes:
-        correlations: list of Spearman's rank correlations over all cells that were to be ranked, one a call of `rank`.
+        correlations: list of Spearman's rank correlations over all cells that were to be ranked, one a call of
+            `predict`.
     """
 
     def __init__(self, surrogate, rewards):
         self.surrogate, self.rewards, self.correlations = surrogate, rewards, []
         self.fit = surrogate.fit
 
-    def rank(self, cells, K):
-        if not cells:  # none is within budget
-            return [], []
+    def predict(self, cells):
         rewards = [self.rewards[tuple(self.surrogate.state_space.canonical(cell))] for cell in cells]
-        self.correlations.append(rank_correlation(self.surrogate.predict(cells), rewards))
-        return self.surrogate.rank(cells, K)
+        predicted = self.surrogate.predict(cells)
+        self.correlations.append(rank_correlation(predicted, rewards))
+        return predicted
 
 
 def progressive(rewards, space, surrogate, K, **options):

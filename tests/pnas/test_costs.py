@@ -165,7 +165,7 @@ def test_the_error_names_the_limit_and_the_smallest_one_block_cell():
 
 
 class Surrogate:
-    """Ranks cells in the order in which it gets them, and remembers them."""
+    """Predicts the same of all cells, and remembers them."""
 
     def __init__(self, space):
         self.space, self.ranked = space, []
@@ -173,9 +173,9 @@ class Surrogate:
     def fit(self, cells, rewards):
         pass
 
-    def rank(self, cells, K):
+    def predict(self, cells):
         self.ranked += [tuple(self.space.canonical(cell)) for cell in cells]
-        return [list(cell) for cell in self.ranked[len(self.ranked) - len(cells) :][:K]], [0.5] * min(K, len(cells))
+        return np.full(len(cells), 0.5)
 
 
 def searched(fits, B=3, K=1000):

@@ -15,7 +15,7 @@ AA, AB, BB = ([0, left, 0, right] for left, right in ("aa", "ab", "bb"))
 
 
 class MostOfA:
-    """A surrogate that ranks by the number of a, and records its calls."""
+    """A surrogate that predicts the share of a, and records its calls."""
 
     def __init__(self):
         self.fits, self.rankings = [], []
@@ -24,27 +24,24 @@ class MostOfA:
         self.fits.append((cells, rewards))
         return [0.25]
 
-    def rank(self, cells, K):
-        self.rankings.append((len(cells), K))
-        best = sorted(map(SPACE.canonical, cells), key=lambda cell: -cell.count("a"))[:K]
-        return best, [cell.count("a") / len(cell) for cell in best]
+    def predict(self, cells):
+        self.rankings.append(len(cells))
+        return np.array([cell.count("a") / len(cell) for cell in cells])
 
 
 class BestNeighbours(MostOfA):
-    """A surrogate that ranks a cell by the mean reward of the fitted cells whose blocks are all in it."""
+    """A surrogate that predicts of a cell the mean reward of the fitted cells whose blocks are all in it."""
 
     def __init__(self, space=SPACE):
         super().__init__()
         self.space = space
 
-    def rank(self, cells, K):
-        self.rankings.append((len(cells), K))
+    def predict(self, cells):
+        self.rankings.append(len(cells))
         cells, (fitted, rewards) = [self.space.canonical(cell) for cell in cells], self.fits[-1]
         blocks = [{tuple(cell[at : at + 4]) for at in range(0, len(cell), 4)} for cell in (*fitted, *cells)]
         known = list(zip(blocks, rewards))
-        means = [np.mean([reward for part, reward in known if part <= whole]) for whole in blocks[len(fitted) :]]
-        best = np.argsort(-np.array(means), kind="stable")[:K]
-        return [cells[i] for i in best], [means[i] for i in best]
+        return np.array([np.mean([r for part, r in known if part <= whole]) for whole in blocks[len(fitted) :]])
 
 
 class Events(Callback):
@@ -100,8 +97,18 @@ def test_the_best_k_expansions_of_each_size_are_trained():
     children, surrogate, asked = searched()
     assert [child.cell for child in asked[0]] == [AA, AB, BB]
     # Three possible blocks: six flat cells of two blocks; the best two expand to five of three blocks.
-    assert surrogate.rankings == [(6, 2), (5, 2)]
+    assert surrogate.rankings == [6, 5]
     assert [child.cell for child in children[3:]] == [AA + AA, AA + AB, AA + AA + AA, AA + AA + AB]
+
+
+def test_of_equal_predictions_the_earlier_cell_comes_first():
+    children, *_ = searched(surrogate=Constant(0.5), K=3)
+    assert [child.cell for child in children[3:6]] == SPACE.expand([AA, AB, BB])[:3]
+
+
+def test_cells_are_chosen_in_canonical_form():
+    children, *_ = searched(fits=lambda cell: cell != AA, K=1)
+    assert SPACE.expand([AB, BB])[0] == AB + AA and children[2].cell == AA + AB
 
 
 def test_children_are_numbered_in_the_order_of_their_ranks():
@@ -215,7 +222,7 @@ def in_rounds(store=None, K=8, rounds=2, **options):
 def test_the_children_of_a_size_are_chosen_in_rounds():
     children, surrogate, asked = in_rounds()
     assert [numbers(new) for new in asked] == [list(range(1, 11)), [11, 12, 13, 14], [15, 16, 17, 18]]
-    assert surrogate.rankings == [(55, 4), (51, 4)]  # what was chosen before is not ranked again
+    assert surrogate.rankings == [55, 51]  # what was chosen before is not ranked again
     assert len({tuple(child.cell) for child in children}) == 18
 
 
@@ -235,7 +242,7 @@ def test_a_round_has_at_least_four_children(K, rounds, expected):
 
 def test_there_is_no_further_round_when_all_cells_of_a_size_are_trained():
     _, surrogate, asked = in_rounds(K=120)
-    assert [len(new) for new in asked] == [10, 55] and surrogate.rankings == [(55, 60)] and len(surrogate.fits) == 1
+    assert [len(new) for new in asked] == [10, 55] and surrogate.rankings == [55] and len(surrogate.fits) == 1
 
 
 def test_callbacks_are_told_of_rounds():
@@ -331,7 +338,7 @@ def quality(cell):
 def test_a_failed_child_is_neither_fitted_nor_expanded():
     children, surrogate, asked = searched(failing=[AA])
     assert [cell for cell, _ in zip(*surrogate.fits[0])] == [AB, BB]
-    assert surrogate.rankings[0] == (5, 2)  # of the six cells of two blocks, aa|aa extends aa alone
+    assert surrogate.rankings[0] == 5  # of the six cells of two blocks, aa|aa extends aa alone
     assert [child.error for child in children[:3]] == ["no memory", "", ""]
     assert all(child.cell not in (AA + AA,) for child in children)
     assert 0.0 not in surrogate.fits[1][1]
@@ -392,7 +399,7 @@ def test_a_failed_child_keeps_its_number_when_it_is_trained_again():
 def test_cells_that_do_not_fit_are_neither_trained_nor_ranked():
     children, surrogate, _ = searched(fits=lambda cell: cell.count("a") < 3)
     assert [child.cell for child in children[:3]] == [AA, AB, BB]
-    assert surrogate.rankings[0] == (4, 2)  # all of two blocks but aa|aa and aa|ab
+    assert surrogate.rankings[0] == 4  # all of two blocks but aa|aa and aa|ab
     assert all(child.cell.count("a") < 3 for child in children)
 
 

@@ -203,12 +203,8 @@ class ByReward:
         return [0.5]
 
     def predict(self, cells):
-        return [np.mean([reward for part, reward in self.known if part == cell[: len(part)]]) for cell in cells]
-
-    def rank(self, cells, K):
-        predicted = self.predict(cells)
-        best = np.argsort(-np.array(predicted), kind="stable")[:K]
-        return [cells[i] for i in best], [predicted[i] for i in best]
+        known = self.known
+        return np.array([np.mean([reward for part, reward in known if part == cell[: len(part)]]) for cell in cells])
 
 
 def searched(name, **changes):
