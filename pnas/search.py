@@ -16,15 +16,10 @@ from pnas.store.store import Store
 
 
 class Finalist(NamedTuple):
-    """A cell that was trained several times: its first training, and those with further seeds."""
+    """A cell that was trained several times: its first training, and all that did not fail, the first one first."""
 
     child: Child
-    repeats: list[Child]
-
-    @property
-    def trainings(self) -> list[Child]:
-        """All trainings that did not fail, the first one first."""
-        return [child for child in (self.child, *self.repeats) if not child.error]
+    trainings: list[Child]
 
     @property
     def mean(self) -> float:
@@ -158,7 +153,7 @@ def progressive_search(
             later = [(blocks, left) for left in to_come]
             later += _later_sizes(state_space, [*of_size, *known, *new], sum(to_come), K, fits)
             _tell(callbacks, "on_round_begin", blocks, (number, len(of_rounds)), new, known, later)
-            children = known + list(_kept(train(new), store, callbacks))
+            children = known + _keep(train(new), store, callbacks)
             children.sort(key=lambda child: child.number)  # they end in any order
             of_size += children
             trained += children
@@ -194,12 +189,14 @@ def _later_sizes(state_space, children, to_come, K, fits):
     return list(enumerate(numbers, start=first))
 
 
-def _kept(results, store, callbacks):
-    """Yields children as they come, each after it was kept."""
+def _keep(results, store, callbacks):
+    """Keeps each child as it comes, and returns them all."""
+    children = []
     for child in results:
         store.add(child)
         _tell(callbacks, "on_child_end", child)
-        yield child
+        children.append(child)
+    return children
 
 
 def _tell(callbacks, event, *facts):
@@ -308,21 +305,19 @@ def train_finalists(
             numbers = [child.number for child in best]
             store.keep_finalists(count, numbers, chosen_from)
         chosen = [child for child in children if child.number in numbers]
-    trainings = {child.number: [] for child in chosen}
     for repeat in range(1, repeats + 1):
-        known = {child.number: child for child in store.children(repeat=repeat) if not child.error}
+        known = {child.number for child in store.children(repeat=repeat) if not child.error}
         new = [
             Child(child.number, child.cell, child.predicted, repeat=repeat)
             for child in chosen
             if child.number not in known
         ]
         _tell(callbacks, "on_repeat_begin", repeat, chosen, new)
-        known |= {child.number: child for child in _kept(train(new), store, callbacks)}
-        for number, trained in trainings.items():
-            trained.append(known[number])
-    for number, trained in trainings.items():  # by an earlier run with more repeats
-        trained += [child for child in store.trainings(number) if child.repeat > repeats]
-    ranked = [Finalist(child, trainings[child.number]) for child in chosen]
+        _keep(train(new), store, callbacks)
+    ranked = [
+        Finalist(child, [child, *(again for again in store.trainings(child.number) if again.repeat)])
+        for child in chosen
+    ]
     ranked.sort(key=lambda finalist: (-finalist.mean, finalist.child.number))
     store.keep_ranking([finalist.child.number for finalist in ranked])
     _tell(callbacks, "on_search_end", ranked)

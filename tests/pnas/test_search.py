@@ -564,13 +564,13 @@ def test_of_equal_means_the_lower_number_wins():
 def test_a_training_that_failed_does_not_count_in_the_mean():
     again = {2: (None, 0.8), 4: (0.6, 0.6)}
     winner, _ = train_finalists(children(FIRST), Constant(0.8), trained_again(again), 0.01, 2, 2)
-    assert winner.child.number == 2 and winner.mean == pytest.approx(0.85) and len(winner.repeats) == 2
+    assert winner.child.number == 2 and winner.mean == pytest.approx(0.85) and rewards(winner) == [0.9, 0.8]
 
 
 def test_without_finalists_the_highest_reward_wins():
     surrogate, store = Constant(0.8), Store()
     (winner,) = train_finalists(children(FIRST, errors=[2]), surrogate, trained_again({}), 0.01, 0, 2, store)
-    assert winner.child.number == 4 and winner.repeats == [] and np.isnan(winner.standard_deviation)
+    assert winner.child.number == 4 and rewards(winner) == [0.85] and np.isnan(winner.standard_deviation)
     assert surrogate.fitted[1] == [0.7, 0.8, 0.85] and store.winner()[0] == 4
 
 
@@ -590,7 +590,7 @@ def test_one_finalist_is_not_trained_again():
         (winner,) = train_finalists(
             children(FIRST, errors), surrogate, trained_again({}), 0.01, count, 2, callbacks=[events]
         )
-        assert winner.child.number == 2 and winner.repeats == []
+        assert winner.child.number == 2 and rewards(winner) == [0.9]
     assert events.seen == [("end", [2])] * 2
 
 
