@@ -319,7 +319,7 @@ class Encoder:
         self.length = 4 * state_space.B
         # Inputs are numbers and operators are names, so one table holds both.
         self._tokens_of = {value: i for i, value in enumerate([*state_space.inputs, *state_space.operators], start=1)}
-        self._lstms = LSTMs(num_predictors, len(self._tokens_of), lstm_cells, 1.8, regularization)
+        self._lstms = LSTMs(num_predictors, len(self._tokens_of), lstm_cells, regularization)
         tokens = keras.Input((self.length,), dtype="int32")
         self.model = keras.Model(tokens, self._lstms(tokens), name="surrogate")
         self.model.compile(

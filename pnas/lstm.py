@@ -6,6 +6,7 @@ import numpy as np
 import threadpoolctl
 from keras import ops
 
+OUTPUT_BIAS = 1.8  # of the sigmoid outputs before training
 CHUNK = 2048  # sequences predicted at once, so that the arrays of an LSTM stay in the processor's cache
 
 
@@ -21,25 +22,15 @@ class LSTMs(keras.layers.Layer):
         number: number n of LSTMs.
         tokens: number of different tokens, which are 1..tokens. 0 pads a sequence at its end.
         units: number u of units of each LSTM, and of embedding dimensions.
-        initial_output_bias: bias of the sigmoid outputs before training.
         regularization: L2 strength on the LSTMs' kernels, 0 for none.
     Input: (batch, length) integers. Output: (batch, n, 1) numbers in (0, 1).
     """
 
-    def __init__(
-        self,
-        number: int,
-        tokens: int,
-        units: int,
-        initial_output_bias: float = 0.0,
-        regularization: float = 0,
-        **arguments,
-    ):
+    def __init__(self, number: int, tokens: int, units: int, regularization: float = 0, **arguments):
         super().__init__(**arguments)
         self.number = number
         self.tokens = tokens
         self.units = units
-        self.initial_output_bias = initial_output_bias
         self.regularization = regularization
 
     def build(self, input_shape):
@@ -63,7 +54,7 @@ class LSTMs(keras.layers.Layer):
             "recurrent_kernel": keras.initializers.Orthogonal(seed=draws),
             "bias": keras.initializers.Zeros(),
             "output_kernel": keras.initializers.GlorotUniform(seed=draws),
-            "output_bias": keras.initializers.Constant(self.initial_output_bias),
+            "output_bias": keras.initializers.Constant(OUTPUT_BIAS),
         }
         for weight in self.weights:
             weight.assign(ops.stack([initializers[weight.name](weight.shape[1:]) for _ in range(self.number)]))

@@ -12,7 +12,7 @@ N, TOKENS, UNITS, LENGTH = 3, 5, 7, 8
 @pytest.fixture(scope="module")
 def lstms():
     """Three LSTMs with large random weights."""
-    layer = LSTMs(N, TOKENS, UNITS, initial_output_bias=1.8)
+    layer = LSTMs(N, TOKENS, UNITS)
     layer.build((None, LENGTH))
     random = np.random.default_rng(0)
     layer.set_weights([random.normal(0, 1, weight.shape) for weight in layer.weights])
@@ -58,7 +58,7 @@ def test_numpy_agrees_where_gates_are_saturated(sequences):
 
 
 def test_initial_weights_are_those_of_keras_layers():
-    layer = LSTMs(2, 50, 100, initial_output_bias=1.8)
+    layer = LSTMs(2, 50, 100)
     layer.build((None, LENGTH))
     embeddings, kernel, recurrent_kernel, bias, output_kernel, output_bias = layer.get_weights()
     # Glorot's limit is sqrt(6 / (fan_in + fan_out)). The largest of many uniform numbers is close to it.
@@ -91,7 +91,7 @@ def test_a_penalty_is_the_mean_of_the_lstms_squared_weights():
 
 
 def test_a_layer_is_made_again_from_its_configuration():
-    layer = LSTMs(2, TOKENS, UNITS, initial_output_bias=1.8, regularization=0.5)
+    layer = LSTMs(2, TOKENS, UNITS, regularization=0.5)
     again = LSTMs.from_config(layer.get_config())
     for one in (layer, again):
         one.build((None, LENGTH))
