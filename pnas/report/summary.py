@@ -1,7 +1,6 @@
 """The layers of a network, with their weights, operations and memory."""
 
 import math
-import typing
 
 from rich.table import Table
 
@@ -9,24 +8,13 @@ from binarized.normalization import Normalization
 from pnas.report.console import standard_output
 
 
-class Layer(typing.NamedTuple):
-    """A row of the summary. The sizes are those of `binarized.bitwise.network.Network`.
-
-    `bits` are those of a packed network: 1 per binary weight, and per channel of a normalization 33 for its threshold
-    or, in the last one, 128 for its scale and offset. Any other weight has 32.
-    """
-
-    name: str
-    output_shape: tuple
-    binary_weights: int
-    float_weights: int
-    macs: int
-    bits: int
-
-
 def summarize(model):
-    """List of Layer, for every layer of a network of `build_child`."""
-    layers = []
+    """Rows of the summary, one for every layer of a network of `build_child`: dict, column -> what stands there.
+
+    The sizes are those of `binarized.bitwise.network.Network`. As bits a binary weight takes 1, a channel of a
+    normalization 33 for its threshold or, in the last one, 128 for its scale and offset, and any other weight 32.
+    """
+    rows = []
     for layer in model.layers:
         binary_weights = sum(kernel.size for kernel in getattr(layer, "binary_kernels", ()))
         outputs = layer.output if isinstance(layer.output, list) else [layer.output]
@@ -37,9 +25,18 @@ def summarize(model):
         else:
             float_weights = layer.count_params() - binary_weights
             bits = binary_weights + 32 * float_weights
-        macs = math.prod(shape[:-1]) * binary_weights
-        layers.append(Layer(layer.name, tuple(shape), binary_weights, float_weights, macs, bits))
-    return layers
+        rows.append(
+            {
+                "layer": layer.name,
+                "output shape": " x ".join(map(str, shape)),
+                "1-bit weights": binary_weights,
+                "32-bit weights": float_weights,
+                "MACs": math.prod(shape[:-1]) * binary_weights,
+                "bytes as float32": 4 * (binary_weights + float_weights),
+                "bytes as bits": bits / 8,
+            }
+        )
+    return rows
 
 
 def print_summary(model):
@@ -48,21 +45,15 @@ def print_summary(model):
     Memory as bits is that of the network after `binarized.bitwise.pack`.
     """
     table = Table(title=model.name, show_footer=True)
-    layers = summarize(model)
-    columns = {
-        "1-bit weights": [layer.binary_weights for layer in layers],
-        "32-bit weights": [layer.float_weights for layer in layers],
-        "MACs": [layer.macs for layer in layers],
-        "bytes as float32": [4 * (layer.binary_weights + layer.float_weights) for layer in layers],
-        "bytes as bits": [layer.bits / 8 for layer in layers],
-    }
-    table.add_column("layer", "total", overflow="fold")
-    table.add_column("output shape")
-    for name, numbers in columns.items():
-        table.add_column(name, f"{math.ceil(sum(numbers)):,}", justify="right")
-    for layer, *numbers in zip(layers, *columns.values()):
-        cells = (f"{math.ceil(number):,}" if number else "" for number in numbers)
-        table.add_row(layer.name, " x ".join(map(str, layer.output_shape)), *cells)
+    rows = summarize(model)
+    name, shape, *columns = rows[0]
+    table.add_column(name, "total", overflow="fold")
+    table.add_column(shape)
+    for column in columns:
+        table.add_column(column, f"{math.ceil(sum(row[column] for row in rows)):,}", justify="right")
+    for row in rows:
+        cells = (f"{math.ceil(row[column]):,}" if row[column] else "" for column in columns)
+        table.add_row(row[name], row[shape], *cells)
     console = standard_output()
     if not console.file.isatty():
         console.width = 200  # a table in a file is never broken

@@ -13,14 +13,13 @@ def network():
 
 
 def test_each_layer_has_its_weights_macs_and_memory():
-    layers = {layer.name: layer for layer in summarize(network())}
-    convolution = layers["cell1_block1_left_3x3_bconv"]
-    assert convolution[1:] == ((4, 4, 2), 18, 0, 18 * 16, 18)
+    layers = {name: row for name, *row in map(dict.values, summarize(network()))}
+    assert layers["cell1_block1_left_3x3_bconv"] == ["4 x 4 x 2", 18, 0, 18 * 16, 18 * 4, 18 / 8]
     # 2 filters and the pooled image, each with gamma, beta, mean and variance, or with a threshold and a bit.
-    assert layers["cell1_norm"][1:] == ((4, 4, 3), 0, 4 * 3, 0, 33 * 3)
-    assert layers["dense1"][1:] == ((10,), 480, 0, 480, 480)
-    assert layers["dense1_norm"][1:] == ((10,), 0, 40, 0, 128 * 10)  # a scale and an offset in float64
-    assert sum(layer.binary_weights for layer in layers.values()) == 498
+    assert layers["cell1_norm"] == ["4 x 4 x 3", 0, 4 * 3, 0, 4 * 3 * 4, 33 * 3 / 8]
+    assert layers["dense1"] == ["10", 480, 0, 480, 480 * 4, 480 / 8]
+    assert layers["dense1_norm"] == ["10", 0, 40, 0, 40 * 4, 128 * 10 / 8]  # a scale and an offset in float64
+    assert sum(row[1] for row in layers.values()) == 498
 
 
 def test_the_last_row_has_the_totals(capsys):
