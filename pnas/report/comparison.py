@@ -1,9 +1,8 @@
 """Several searches side by side: a table, and two figures. Needs no Keras, so that it starts at once."""
 
-import itertools
 import sys
 import textwrap
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from matplotlib.ticker import EngFormatter, MaxNLocator, NullLocator
@@ -11,7 +10,7 @@ from rich.console import Console
 from rich.table import Table
 
 from pnas import UsageError
-from pnas.child import Child, counted, in_short, pareto_front
+from pnas.child import counted, in_short, pareto_front
 from pnas.constants import COMPARISON, TRAINING_IMAGES, changes
 from pnas.report.figures import Found, by_size, cost_ticks, look, read_found, sheet, write_sheets
 from pnas.report.ranking import in_words, judge
@@ -21,15 +20,6 @@ from pnas.store.paths import Paths
 from pnas.store.store import Store
 
 OF_IMAGES = ("DATASET", "SEED")  # what decides the validation images; SEED only those of a user's data
-
-
-class Search(NamedTuple):
-    """A search that is compared: its name and settings, what it has found, and all its trainings."""
-
-    name: str
-    settings: dict[str, Any]
-    found: Found
-    trainings: list[Child]
 
 
 def compare(names: list[str]) -> list[str]:
@@ -50,7 +40,7 @@ def compare(names: list[str]) -> list[str]:
             children on different validation images.
         OSError: a file cannot be read or written.
     """
-    searches = [read_search(name) for name in names]
+    searches = [read_found(Store.open(name)) for name in names]
     check_comparable(searches)
     rows, folder = rows_of(searches), Paths(COMPARISON).logs
     figures = {"rewards": lambda: draw_rewards(searches), "fronts": lambda: draw_fronts(searches)}
@@ -61,16 +51,7 @@ def compare(names: list[str]) -> list[str]:
     return [*paths, str(path)]
 
 
-def read_search(name: str) -> Search:
-    """Reads a search, also while it runs."""
-    store = Store.open(name)
-    every_repeat = (store.children(repeat=repeat) for repeat in itertools.count())
-    trainings = [child for children in itertools.takewhile(bool, every_repeat) for child in children]
-    found = read_found(store, name)
-    return Search(name, store.settings, found, trainings)
-
-
-def check_comparable(searches: list[Search]) -> None:
+def check_comparable(searches: list[Found]) -> None:
     """Refuses searches whose rewards are accuracies on different validation images.
 
     Raises:
@@ -87,7 +68,7 @@ def check_comparable(searches: list[Search]) -> None:
                 )
 
 
-def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
+def rows_of(searches: list[Found]) -> list[dict[str, Any]]:
     """A row a search: dict, what it says -> number or text, None where there is nothing to say.
 
     `hours` are those of all trainings together, without reused children; side by side they take less. The winner is
@@ -96,16 +77,16 @@ def rows_of(searches: list[Search]) -> list[dict[str, Any]]:
     """
     first, *others = (search.settings for search in searches)
     different = dict.fromkeys(name for other in others for name in changes(first, other))
-    sizes = sorted({child.blocks for search in searches for child in search.found.children} - {1})
+    sizes = sorted({child.blocks for search in searches for child in search.children} - {1})
     rows = []
     for search in searches:
-        children, winner = search.found.children, search.found.winner
-        rewards = [child.reward for child in search.trainings if child.number == winner.number and not child.error]
+        children, winner = search.children, search.winner
+        rewards = [child.reward for child in search.trainings if child.number == winner.number]
         row = {
             "search": search.name,
             **{name: repr(search.settings[name]) if name in search.settings else None for name in different},
-            "children": len(children) + len(search.found.failed),
-            "failed": len(search.found.failed),
+            "children": len(children) + len(search.failed),
+            "failed": len(search.failed),
             "hours": round(sum(child.seconds for child in search.trainings if not child.reused) / 3600, 3),
             "best_reward": max(child.reward for child in children),
             "winner": in_short(winner.cell),
@@ -160,15 +141,15 @@ def _print(rows):
     Console(highlight=False, markup=False, emoji=False, width=width).print(shown)
 
 
-def draw_rewards(searches: list[Search]):
+def draw_rewards(searches: list[Found]):
     """The best reward so far of each search, against the number of its children."""
     figure = _sheet("Best reward so far", searches)
     axes = figure.add_subplot(xlabel="Children trained", ylabel="Reward (accuracy on validation images, 0 to 1)")
     for number, search in enumerate(searches, start=1):
         colour, marker, line = look(number)
-        children = search.found.children
+        children = search.children
         numbers, best = [child.number for child in children], np.maximum.accumulate([c.reward for c in children])
-        last = max([numbers[-1], *search.found.failed])
+        last = max([numbers[-1], *search.failed])
         rises = np.flatnonzero(np.diff(best, prepend=0) > 0).tolist()
         axes.plot(
             [*numbers, last],
@@ -185,7 +166,7 @@ def draw_rewards(searches: list[Search]):
     return figure
 
 
-def draw_fronts(searches: list[Search]):
+def draw_fronts(searches: list[Found]):
     """Reward against MACs: all children, small, and the Pareto front of each search."""
     figure = _sheet("Reward against cost; on the Pareto front, no other child is as good for less", searches)
     axes = figure.add_subplot(
@@ -195,7 +176,7 @@ def draw_fronts(searches: list[Search]):
     )
     for number, search in enumerate(searches, start=1):
         colour, marker, line = look(number)
-        children, front = search.found.children, pareto_front(search.found.children, "macs")
+        children, front = search.children, pareto_front(search.children, "macs")
         axes.plot(
             [c.macs for c in children], [c.reward for c in children], marker, color=colour, markersize=3, alpha=0.4
         )
@@ -209,7 +190,7 @@ def draw_fronts(searches: list[Search]):
 
 
 def _label(search):
-    return f"{search.name}: {counted(len(search.found.children) + len(search.found.failed))}"
+    return f"{search.name}: {counted(len(search.children) + len(search.failed))}"
 
 
 def _sheet(title, searches):

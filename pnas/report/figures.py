@@ -6,7 +6,7 @@ import math
 import textwrap
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import matplotlib.style
 import numpy as np
@@ -41,45 +41,44 @@ STYLE = {
 class Found(NamedTuple):
     """What a search has found so far.
 
-    `about` names the search in a title. `children` are those that have a reward, `failed` the numbers of the others.
-    `limits` is a dict, cost of a child -> limit on it. `winner` is the best child, and `reward` its reward in words.
-    `again` is a dict, number of a finalist of a search that has ended -> the rewards of all its trainings.
-    `pareto` is the cost of the front that was searched for, or None.
+    `about` names the search in a title. `trainings` are those that have a reward, `children` the first ones of these,
+    `failed` the numbers of the other children. `winner` is the best child, and `reward` its reward in words. `again` is
+    a dict, number of a finalist of a search that has ended -> the rewards of all its trainings.
     """
 
+    name: str
+    settings: dict[str, Any]
     about: str
+    trainings: list[Child]
     children: list[Child]
     failed: list[int]
-    limits: dict[str, int]
     winner: Child
     reward: str
     again: dict[int, list[float]]
-    pareto: str | None
 
 
-def read_found(store: Store, experiment: str) -> Found:
+def read_found(store: Store) -> Found:
     """Reads what a search has found so far. The best child is the winner of the finalists or, as long as there is none,
     that of the highest reward, of equal ones the first.
 
     Raises:
         UsageError: no child has a reward yet.
     """
-    trained = store.children()
-    children = [child for child in trained if not child.error]
-    failed = [child.number for child in trained if child.error]
+    trainings = store.trainings()
+    children = [child for child in trainings if not child.repeat]
+    failed = [child.number for child in store.children() if child.error]
     if not children:
-        raise UsageError(f"{experiment} has no child with a reward yet ({len(failed)} failed)")
-    about = f"{experiment} on {store.settings['DATASET']}: {counted(len(trained))}"
+        raise UsageError(f"{store.name} has no child with a reward yet ({len(failed)} failed)")
+    about = f"{store.name} on {store.settings['DATASET']}: {counted(len(children) + len(failed))}"
     about += f", {len(failed)} failed" * bool(failed)
     about = textwrap.fill(about.encode(errors="replace").decode(), 75)  # a file's name need not be UTF-8
-    limits = {cost: store.settings[name] for cost, name in LIMITS.items() if store.settings[name] is not None}
-    number, rewards = store.winner() or (None, [])
+    again = {number: [child.reward for child in trainings if child.number == number] for number in store.ranking()}
+    number, rewards = next(iter(again.items()), (None, []))
     winner = max(children, key=lambda child: (child.number == number, child.reward, -child.number))
     reward = f"reward {winner.reward:.4f}"
     if len(rewards) > 1:
         reward = f"mean reward {np.mean(rewards):.4f} of {len(rewards)} trainings"
-    again = {number: [child.reward for child in store.trainings(number)] for number in store.ranking()}
-    return Found(about, children, failed, limits, winner, reward, again, store.settings["PARETO"])
+    return Found(store.name, store.settings, about, trainings, children, failed, winner, reward, again)
 
 
 def by_size(children: list[Child]) -> dict[int, list[Child]]:
@@ -119,7 +118,7 @@ def write_report(experiment: str) -> list[str]:
         UsageError: there is no such experiment, no child of it has a reward yet, or its database is damaged.
         OSError: a file cannot be read or written.
     """
-    found = read_found(Store.open(experiment), experiment)
+    found = read_found(Store.open(experiment))
     return write_sheets(experiment, {name: lambda draw=draw: draw(found) for name, draw in SHEETS.items()})
 
 
@@ -225,8 +224,9 @@ def _draw_surrogate(found):
 
 def _draw_cost(found):
     title = "Reward against cost; on the Pareto front, no other child is as good for less"
-    if found.pareto and any(len(rewards) > 1 for rewards in found.again.values()):
+    if found.settings["PARETO"] and any(len(rewards) > 1 for rewards in found.again.values()):
         title += "\n(of the front that was searched for: mean and standard deviation of several trainings)"
+    limits = {cost: found.settings[name] for cost, name in LIMITS.items() if found.settings[name] is not None}
     figure = sheet(title, found.about)
     panels = figure.subplots(1, 2, sharey=True)
     labels = {"binary_weights": "Binary weights (1 bit each)", "macs": "Multiply-accumulates for an image (MACs)"}
@@ -235,9 +235,8 @@ def _draw_cost(found):
         for size, group in by_size(found.children).items():
             name = counted(size, "block", "blocks")
             _scatter(axes, [getattr(child, cost) for child in group], [child.reward for child in group], size, name)
-        if cost in found.limits:
-            limit = found.limits[cost]
-            axes.axvline(limit, color="k", linestyle=":", label=f"{LIMITS[cost]} = {limit:,}")
+        if cost in limits:
+            axes.axvline(limits[cost], color="k", linestyle=":", label=f"{LIMITS[cost]} = {limits[cost]:,}")
         look = {"drawstyle": "steps-post", "linewidth": 1, "markersize": 11, "markerfacecolor": "none"}
         costs, rewards, deviations = _front(found, cost)
         axes.plot(costs, rewards, "k-o", label="Pareto front", **look)
@@ -247,7 +246,7 @@ def _draw_cost(found):
         axes.xaxis.set_minor_locator(NullLocator())
         axes.set_xticks(cost_ticks(*axes.get_xlim()))
     handles = {label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels())}
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if found.limits else 6)
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=3 if limits else 6)
     panels[0].set_ylabel("Reward (accuracy on validation images, 0 to 1)")
     return figure
 
@@ -255,7 +254,7 @@ def _draw_cost(found):
 def _front(found, cost):
     """Costs, rewards and standard deviations of the Pareto front; that of the means where a front was searched for."""
     children, rewards = found.children, {child.number: [child.reward] for child in found.children}
-    if cost == found.pareto and found.again:
+    if cost == found.settings["PARETO"] and found.again:
         children, rewards = [child for child in children if child.number in found.again], found.again
     front = pareto_front(children, cost, lambda child: np.mean(rewards[child.number]))
     of_front = [rewards[child.number] for child in front]

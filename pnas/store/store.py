@@ -202,9 +202,9 @@ class Store(Database):
         """
         return [child for child in self._select("WHERE repeat = ?", repeat) if blocks in (None, child.blocks)]
 
-    def trainings(self, number: int) -> list[Child]:
-        """All trainings of a child that did not fail, the first one first."""
-        return self._select("WHERE number = ? AND error = ''", number)
+    def trainings(self, number: int | None = None) -> list[Child]:
+        """All trainings of a child, or of all, that did not fail, the first one of each first."""
+        return [child for child in self._select("WHERE error = ''") if number in (None, child.number)]
 
     def failed(self) -> list[Child]:
         """All trainings that failed, repeats included."""

@@ -31,10 +31,11 @@ def settings_of(**changes):
 def store_of(children, name=None, **changes):
     """A Store of children, in memory if it has no name."""
     store = Store(name, vars(settings_of(**changes)))
+    store.name = name or "tiny"
     for each in children:
         store.add(each)
     return store
 
 
 def found(children, **changes):
-    return read_found(store_of(children, **changes), "tiny")
+    return read_found(store_of(children, **changes))

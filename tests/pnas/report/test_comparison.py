@@ -9,7 +9,9 @@ from matplotlib.legend import Legend
 from searches import child, store_of
 
 from pnas import UsageError
-from pnas.report.comparison import compare, draw_fronts, draw_rewards, read_search, rows_of
+from pnas.report.comparison import compare, draw_fronts, draw_rewards, rows_of
+from pnas.report.figures import read_found
+from pnas.store.store import Store
 
 LONG = "a" * 64
 
@@ -30,8 +32,12 @@ def searches(tmp_path, monkeypatch):
     store_of([child(1, 0.5)], LONG, SEED=1, MAX_EPOCHS=9).close()
 
 
+def read(*names):
+    return [read_found(Store.open(name)) for name in names]
+
+
 def rows(*names):
-    return rows_of([read_search(name) for name in names])
+    return rows_of(read(*names))
 
 
 def test_a_row_says_what_a_search_has_found():
@@ -86,14 +92,14 @@ def test_rewards_on_other_images_are_not_compared(dataset, changes, constant):
 
 
 def test_the_best_reward_so_far_never_falls():
-    lines = draw_rewards([read_search("first"), read_search("second")]).axes[0].lines
+    lines = draw_rewards(read("first", "second")).axes[0].lines
     assert lines[0].get_xydata().tolist() == [[1, 0.5], [2, 0.75], [3, 0.75], [3, 0.75]]
     assert lines[1].get_xydata().tolist()[0] == [2, pytest.approx(0.89)]  # the first one has failed
     assert [lines[0].get_markevery(), lines[1].get_markevery()] == [[0, 1], [0, 1, 2, 3, 4, 5]]
 
 
 def test_each_search_has_its_front():
-    points, front, *_ = draw_fronts([read_search("first"), read_search("second")]).axes[0].lines
+    points, front, *_ = draw_fronts(read("first", "second")).axes[0].lines
     assert sorted(points.get_xdata()) == [100, 200, 300]
     assert front.get_xydata().tolist() == [[100, 0.625], [200, 0.75]]
 
@@ -101,7 +107,7 @@ def test_each_search_has_its_front():
 @pytest.mark.parametrize("draw", [draw_rewards, draw_fronts])
 @pytest.mark.parametrize("names", [["first", "second"], ["first", LONG]])
 def test_names_have_room_below_a_figure(draw, names):
-    figure = draw([read_search(name) for name in names])
+    figure = draw(read(*names))
     figure.draw_without_rendering()
     legend, axes = (each.get_tightbbox() for each in (figure.findobj(Legend)[0], figure.axes[0]))
     assert not legend.overlaps(axes) and legend.x0 >= 4 and legend.x1 <= 796

@@ -62,14 +62,14 @@ def test_of_equal_rewards_the_first_child_is_the_best():
 
 def test_after_a_search_the_winner_of_its_finalists_is_the_best_cell():
     store = store_of([child(1, 0.9), child(2, 0.8), child(3, 0.7)])
-    assert report.read_found(store, "tiny").reward == "reward 0.9000"
+    assert report.read_found(store).reward == "reward 0.9000"
     for repeat, reward in enumerate([0.9, 1.0], start=1):
         store.add(child(2, reward)._replace(repeat=repeat))
     store.keep_ranking([2])
-    result = report.read_found(store, "tiny")
+    result = report.read_found(store)
     assert (result.winner.number, result.reward) == (2, "mean reward 0.9000 of 3 trainings")
     store.keep_ranking([3])
-    result = report.read_found(store, "tiny")
+    result = report.read_found(store)
     assert (result.winner.number, result.reward) == (3, "reward 0.7000")
 
 
@@ -125,11 +125,11 @@ def test_a_front_that_was_searched_for_is_drawn_with_the_means_of_its_trainings(
     children = [child(n, reward, macs=n) for n, reward in ((1, 0.5), (2, 0.7), (3, 0.6))]
     store = store_of(children, PARETO="macs")
     store.keep_ranking([2, 1])  # FINALISTS = 0: of single trainings
-    assert "several trainings" not in report.SHEETS["cost"](report.read_found(store, "tiny")).get_suptitle()
+    assert "several trainings" not in report.SHEETS["cost"](report.read_found(store)).get_suptitle()
     for number, reward in ((1, 0.7), (2, 0.6)):
         store.add(children[number - 1]._replace(reward=reward, repeat=1))
     store.keep_ranking([1, 2])
-    figure = report.SHEETS["cost"](report.read_found(store, "tiny"))
+    figure = report.SHEETS["cost"](report.read_found(store))
     assert "several trainings" in figure.get_suptitle()
     weights, macs = ({line.get_label(): list(line.get_ydata()) for line in axes.lines} for axes in figure.axes)
     assert macs["Pareto front"] == pytest.approx([0.6, 0.65]) and weights["Pareto front"] == [0.7]
@@ -182,8 +182,9 @@ def test_a_title_has_room_on_both_sides(sheet):
     store = store_of(children, DATASET=f"{40 * 'x'}.npz 0123456789abcdef")
     for repeat in (1, 2):
         store.add(children[-1]._replace(repeat=repeat))
+    store.name = 64 * "a"
     store.keep_ranking([children[-1].number])
-    figure = report.SHEETS[sheet](report.read_found(store, 64 * "a"))
+    figure = report.SHEETS[sheet](report.read_found(store))
     title, *below = extents(figure, [figure._suptitle, *figure.axes[0].texts])
     assert title.x0 >= 20 and title.x1 <= 780
     assert not any(title.overlaps(other) for other in below)
