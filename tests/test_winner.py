@@ -41,8 +41,10 @@ def best_line(folder):
 def test_the_winner_has_the_highest_mean_of_three_trainings(searched):
     means = {number: np.mean(trainings) for number, trainings in rewards(searched).items()}
     assert len(means) == 2 and best_line(searched)[1] == str(max(means, key=means.get))
-    number, trainings = Store.open("pnas", searched / "logs").winner()
-    assert best_line(searched)[1] == str(number) and trainings == rewards(searched)[number]
+    store = Store.open("pnas", searched / "logs")
+    number, *_ = store.ranking()
+    assert best_line(searched)[1] == str(number)
+    assert [child.reward for child in store.trainings(number)] == rewards(searched)[number]
 
 
 def test_best_keras_is_the_winners_best_network(searched):

@@ -140,8 +140,8 @@ class Files:
         for child in store.failed():
             if child.traceback:
                 files[paths.error(child.number, child.repeat)] = child.traceback.encode()
-        winner = store.winner()
-        trained = store.trainings(winner[0]) if winner else [child for child in children if not child.error]
+        ranking = store.ranking()
+        trained = store.trainings(ranking[0]) if ranking else [child for child in children if not child.error]
         if trained:
             best = max(trained, key=lambda child: (child.reward, -child.number, -child.repeat))
             network = paths.network(best.number, best.repeat)

@@ -266,11 +266,6 @@ class Store(Database):
     def keep_ranking(self, numbers: list[int]):
         self.put("ranking", numbers)
 
-    def winner(self) -> tuple[int, list[float]] | None:
-        """The number of the child that won the search, and the rewards of its trainings, those that did not fail."""
-        ranking = self.ranking()
-        return (ranking[0], [child.reward for child in self.trainings(ranking[0])]) if ranking else None
-
     # The surrogate
 
     def fits(self) -> dict[int, list[float]]:

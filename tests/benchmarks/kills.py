@@ -31,7 +31,7 @@ FINAL = "--PARETO", "macs", "--ROUNDS", "2", "--K_", "8", "--FINALISTS", "1", "-
 def outcome(folder):
     """What must be the same, whenever a search was killed."""
     front = (folder / "logs" / "pnas" / "front.csv").read_text()
-    return tiny_search.results(folder), front, Store.open("pnas", folder / "logs").winner()
+    return tiny_search.results(folder), front, Store.open("pnas", folder / "logs").ranking()
 
 
 def kill_in_each_phase(folder):

@@ -318,7 +318,7 @@ def test_a_front_is_of_mean_rewards_cheapest_first():
     ranked = train_finalists(given, Constant(0.8), again, 0, 5, 1, store, cost="macs")
     assert [(each.child.number, each.mean) for each in ranked] == [(1, 0.75), (2, pytest.approx(0.65))]
     assert [each.child.number for each in front(ranked, "macs")] == [1]
-    assert store.winner()[0] == 1
+    assert store.ranking()[0] == 1
 
 
 def test_a_front_without_finalists_is_that_of_the_first_rewards():
@@ -547,7 +547,7 @@ def test_the_winner_has_the_highest_mean_reward():
     assert winner.mean == pytest.approx(0.87) and second.mean == pytest.approx(0.7)
     # Squared deviations from 0.7: 0.04 + 0.01 + 0.01, divided by 2.
     assert second.standard_deviation == pytest.approx(0.03**0.5)
-    assert store.finalists(2, of(1, 2, 3, 4)) == [2, 4] and store.winner()[0] == 4
+    assert store.finalists(2, of(1, 2, 3, 4)) == [2, 4] and store.ranking()[0] == 4
     assert events.seen == [
         *(("repeat", 1, [2, 4], [2, 4]), ("child", 4, 1), ("child", 2, 1)),
         *(("repeat", 2, [2, 4], [2, 4]), ("child", 4, 2), ("child", 2, 2)),
@@ -571,7 +571,7 @@ def test_without_finalists_the_highest_reward_wins():
     surrogate, store = Constant(0.8), Store()
     (winner,) = train_finalists(children(FIRST, errors=[2]), surrogate, trained_again({}), 0.01, 0, 2, store)
     assert winner.child.number == 4 and rewards(winner) == [0.85] and np.isnan(winner.standard_deviation)
-    assert surrogate.fitted[1] == [0.7, 0.8, 0.85] and store.winner()[0] == 4
+    assert surrogate.fitted[1] == [0.7, 0.8, 0.85] and store.ranking()[0] == 4
 
 
 def test_without_finalists_the_lower_of_equal_numbers_wins():
@@ -611,7 +611,7 @@ def test_a_resumed_search_keeps_its_finalists():
     begun = [event for event in events.seen if event[0] == "repeat"]
     assert begun == [("repeat", 1, [1, 3], [3]), ("repeat", 2, [1, 3], [1, 3])]
     assert winner.child.number == 1 and rewards(winner) == [0.7, 0.75, 0.8] and rewards(second) == [0.8, 0.7, 0.7]
-    assert numbers(store.children(repeat=1)) == [1, 3] and store.winner() == (1, [0.7, 0.75, 0.8])
+    assert numbers(store.children(repeat=1)) == [1, 3] and store.ranking() == [1, 3]
 
 
 def test_a_repeat_that_failed_is_trained_again_on_resuming():
@@ -637,7 +637,7 @@ def test_repeats_of_an_earlier_run_count():
         store.add(child)
     train_finalists(children(FIRST), Constant(0.8), trained_again(AGAIN), 0.01, 2, 2, store)
     winner, second = train_finalists(children(FIRST), Constant(0.8), trained_again({}), 0.01, 2, 1, store)
-    assert rewards(winner) == [0.85, 0.9, 0.86] and store.winner() == (4, rewards(winner))
+    assert rewards(winner) == [0.85, 0.9, 0.86] and store.ranking() == [4, 2]
 
 
 def test_finalists_stay_where_there_are_fewer_candidates_than_wanted():

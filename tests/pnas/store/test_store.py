@@ -106,14 +106,14 @@ def test_a_resumed_run_knows_the_search():
         assert store.choices(3) == [([], [])] and store.choices(4) == []
         assert store.finalists(2, {"noise": 0.5}) == [3, 1]
         assert store.finalists(2, None) == store.finalists(3, {"noise": 0.5}) == []
-        assert store.winner() == (1, [0.75, 0.25])
+        assert store.ranking() == [1] and [child.reward for child in store.trainings(1)] == [0.75, 0.25]
         assert store.fits() == {1: [0.5, 0.25]} and store.qualities() == {2: {"spearman": 0.5}}
         assert store.settings == {**SETTINGS, "LEARNING_RATE": [0.01, 0.001]}
 
 
 def test_a_new_search_knows_nothing():
     with opened() as store:
-        assert store.children() == [] and store.finalists(5, None) == [] and store.winner() is None
+        assert store.children() == [] and store.finalists(5, None) == [] and store.ranking() == []
 
 
 def test_the_network_of_a_child_and_of_its_repeat_are_kept(two_children):
@@ -123,12 +123,11 @@ def test_the_network_of_a_child_and_of_its_repeat_are_kept(two_children):
     assert Path("weights/trial/children/0002_repeat_1.keras").read_bytes() == b"again"
 
 
-def test_a_failed_training_of_the_winner_has_no_reward():
+def test_a_training_that_failed_is_not_among_the_trainings_of_its_child():
     store = Store()
     for each in (child(1, 0.5), failed(1, repeat=1), child(1, 0.75, repeat=2)):
         store.add(each)
-    store.keep_ranking([1])
-    assert store.winner() == (1, [0.5, 0.75])
+    assert [child.reward for child in store.trainings(1)] == [0.5, 0.75]
 
 
 # ------------------------------------------------------------------------------------------------------ failed children

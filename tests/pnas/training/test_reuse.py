@@ -218,7 +218,7 @@ def searched(name, **changes):
     children = progressive_search(settings.state_space(), surrogate, train, settings.K_, store)
     train_finalists(children, surrogate, train_fully, 0.1, 3, 2, store)
     kept = [child._replace(reused="") for repeat in range(3) for child in store.children(repeat=repeat)]
-    facts = str(kept), store.epochs(), store.choices(2), store.choices(3), store.get("finalists", 3), store.winner()
+    facts = str(kept), store.epochs(), store.choices(2), store.choices(3), store.get("finalists", 3), store.ranking()
     store.close()
     return facts, sum(len(children) for children, _ in training.asked)
 
