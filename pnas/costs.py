@@ -27,13 +27,7 @@ class Costs:
         num_cells, filters, dense_layers, input_shape: the network, see `pnas.model.build_child`.
     """
 
-    def __init__(
-        self,
-        num_cells: int,
-        filters: list[int],
-        dense_layers: list[int],
-        input_shape: tuple[int, int, int] = (28, 28, 1),
-    ):
+    def __init__(self, num_cells: int, filters: list[int], dense_layers: list[int], input_shape: tuple[int, int, int]):
         *size, self.channels = input_shape
         self.sizes = [tuple(-(-length // 2**halvings) for length in size) for halvings in range(num_cells + 1)]
         self.filters = filters

@@ -64,7 +64,7 @@ def test_a_reward_is_the_mean_over_a_cells_seeds(table):
 
 
 def test_the_connected_table_holds_every_cell_with_its_learning_curve_and_costs():
-    rows, curves, costs = read_rows(CONNECTED), read_curves(CONNECTED), Costs(3, [16, 24, 32], [32, 10])
+    rows, curves, costs = read_rows(CONNECTED), read_curves(CONNECTED), Costs(3, [16, 24, 32], [32, 10], (28, 28, 1))
     space = StateSpace(2, ["3x3 bconv", "3x3 sep-bconv", "3x3 maxpool", "linear"], input_lookforward_depth=None)
     ones = space.initial_children()
     every = [*ones, *map(space.canonical, space.expand(ones))]

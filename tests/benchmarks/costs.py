@@ -45,7 +45,7 @@ def main():
     print(f"{os.cpu_count()} CPU cores, load {os.getloadavg()[0]:.1f}; {CELLS:,} cells, {REPEATS} passes")
     for name, lookback, lookforward in (("flat cells", 0, 0), ("lookback and block inputs", -1, None)):
         cells = draw_cells(StateSpace(3, OPERATORS, lookback, lookforward), random.Random(0))
-        costs = Costs(3, [16, 24, 32], [32, 10])
+        costs = Costs(3, [16, 24, 32], [32, 10], (28, 28, 1))
         first, _ = count_all(costs, cells)
         for clock, seconds in zip(("processor time", "clock"), zip(*(count_all(costs, cells) for _ in range(REPEATS)))):
             fastest, median = CELLS / min(seconds), CELLS / statistics.median(seconds)

@@ -24,7 +24,8 @@ ROOT = Path(__file__).parents[2]
 OPERATORS = ["3x3 sep-bconv", "5x5 sep-bconv", "1x7-7x1 bconv", "3x3 bconv"]  # of the table
 ROWS = read_rows()
 MACS = {tuple(row["cell"]): int(row["macs"]) for row in ROWS}
-COSTS = Costs(NUM_CELLS, FILTERS, DENSE_LAYERS)
+MNIST = (28, 28, 1)
+COSTS = Costs(NUM_CELLS, FILTERS, DENSE_LAYERS, MNIST)
 
 
 def of_network(cell, *network, **options):
@@ -67,7 +68,7 @@ def test_costs_are_those_that_were_measured_in_a_search():
 def test_a_stacked_cell_that_no_other_reads_costs_nothing():
     # The second cell reads the image by stride 4, the first is not part of the network.
     convolutions, dense = 2 * 9 * 1 * 3, 7 * 7 * 6 * 10
-    costs = Costs(2, [2, 3], [10])([-1, "3x3 bconv", -1, "3x3 bconv"])
+    costs = Costs(2, [2, 3], [10], MNIST)([-1, "3x3 bconv", -1, "3x3 bconv"])
     assert costs == (convolutions * 7 * 7 + dense, convolutions + dense)
 
 
@@ -107,7 +108,7 @@ def test_costs_hold_for_registered_operators(registered, sources, number):
     for position in (0, 1):  # as many copies as possible, then one of everything
         operators = [others[(i * position) % 2] for i in range(len(sources))]
         cell = [entry for half in zip(sources, operators) for entry in half]
-        assert Costs(2, [4, 5], [10])(cell) == of_network(cell, 2, [4, 5], [10])
+        assert Costs(2, [4, 5], [10], MNIST)(cell) == of_network(cell, 2, [4, 5], [10])
 
 
 def test_copies_of_a_shared_trunk_cost_its_trunk_once(registered):
@@ -127,7 +128,7 @@ def test_an_operator_is_applied_once_for_all_cells():
             calls.append(copies)
             return layers.Concatenate()([x[:, ::strides, ::strides]] * copies)
 
-        costs = Costs(1, [4], [10])
+        costs = Costs(1, [4], [10], MNIST)
         for other in ("linear", "3x3 bconv", "5x5 bconv"):
             costs([0, "counted", 0, other])
     assert calls == [1]
