@@ -19,14 +19,8 @@ from pnas.constants import RULES
 from pnas.store.store import Store
 
 ROOT = Path(__file__).parents[1]
-
-
 SMALL = ["--DATASET", "digits", "--B", "2", "--K_", "2", "--MAX_EPOCHS", "1", "--TRAIN_SIZE", "300", "--NUM_CELLS", "2"]
-
-
 SMALL += ["--NUM_CELL_FILTERS", "[4,4]", "--operators", "['3x3 bconv','linear']", "--RNN_TRAINING_EPOCHS", "2"]
-
-
 SMALL += ["--NUM_PREDICTORS", "2", "--CONTROLLER_CELLS", "8", "--FINALISTS", "0"]
 
 
@@ -126,15 +120,6 @@ def test_the_best_cell_of_the_log_is_retrained_and_resumed(searched):
     assert "Epoch 2/2" in result.stdout and "Epoch 1/2" not in result.stdout
 
 
-def test_a_second_run_trains_no_child_again(searched):
-    folder, _ = searched
-    before = (folder / "logs" / "pnas" / "children.csv").read_bytes()
-    result = run(folder, *SMALL)
-    assert result.returncode == 0, result.stderr
-    assert "3 of them known" in result.stdout and "2 of them known" in result.stdout
-    assert (folder / "logs" / "pnas" / "children.csv").read_bytes() == before
-
-
 def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
     """Another processor or version might rank cells with close predictions in another order."""
     folder = tmp_path / "copy"
@@ -157,13 +142,16 @@ def test_a_resumed_search_keeps_chosen_cells_and_numbers(searched, tmp_path):
     assert rewards(folder) == rewards(searched[0])
 
 
-def test_a_report_that_cannot_be_drawn_costs_no_result(searched, tmp_path):
+def test_a_second_run_trains_no_child_again_and_a_report_that_cannot_be_drawn_costs_no_result(searched, tmp_path):
     folder = tmp_path / "copy"
     shutil.copytree(searched[0], folder)
+    before = (folder / "logs" / "pnas" / "children.csv").read_bytes()
     shutil.rmtree(folder / "logs" / "pnas" / "report")
     (folder / "logs" / "pnas" / "report").write_text("a file")
     result = run(folder, *SMALL)
     assert result.returncode == 0
+    assert "3 of them known" in result.stdout and "2 of them known" in result.stdout
+    assert (folder / "logs" / "pnas" / "children.csv").read_bytes() == before
     assert re.search(r"^Best: reward .*\nCosts: .*\nRetrain it:  python .*\nLog: .*$", result.stdout, re.M)
     (warning,) = result.stderr.splitlines()
     assert warning.startswith("train.py: the report cannot be drawn: ") and "logs/pnas/report" in warning
@@ -174,13 +162,6 @@ def test_rewards_of_other_settings_are_not_mixed(searched):
     result = run(folder, *SMALL, "--MAX_EPOCHS", "2")
     assert result.returncode == 1
     assert "MAX_EPOCHS was 1 and is 2" in result.stderr
-
-
-def test_the_number_of_workers_changes_no_reward(searched, tmp_path):
-    folder, _ = searched
-    result = run(tmp_path, *SMALL, "--N_WORKERS", "1")
-    assert result.returncode == 0, result.stderr
-    assert rewards(tmp_path) == rewards(folder)
 
 
 def test_restore_controller_false_moves_earlier_files_aside(tmp_path):
