@@ -24,7 +24,7 @@ MAX_BINARY_WEIGHTS = None  # Limit on its binary weights, dense layers included,
 PARETO = None  # 'macs' or 'binary_weights': search for the best cell at every cost; None for the best cell at any cost
 ROUNDS = 2  # Rounds in which a block size's children are chosen; the surrogate learns in between; the paper has 1
 STOP_EARLY = True  # Stop larger children that are behind after a quarter of MAX_EPOCHS, if 4 or more; not with PARETO
-FINALISTS = 5  # Best cells to train again after the last block size, with PARETO up to 3 times as many; 0 for none
+FINALISTS = 5  # Best cells to train again after the last block size, with PARETO up to 6 times as many; 0 for none
 FINAL_SEEDS = 2  # Further seeds that each finalist is trained with; the winner has the highest mean reward
 REWARD_NOISE = 0.045  # Standard deviation of a reward from seed to seed, as a share of 1 - reward; for the finalists
 # ------------------------------------------

@@ -181,7 +181,7 @@ class Settings:
 
     def most_finalists(self, children: int) -> int:
         """The largest number of cells that a search of so many children trains again at the end."""
-        count = min(self.FINALISTS * (3 if self.PARETO else 1), children)
+        count = min(self.FINALISTS * (6 if self.PARETO else 1), children)
         return count if count > 1 or self.PARETO else 0
 
     def state_space(self):

@@ -23,7 +23,7 @@ budgets, quantiles of the costs from the first quartile up; and the regret, the 
         [--PART all] [--SEEDS 100] [--METHODS ...] [--WORKERS 2] [--KEEP FOLDER]
 
 With NOISE every search is shown rewards that are off the table's by normal noise of this share of 1 - reward, and the
-front regret is also printed after finals: the finalists of `pnas.search.finalists`, three times FINALISTS at most, are
+front regret is also printed after finals: the finalists of `pnas.search.finalists`, six times FINALISTS at most, are
 trained with REPEATS more seeds, and within each budget the one of the highest mean is taken. PART
 'first' or 'second' takes a random half of the cells of more than one block (numpy's default_rng(0)): on the first one
 what is set by hand was chosen. KEEP is a folder for the results of each seed, from which the same command goes on.
@@ -115,7 +115,7 @@ def replay(seed, table, cost, noise, part, methods):
         ]
         learns = surrogate in ("LSTMs", "line", "ridge")
         surrogate = surrogates[surrogate] if learns else Lookup(shown, space)
-        return [tuple(child.cell) for child in finalists(children, surrogate, noise * learns, 3 * FINALISTS, cost)]
+        return [tuple(child.cell) for child in finalists(children, surrogate, noise * learns, 6 * FINALISTS, cost)]
 
     results = {}
     for method in methods:
