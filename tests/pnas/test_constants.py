@@ -99,6 +99,15 @@ def test_children_are_stopped_early_from_four_epochs_on_and_not_for_a_front():
         assert not settings_of_train(**changed).stops_early
 
 
+@pytest.mark.parametrize(
+    "finalists, pareto, children, expected",
+    [(5, None, 42, 5), (5, None, 3, 3), (1, None, 42, 0), (0, None, 42, 0)]
+    + [(5, "macs", 42, 30), (5, "binary_weights", 12, 12), (1, "macs", 42, 6), (1, "macs", 1, 1), (0, "macs", 42, 0)],
+)
+def test_a_front_has_six_times_as_many_finalists(finalists, pareto, children, expected):
+    assert settings_of_train(FINALISTS=finalists, PARETO=pareto).most_finalists(children) == expected
+
+
 @pytest.mark.parametrize("reuse", ["more", ["quick", "more"]])
 def test_an_experiment_does_not_reuse_itself(reuse):
     assert found("search", EXPERIMENT_NAME="pnas", REUSE=reuse) == found("train_arc", EXPERIMENT_NAME="more") == []
