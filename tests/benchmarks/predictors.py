@@ -32,9 +32,7 @@ def replay(encoder, space, seed, rewards):
         unknown = space.expand([cell for cell in known if len(cell) == 4 * blocks])
         encoder.fit(known, [rewards[tuple(cell)] for cell in known])
         predicted = encoder.predict(unknown)
-        best = np.argsort(-predicted, kind="stable")
-        in_order = [rewards[tuple(space.canonical(unknown[i]))] for i in best]
-        qualities.append(ranking_quality(predicted[best], in_order))
+        qualities.append(ranking_quality(predicted, [rewards[tuple(space.canonical(cell))] for cell in unknown]))
     correlations = [quality["spearman"] for quality in qualities]
     return [*correlations, qualities[-1]["top_5_recall"], time.perf_counter() - start]
 
