@@ -66,7 +66,7 @@ def read_found(store: Store) -> Found:
     """
     trainings = store.trainings()
     children = [child for child in trainings if not child.repeat]
-    failed = [child.number for child in store.children() if child.error]
+    failed = [child.number for child in store.failed() if not child.repeat]
     if not children:
         raise UsageError(f"{store.name} has no child with a reward yet ({len(failed)} failed)")
     about = f"{store.name} on {store.settings['DATASET']}: {counted(len(children) + len(failed))}"

@@ -204,7 +204,7 @@ class Store(Database):
 
     def trainings(self, number: int | None = None) -> list[Child]:
         """All trainings of a child, or of all, that did not fail, the first one of each first."""
-        return [child for child in self._select("WHERE error = ''") if number in (None, child.number)]
+        return self._select("WHERE error = '' AND number = coalesce(?, number)", number)
 
     def failed(self) -> list[Child]:
         """All trainings that failed, repeats included."""
