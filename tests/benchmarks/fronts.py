@@ -102,7 +102,7 @@ def replay(seed, table, cost, noise, part, methods):
         return costs[tuple(space.canonical(cell))]
 
     surrogates = {name: Lookup(count, space) for name, count in zip(("MACs", "binary weights"), read_costs(table))}
-    surrogates |= {"ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space), "even": EvenInCost(cost_of)}
+    surrogates |= {"ridge": RidgeOnCounts(space), "oracle": Lookup(rewards, space)}
     if any(name.startswith("LSTMs") for name in methods):
         surrogates["LSTMs"] = _encoder(space)
         surrogates["line"] = WithLine(surrogates["LSTMs"], cost_of)
@@ -122,7 +122,8 @@ def replay(seed, table, cost, noise, part, methods):
         columns = []
         for K in KS:
             draw = random.Random(seed)
-            budget, surrogates["even"].K = len(progressive(shown, space, surrogates["MACs"], K)), K
+            budget = len(progressive(shown, space, surrogates["MACs"], K))
+            surrogates["even"] = EvenInCost(cost_of, K, draw)
             surrogate, is_front, rounds = METHODS[method] or (None, False, 1)
             if surrogate:
                 if hasattr(surrogates[surrogate], "restart"):

@@ -109,17 +109,10 @@ class Lookup(Certain):
 
 
 class EvenInCost:
-    """Predicts nothing: draws a cell from each of K equal shares of the candidates, sorted by their costs.
+    """Predicts nothing: draws a cell from each of K equal shares of the candidates, sorted by their costs."""
 
-    Attributes:
-        K: to be set.
-    """
-
-    def __init__(self, cost_of):
-        self.cost_of = cost_of
-
-    def restart(self, seed):
-        self.draw = random.Random(seed)
+    def __init__(self, cost_of, K, draw):
+        self.cost_of, self.K, self.draw = cost_of, K, draw
 
     def fit(self, cells, rewards):
         pass
